@@ -1,0 +1,221 @@
+"""What every family of tasks is made of: a family draws problems, a problem draws trials.
+
+A trial is a row of epochs; within an epoch the input and the target are constant. So a problem is three small
+tables over its conditions and epochs, free of any time step, and a trial is those tables spread over time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+FIXATION_INPUT = 1 / np.sqrt(10)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One stretch of a trial: its name, its length in ms (or the two ends a length is drawn between), and whether it is scored."""
+
+    name: str
+    duration: float | tuple[float, float]
+    scored: bool = True
+
+    def length(self, share: float) -> float:
+        """Return the duration in ms; `share` (0 to 1) places it between the two ends of a drawn one."""
+        if isinstance(self.duration, tuple):
+            low, high = self.duration
+            return low + share * (high - low)
+        return self.duration
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: which input and which target belong to each condition in each epoch.
+
+    Parameters
+    ----------
+    inputs : ndarray (condition, epoch, input)
+        Input pattern.
+    targets : ndarray of int (condition, epoch)
+        Index of the right output.
+    epochs : tuple of Epoch
+        The epochs in order.
+    labels : dict of str to list of str
+        ``stimulus``, ``response`` and ``context`` of each condition.
+    input_names, output_names : tuple of str
+        Names of the channels; the last output is ``fixation``.
+    noise : float
+        Standard deviation of the noise on each input channel in steps of 20 ms.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    epochs: tuple[Epoch, ...]
+    labels: dict[str, list[str]]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    noise: float = 0.0
+
+    @property
+    def conditions(self) -> int:
+        """How many conditions the problem has."""
+        return len(self.targets)
+
+    def steps(self, dt: float, share: float = 0.5) -> np.ndarray:
+        """Return the number of time steps of `dt` ms in each epoch (epoch,); ``share`` as in :meth:`Epoch.length`."""
+        ends = np.cumsum([0.0] + [epoch.length(share) for epoch in self.epochs])
+        counts = np.diff(np.rint(ends / dt).astype(int))
+        if (counts < 1).any():
+            epoch = self.epochs[int(np.argmin(counts))]
+            raise ValueError(f"dt = {dt:g} ms leaves no step for the epoch {epoch.name!r} ({epoch.duration} ms); use a smaller dt")
+        return counts
+
+    def trials(self, conditions: npt.ArrayLike | None = None, *, dt: float = 20.0, seed: int | None = None) -> xr.Dataset:
+        """Draw trials, labelled.
+
+        Parameters
+        ----------
+        conditions : int or sequence of int, optional
+            Which condition each trial is of; every condition once by default.
+        dt : float
+            Time step in ms.
+        seed : int, optional
+            Draws the input noise and the lengths of epochs that vary. Without a seed there is no noise and
+            lengths are the middle of their range.
+
+        Returns
+        -------
+        Dataset
+            ``inputs`` (trial, time, input); ``target`` (trial, time), the index of the right output; ``scored``
+            (trial, time), whether the step counts; ``epoch`` (trial, time), its name, empty where a shorter trial
+            is over. Coordinates ``condition``, ``stimulus``, ``response`` and ``context`` along ``trial``.
+
+        Examples
+        --------
+        >>> from ip2lab.tasks import family
+        >>> problem = family("association").problem(seed=0)
+        >>> trials = problem.trials()
+        >>> dict(trials.sizes)
+        {'trial': 2, 'time': 100, 'input': 11}
+        >>> trials.response.values.tolist()
+        ['response 1', 'response 2']
+        """
+        chosen = np.arange(self.conditions) if conditions is None else np.atleast_1d(np.asarray(conditions))
+        if chosen.size == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= self.conditions:
+            raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {self.conditions - 1}")
+        rng = None if seed is None else np.random.default_rng(seed)
+        rows = [np.repeat(np.arange(len(self.epochs)), self.steps(dt, 0.5 if rng is None else rng.random())) for _ in chosen]
+        length = max(map(len, rows))
+        names, scored = np.array([e.name for e in self.epochs]), np.array([e.scored for e in self.epochs])
+        inputs = np.zeros((len(chosen), length, self.inputs.shape[-1]))
+        target, counts = np.zeros((len(chosen), length), int), np.zeros((len(chosen), length), bool)
+        epoch = np.full((len(chosen), length), "", dtype=names.dtype)
+        for i, (condition, row) in enumerate(zip(chosen, rows, strict=True)):
+            inputs[i, : len(row)], target[i, : len(row)] = self.inputs[condition, row], self.targets[condition, row]
+            counts[i, : len(row)], epoch[i, : len(row)] = scored[row], names[row]
+            if rng is not None and self.noise:
+                inputs[i, : len(row)] += self.noise * np.sqrt(20 / dt) * rng.standard_normal((len(row), inputs.shape[-1]))
+        along = {name: ("trial", [values[c] for c in chosen]) for name, values in self.labels.items()}
+        return xr.Dataset(
+            {
+                "inputs": (("trial", "time", "input"), inputs, {"long_name": "input", "units": "1"}),
+                "target": (("trial", "time"), target, {"long_name": "index of the right output", "units": "1"}),
+                "scored": (("trial", "time"), counts, {"long_name": "step counts in the loss", "units": "1"}),
+                "epoch": (("trial", "time"), epoch, {"long_name": "epoch", "units": "1"}),
+            },
+            coords={
+                "condition": ("trial", chosen, {"long_name": "condition", "units": "1"}),
+                "time": ("time", np.arange(length) * dt, {"long_name": "time from the start of the trial", "units": "ms"}),
+                "input": ("input", list(self.input_names)),
+                "output": ("output", list(self.output_names)),
+                **along,
+            },
+        )
+
+
+@dataclass(frozen=True)
+class Family:
+    """Settings that all families share; a family of its own adds :meth:`problem` and, where it has more, fields.
+
+    Parameters
+    ----------
+    stimulus, response : float
+        Lengths of the epochs in ms.
+    delay : float or (float, float)
+        Length of the delay in ms; two values: drawn anew between them in every trial.
+    unscored : float
+        The first part of the response period that does not count, in ms.
+    stimuli : int
+        Number of stimuli.
+    channels : int
+        Number of stimulus channels.
+    overlap : float
+        Cosine between any two stimuli of a problem (0: orthonormal).
+    noise : float
+        Standard deviation of the noise on each input channel in steps of 20 ms.
+    """
+
+    name: ClassVar[str] = ""
+    stimulus: float = 500.0
+    delay: float | tuple[float, float] = 1000.0
+    response: float = 500.0
+    unscored: float = 100.0
+    stimuli: int = 2
+    channels: int = 10
+    overlap: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in ("stimulus", "response", "unscored"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field}: {getattr(self, field)!r} ms is not a length; give a positive number")
+        if isinstance(self.delay, (list, tuple)):
+            low, high = self.delay
+            object.__setattr__(self, "delay", (float(low), float(high)))
+        low, high = self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
+        if not 0 < low <= high:
+            raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or a (shortest, longest) pair")
+        if not self.unscored < self.response:
+            raise ValueError(f"unscored: {self.unscored:g} ms leaves nothing of a response of {self.response:g} ms to score")
+        if not 0 <= self.overlap < 1:
+            raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
+        if not self.noise >= 0:
+            raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
+        if not 2 <= self.stimuli < self.channels:
+            raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; give 2 to {self.channels - 1}")
+
+    def settings(self) -> dict[str, Any]:
+        """Return every setting by name, plain enough for JSON."""
+        return asdict(self)
+
+    def problem(self, seed: int | np.random.Generator | np.random.SeedSequence) -> Problem:
+        """Draw a problem; the same seed gives the same problem."""
+        raise NotImplementedError(f"the family {type(self).__name__} has no method problem(seed)")
+
+    def patterns(self, rng: np.random.Generator, number: int | None = None) -> np.ndarray:
+        """Draw random unit vectors (number, channels) with the family's overlap; orthonormal by default."""
+        number = self.stimuli if number is None else number
+        basis = np.linalg.qr(rng.standard_normal((self.channels, number + 1)))[0].T
+        return np.sqrt(1 - self.overlap) * basis[1:] + np.sqrt(self.overlap) * basis[0]
+
+    def response_epochs(self) -> tuple[Epoch, Epoch]:
+        """Return the response period: the part that is not scored yet, and the rest."""
+        return Epoch("response onset", self.unscored, scored=False), Epoch("response", self.response - self.unscored)
+
+    @property
+    def stimulus_names(self) -> tuple[str, ...]:
+        """Names of the stimulus channels and the fixation channel."""
+        return (*(f"stimulus channel {i + 1}" for i in range(self.channels)), "fixation")
+
+
+def configure(cls: type[Family], **settings: Any) -> Family:
+    """Make a family; an unknown setting raises a TypeError that lists the known ones."""
+    known = [field.name for field in fields(cls)]
+    unknown = sorted(set(settings) - set(known))
+    if unknown:
+        raise TypeError(f"family {cls.name!r} has no setting {unknown[0]!r}; it has {', '.join(known)}")
+    return replace(cls(), **settings)
