@@ -1,0 +1,288 @@
+"""Two ways to do the trials of a problem, one interface: compiled (spiking network, CPU), and plain torch (any network).
+
+The plain one is what the compiled one must equal, to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from ip2lab.networks import kernels
+from ip2lab.networks.spiking import SpikingNetwork
+from ip2lab.properties import PROPERTIES
+
+SLOTS = ("tau_dendrite", "tau_soma", "threshold", "adaptation_strength", "tau_adaptation", "gain")  # rows of kernels.Neurons
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network."""
+
+    rate: dict[str, float]
+    l2: dict[str, float] = field(default_factory=dict)
+    beta1: float = 0.3
+    clip: float = 1.0
+    rate_weight: float = 0.0
+    rate_target: float = 5.0
+
+    beta2 = 0.999
+    epsilon = 1e-8
+
+
+@dataclass
+class Records:
+    """What is kept of every trial of one problem, (trial,) each, filled as it goes."""
+
+    loss: np.ndarray
+    response_loss: np.ndarray
+    correct: np.ndarray
+    rate: np.ndarray
+
+    @classmethod
+    def empty(cls, trials: int) -> Records:
+        """Return room for at most `trials` trials."""
+        return cls(*(np.full(trials, np.nan) for _ in range(2)), np.zeros(trials, bool), np.full(trials, np.nan))
+
+
+class Learner(Protocol):
+    """Does trials of a problem, one update each."""
+
+    def run(
+        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+    ) -> tuple[int, int]:
+        """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
+
+    def reset(self, what: str) -> None:
+        """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that changes while it learns."""
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to such a state."""
+
+
+class CompiledLearner:
+    """Trains a spiking network on the CPU with the compiled kernels.
+
+    The parameters of the network become views of one flat array, so the module always shows the present state.
+    """
+
+    def __init__(self, network: SpikingNetwork, rates: Rates) -> None:
+        self.network, self.rates = network, rates
+        dtype = network.bias.detach().numpy().dtype
+        names = [name for name, _ in network.named_parameters()]
+        sizes = [p.numel() for p in network.parameters()]
+        self.starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
+        self.sizes = dict(zip(names, sizes, strict=True))
+        flat, gradient, moment1, moment2 = (np.zeros(sum(sizes), dtype) for _ in range(4))
+        views, g_views = {}, {}
+        for name, parameter in network.named_parameters():
+            turned = name in ("input_weights", "recurrent_weights")
+            shape = tuple(parameter.shape[::-1]) if turned else tuple(parameter.shape)
+            span = slice(self.starts[name], self.starts[name] + self.sizes[name])
+            views[name], g_views[name] = flat[span].reshape(shape), gradient[span].reshape(shape)
+            tensor = torch.from_numpy(views[name])
+            tensor = tensor.T if turned else tensor
+            tensor.copy_(parameter.detach())
+            parameter.data = tensor
+        weight_names = ("input_weights", "recurrent_weights", "bias", "output_weights", "output_bias")
+        n = network.neurons
+        values, slopes, g_values = np.ones((6, n), dtype), np.zeros((6, n), dtype), np.zeros((6, n), dtype)
+        values[3:5] = 0  # no adaptation unless there is
+        self.transform = self._transform()
+        self._room = (0, None)
+        self.learner = kernels.Learner(
+            flat,
+            gradient,
+            moment1,
+            moment2,
+            np.zeros(1, np.int64),
+            kernels.Weights(*(views[name] for name in weight_names)),
+            kernels.Weights(*(g_views[name] for name in weight_names)),
+            values,
+            slopes,
+            g_values,
+            *self._make_room(1),
+            np.zeros(n, np.uint64),
+        )
+        kernels.set_values(flat, self.transform, values, slopes, False)
+        self.set_rates(rates)
+
+    def _make_room(self, steps: int) -> tuple[Any, ...]:
+        net = self.network
+        dtype = net.bias.detach().numpy().dtype
+        outputs = len(net.output_bias)
+        trace = kernels.make_trace(steps, 1, net.neurons, outputs, dtype, bool(net.model.adaptation))
+        room = (steps, 1, net.neurons)
+        return trace, np.zeros(room, dtype), np.zeros((steps, 1, outputs), dtype), np.zeros(room, dtype)
+
+    def _transform(self) -> kernels.Transform:
+        rows = [PROPERTIES[name] for name in SLOTS]
+        free = self.network.free
+        return kernels.Transform(
+            np.array([self.starts.get(f"free.{name}", -1) for name in SLOTS]),
+            np.array([name in free and free[name].requires_grad for name in SLOTS]),
+            np.array([row.bounds[0] for row in rows]),
+            np.array([row.log_range for row in rows]),
+            np.array([name.startswith("tau") for name in SLOTS]),
+            self.network.dt,
+        )
+
+    def set_rates(self, rates: Rates) -> None:
+        """Learn with other rates from now on."""
+        self.rates = rates
+        self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in SLOTS]))
+        names = [name for name in self.starts if name in rates.rate]
+        start = np.array([self.starts[name] for name in names], np.int64)
+        self.rule = kernels.Rule(
+            start,
+            start + np.array([self.sizes[name] for name in names], np.int64),
+            np.array([rates.rate[name] for name in names], float),
+            np.array([rates.l2.get(name, 0.0) for name in names], float),
+            rates.beta1,
+            rates.beta2,
+            rates.epsilon,
+            float(rates.clip),
+            float(rates.rate_weight) * (1000 / self.network.dt) ** 2,
+            rates.rate_target * self.network.dt / 1000,
+        )
+
+    def run(
+        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+    ) -> tuple[int, int]:
+        """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
+        longest = stimuli.inputs.shape[1]
+        if longest > len(self.learner.noise):
+            trace, noise, d_logits, d_spikes = self._make_room(longest)
+            self.learner = self.learner._replace(trace=trace, noise=noise, d_logits=d_logits, d_spikes=d_spikes)
+        return kernels.learn(
+            stimuli, rows, *span, key, self.network.noise_scale, self.network.model, self.transform, self.rule, goal, self.learner,
+            records.loss, records.response_loss, records.correct, records.rate,
+        )  # fmt: skip
+
+    def reset(self, what: str) -> None:
+        """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
+        if what in ("all", "first_moment"):
+            self.learner.moment1[:] = 0
+        if what == "all":
+            self.learner.moment2[:] = 0
+            self.learner.step[:] = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that changes while it learns."""
+        return {name: getattr(self.learner, name).copy() for name in ("flat", "moment1", "moment2", "step")}
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to such a state."""
+        for name, value in state.items():
+            getattr(self.learner, name)[:] = value
+        kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
+
+
+class PlainLearner:
+    """Trains any network with autograd and :class:`torch.optim.Adam`, on any device."""
+
+    def __init__(self, network: Any, rates: Rates) -> None:
+        self.network = network
+        self.set_rates(rates)
+
+    def set_rates(self, rates: Rates) -> None:
+        """Learn with other rates from now on; the optimiser starts anew for parameters that did not learn before."""
+        old = {id(p): self.optimizer.state[p] for p in self.optimizer.state} if hasattr(self, "optimizer") else {}
+        self.rates = rates
+        self.named = {name: p for name, p in self.network.named_parameters() if name in rates.rate}
+        groups = [{"params": [p], "lr": rates.rate[name]} for name, p in self.named.items()]
+        self.optimizer = torch.optim.Adam(groups, lr=0.0, betas=(rates.beta1, rates.beta2), eps=rates.epsilon)
+        for p in self.named.values():
+            if id(p) in old:
+                self.optimizer.state[p] = old[id(p)]
+
+    def run(
+        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+    ) -> tuple[int, int]:
+        """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
+        for trial in range(*span):
+            outcome = self._trial(stimuli, int(rows[trial - span[0]]), trial, key)
+            records.loss[trial], records.response_loss[trial], records.correct[trial], records.rate[trial] = outcome
+            if not np.isfinite(records.loss[trial]):
+                return trial + 1, 2
+            window = records.loss[max(0, trial + 1 - goal.window) : trial + 1]
+            if trial + 1 > goal.window and window.sum() / goal.window < goal.criterion:
+                return trial + 1, 1
+        return span[1], 0
+
+    def _trial(self, stimuli: kernels.Stimuli, row: int, trial: int, key: np.uint64) -> tuple[float, float, bool, float]:
+        bias = self.network.bias
+        steps = int(stimuli.length[row])
+
+        def tensor(array: np.ndarray) -> torch.Tensor:
+            return torch.as_tensor(array[row, :steps], device=bias.device)
+
+        noise = draw_noise(self.network, key, trial, steps)
+        activity = self.network(tensor(stimuli.inputs).to(bias.dtype)[None], noise, compiled=False)
+        logits, target, weight, response = activity.logits[0], tensor(stimuli.target), tensor(stimuli.weight), tensor(stimuli.response)
+        each = functional.cross_entropy(logits, target, reduction="none")
+        loss = (weight.to(bias.dtype) * each).sum()
+        total = loss + self._penalties(activity.spikes[0])
+        for p in self.named.values():
+            p.grad = None
+        total.backward()
+        if not self.network.autapses:
+            self.network.recurrent_weights.grad.fill_diagonal_(0)
+        if self.rates.clip > 0:
+            torch.nn.utils.clip_grad_norm_(self.named.values(), self.rates.clip)
+        self.optimizer.step()
+        probability = torch.softmax(logits.detach(), -1)
+        scored, answering = weight > 0, response > 0
+        kept = bool((probability.argmax(-1) == target)[scored & ~answering].all())
+        answered = kept and bool(probability[answering].sum(0).argmax() == target[answering][-1])
+        return float(loss), float(each[answering].mean()), answered, float(activity.spikes.mean())
+
+    def _penalties(self, spikes: torch.Tensor) -> torch.Tensor:
+        rates = self.rates
+        total = sum((weight * self.named[name].square().mean() for name, weight in rates.l2.items() if name in self.named), spikes.new_zeros(()))
+        if rates.rate_weight > 0:
+            hertz = spikes.mean(0) * 1000 / self.network.dt
+            total = total + rates.rate_weight * (hertz - rates.rate_target).square().mean()
+        return total
+
+    def reset(self, what: str) -> None:
+        """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
+        if what == "all":
+            self.optimizer.state.clear()
+        elif what == "first_moment":
+            for state in self.optimizer.state.values():
+                state["exp_avg"].zero_()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return copies of everything that changes while it learns."""
+        kept = {f"parameter {name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
+        for name, p in self.named.items():
+            kept |= {f"{key} {name}": value.cpu().numpy().copy() for key, value in self.optimizer.state.get(p, {}).items()}
+        return kept
+
+    def load(self, state: dict[str, np.ndarray]) -> None:
+        """Go back to such a state."""
+        with torch.no_grad():
+            for name, p in self.network.named_parameters():
+                p.copy_(torch.from_numpy(state[f"parameter {name}"]))
+        self.optimizer.state.clear()
+        for name, p in self.named.items():
+            found = {key: state[f"{key} {name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key} {name}" in state}
+            if found:
+                self.optimizer.state[p] = {key: torch.as_tensor(value).to(p.device if key != "step" else "cpu") for key, value in found.items()}
+
+
+def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Tensor | None:
+    """Return the noise of one numbered trial (1, time, neuron), the same as the kernels draw; None without noise."""
+    if not network.noise_scale > 0:
+        return None
+    noise = np.empty((steps, 1, network.neurons), network.bias.detach().cpu().numpy().dtype)
+    kernels.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
+    return torch.from_numpy(noise.swapaxes(0, 1)).to(network.bias.device)

@@ -1,0 +1,1 @@
+"""Networks: the spiking network and what it is compared with."""
