@@ -1,0 +1,61 @@
+# The laboratory's commands; `make` alone lists them. Needs Python >= 3.11, git and make.
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8888
+# Which build of PyTorch: empty takes the package index's own (on Linux with CUDA, gigabytes); `cpu`, `cu130`, ... take that
+# build from PyTorch's own index. Off by default because closed networks cannot reach it. Counts when $(VENV) is made.
+TORCH ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+       $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+
+.PHONY: help lab test nightly lint notebooks clean
+
+help:
+	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
+	@echo "make test       run everything: tests, doctests, notebooks"
+	@echo "make nightly    the same with the long tests and fresh random examples"
+	@echo "make lint       style, types, import contracts, docstrings"
+	@echo "make notebooks  execute the notebooks and write back what a web reader sees (NB=path for one)"
+	@echo "make clean      remove the environment and the laboratory's own files"
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("ip2lab needs Python 3.11 or newer and this is " + sys.version.split()[0] + "; name another one: make lab PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp makes a second `make lab` start at once. Editable, so that who edits a notebook can edit the package beside it
+# and a `git pull` needs no new install. Without build isolation, so that the build tools are pinned like all the rest.
+$(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation -e '.[$*]'
+	@touch $@
+
+# Everything Jupyter and IPython write lies in .lab/ of this checkout, and the kernel is the one of $(VENV).
+lab: $(VENV)/.installed-lab
+	env -u JUPYTER_PATH -u JUPYTER_CONFIG_PATH JUPYTER_PREFER_ENV_PATH=1 IPYTHONDIR='$(CURDIR)/.lab/ipython' \
+	    JUPYTER_CONFIG_DIR='$(CURDIR)/.lab/config' JUPYTER_DATA_DIR='$(CURDIR)/.lab/data' JUPYTER_RUNTIME_DIR='$(CURDIR)/.lab/runtime' \
+	    $(BIN)/python -m jupyterlab --ip=127.0.0.1 --port=$(PORT) --ServerApp.root_dir='$(CURDIR)' \
+	    --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	    $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+
+test: $(VENV)/.installed-dev
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi
+	$(BIN)/python -m pytest
+
+nightly: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "" --hypothesis-profile=nightly
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docstrings.py
+
+notebooks: $(VENV)/.installed-dev
+	$(BIN)/python tools/execute_notebooks.py $(NB)
+
+clean:
+	rm -rf $(VENV) .lab
