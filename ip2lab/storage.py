@@ -1,0 +1,403 @@
+"""How bytes reach the disk and come back: chunks with checksums, files replaced whole, one writer at a time.
+
+A chunk is written here rather than through zarr's own arrays: one commit of a run touches some fifty small
+chunks, which costs zarr a round through its event loop each, and the last, partly filled chunk has to be
+written again without being read. What is written is plain Zarr version 3, which any reader of it understands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import math
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import zarr
+from numcodecs import blosc
+from numcodecs.vlen import VLenUTF8
+from zarr.abc.store import ByteRequest
+from zarr.core.buffer import Buffer, BufferPrototype, cpu
+
+try:
+    import fcntl
+except ImportError:  # Windows: the lock is still kept, only not against two that start in the same instant
+    fcntl = None  # type: ignore[assignment]
+
+Metadata = dict[str, Any]
+
+TEXT = np.dtypes.StringDType()
+NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+MAX_CHUNK = 64 * 2**20  # bytes of one chunk once decoded: what a reader has to trust a store with
+ROOT = "zarr.json"
+PARTIAL = ".partial"
+
+
+# ---- arrays and chunks ----------------------------------------------------------------------------------------
+
+
+def array_metadata(
+    shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], *, dims: tuple[str, ...], attrs: Metadata, compress: bool = True
+) -> Metadata:
+    """Return the ``zarr.json`` of an array (Zarr version 3) as it is stored here."""
+    if dtype.kind == "T":
+        name, fill, codecs = "string", "", [{"name": "vlen-utf8", "configuration": {}}]
+    else:
+        name, fill = dtype.name, {"b": False, "f": "NaN"}.get(dtype.kind, 0)
+        codecs = [{"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}]
+        settings = {"typesize": dtype.itemsize, "cname": "zstd", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}
+        codecs += [{"name": "blosc", "configuration": settings}] if compress else []
+    if name not in (*NUMBERS, "string"):
+        raise TypeError(f"an array of dtype {dtype} cannot be stored; give one of {', '.join(NUMBERS)} or text")
+    return {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": list(shape),
+        "data_type": name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunks)}},
+        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
+        "fill_value": fill,
+        "codecs": [*codecs, {"name": "crc32c"}],
+        "attributes": attrs,
+        "dimension_names": list(dims),
+        "storage_transformers": [],
+    }
+
+
+def dtype_of(metadata: Metadata) -> np.dtype[Any]:
+    """Return the numpy dtype of an array from its metadata."""
+    return TEXT if metadata["data_type"] == "string" else np.dtype(metadata["data_type"])
+
+
+def chunks_of(metadata: Metadata) -> tuple[int, ...]:
+    """Return the shape of an array's chunks from its metadata."""
+    return tuple(metadata["chunk_grid"]["configuration"]["chunk_shape"])
+
+
+def chunk_counts(metadata: Metadata) -> list[int]:
+    """Return how many chunks an array has along each of its dims."""
+    return [-(-size // chunk) for size, chunk in zip(metadata["shape"], chunks_of(metadata), strict=True)]
+
+
+def chunk_name(index: tuple[int, ...]) -> str:
+    """Return the file name of a chunk."""
+    return ".".join(["c", *map(str, index)])
+
+
+def checksum(data: bytes) -> bytes:
+    """Return the CRC-32C of some bytes as the codec of that name appends it."""
+    return int(google_crc32c.value(data)).to_bytes(4, "little")
+
+
+def encode(block: np.ndarray, metadata: Metadata) -> bytes:
+    """Encode one whole chunk."""
+    if block.dtype.kind == "T":
+        data = bytes(VLenUTF8().encode(block.astype(object)))
+    else:
+        block = np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("<"))
+        compressed = metadata["codecs"][1]["name"] == "blosc"
+        data = blosc.compress(block, b"zstd", 5, blosc.BITSHUFFLE) if compressed else block.tobytes()
+    return data + checksum(data)
+
+
+def decode(data: bytes, metadata: Metadata) -> np.ndarray:
+    """Decode one whole chunk after checking it."""
+    check_chunk(data, metadata)
+    shape, dtype, body = chunks_of(metadata), dtype_of(metadata), data[:-4]
+    if dtype.kind == "T":
+        return VLenUTF8().decode(body).astype(dtype).reshape(shape)
+    raw = blosc.decompress(body) if metadata["codecs"][1]["name"] == "blosc" else body
+    return np.frombuffer(raw, dtype=dtype.newbyteorder("<")).astype(dtype).reshape(shape)
+
+
+def check_chunk(data: bytes, metadata: Metadata) -> None:
+    """Raise ValueError when a chunk's bytes are damaged, or when it would unpack to another size than declared."""
+    body = data[:-4]
+    if len(data) < 4 or data[-4:] != checksum(body):
+        raise ValueError("its bytes are damaged: the checksum differs")
+    count = math.prod(chunks_of(metadata))
+    codec = metadata["codecs"][-2]["name"]
+    if codec == "vlen-utf8":
+        declared = int.from_bytes(body[:4], "little")
+    elif codec == "blosc":  # its header holds the sizes: decoded at 4, encoded at 12
+        count *= dtype_of(metadata).itemsize
+        declared = int.from_bytes(body[4:8], "little") if int.from_bytes(body[12:16], "little") == len(body) else -1
+    else:
+        count, declared = count * dtype_of(metadata).itemsize, len(body)
+    if declared != count:
+        raise ValueError(f"it holds {declared} where {count} were declared")
+
+
+def pieces(start: int, rows: np.ndarray, metadata: Metadata) -> Iterator[tuple[str, bytes]]:
+    """Cut rows that begin at chunk `start` of an array's first dim into encoded chunks with their names."""
+    chunks, dtype = chunks_of(metadata), dtype_of(metadata)
+    shape = (len(rows), *metadata["shape"][1:]) if metadata["shape"] else ()
+    counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
+    fill = np.nan if dtype.kind == "f" else "" if dtype.kind == "T" else 0
+    for index in itertools.product(*map(range, counts)):
+        part = rows[tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunks, strict=True))]
+        if part.shape != chunks:
+            part = np.pad(part, [(0, c - s) for c, s in zip(chunks, part.shape, strict=True)], constant_values=fill) \
+                if dtype.kind != "T" else np.array([*part, *[""] * (chunks[0] - len(part))], dtype=TEXT)
+        name = chunk_name((start + index[0], *index[1:]) if index else ())
+        yield name, encode(part.astype(dtype, copy=False), metadata)
+
+
+# ---- where the bytes are --------------------------------------------------------------------------------------
+
+
+class Folder:
+    """A folder whose files are only ever replaced whole."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    def put(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Write a file beside its place and move it there, so that a reader meets the old one or the new one."""
+        target = self.path / key
+        partial = target.with_name(f"{target.name}.{os.getpid()}{PARTIAL}")
+        try:
+            with open(partial, "wb") as file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+            os.replace(partial, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """Read a file; one that is no plain file, or larger than `limit` bytes, raises ValueError."""
+        target = self.path / key
+        status = os.lstat(target)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is no plain file")
+        if limit is not None and status.st_size > limit:
+            raise ValueError(f"it has {status.st_size} bytes, more than the {limit} that it could need")
+        return target.read_bytes()
+
+    def names(self, key: str) -> set[str]:
+        """List the plain files in a folder (none where there is no such folder)."""
+        target = self.path / key
+        try:
+            if not stat.S_ISDIR(os.lstat(target).st_mode):
+                return set()
+            with os.scandir(target) as entries:
+                return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+        except FileNotFoundError:
+            return set()
+
+    def make(self, key: str) -> None:
+        """Make a folder for files."""
+        (self.path / key).mkdir(parents=True, exist_ok=True)
+
+    def sweep(self, keys: Iterator[str]) -> None:
+        """Remove what a killed writer left half written."""
+        for key in keys:
+            for name in self.names(key):
+                if name.endswith(PARTIAL):
+                    (self.path / key / name).unlink(missing_ok=True)
+
+    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> zarr.abc.store.Store:
+        """Return a store for xarray that reads from here."""
+        return Reader(self.path, root=root, arrays=arrays)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+class Memory:
+    """The same in memory, around a store that zarr and xarray read from."""
+
+    def __init__(self, store: zarr.storage.MemoryStore | None = None) -> None:
+        self.store = store or zarr.storage.MemoryStore()
+
+    @property
+    def _files(self) -> Any:
+        return self.store._store_dict
+
+    def put(self, key: str, data: bytes, *, durable: bool = False) -> None:
+        """Keep bytes under a key."""
+        self._files[key] = cpu.Buffer.from_bytes(data)
+
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """Return the bytes under a key."""
+        try:
+            return bytes(self._files[key].to_bytes())
+        except KeyError:
+            raise FileNotFoundError(f"{key} is not in this store in memory") from None
+
+    def names(self, key: str) -> set[str]:
+        """List the files directly under a key."""
+        return {name.rpartition("/")[2] for name in self._files if name.rpartition("/")[0] == key}
+
+    def make(self, key: str) -> None:
+        """Nothing to do: there are no folders."""
+
+    def sweep(self, keys: Iterator[str]) -> None:
+        """Nothing to do: memory does not outlive a killed writer."""
+
+    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> zarr.abc.store.Store:
+        """Return a store for xarray that reads from here."""
+        return self.store
+
+    def __str__(self) -> str:
+        return "a store in memory"
+
+
+class Reader(zarr.storage.LocalStore):
+    """A folder as it was at one commit; a chunk that is gone or damaged is an error that says which.
+
+    Zarr reads a chunk that is not there as zeros, and takes array metadata from several files; here all metadata
+    come from the one root that was validated.
+    """
+
+    def __init__(self, root_path: Path, *, root: bytes, arrays: Mapping[str, Metadata]) -> None:
+        super().__init__(root_path, read_only=True)
+        self._document = root
+        self._arrays = arrays
+
+    def with_read_only(self, read_only: bool = False) -> Reader:
+        """Return this store: it is never written to."""
+        return self
+
+    async def get(self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None) -> Buffer | None:
+        """Return the root's metadata or a whole chunk."""
+        buffer = cpu.Buffer if prototype is None else prototype.buffer
+        if key == ROOT:
+            return buffer.from_bytes(self._document)
+        if key.rpartition("/")[0] not in self._arrays or key.endswith(ROOT):
+            return None
+        return buffer.from_bytes(await asyncio.to_thread(read_chunk, Folder(self.root), key, self._arrays[key.rpartition("/")[0]]))
+
+
+def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
+    """Read and check one chunk; ValueError names the array, the chunk and what is wrong with it."""
+    array, _, name = key.rpartition("/")
+    size = math.prod(chunks_of(metadata)) * max(dtype_of(metadata).itemsize, 1)
+    try:
+        data = source.get(key, limit=size + 64 if metadata["data_type"] != "string" else MAX_CHUNK)
+        check_chunk(data, metadata)
+    except FileNotFoundError:
+        raise ValueError(f"{source}: /{array}: chunk {name} is missing; take the run from a copy") from None
+    except ValueError as error:
+        raise ValueError(f"{source}: /{array}: chunk {name} cannot be read: {error}; take the run from a copy") from None
+    return data
+
+
+def to_json(document: Any) -> bytes:
+    """Write JSON: numpy's numbers as plain ones, NaN and infinity refused (they are no JSON)."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic | np.ndarray):
+            return value.tolist()
+        if isinstance(value, os.PathLike):
+            return os.fspath(value)
+        raise TypeError(f"{value!r} ({type(value).__name__}) cannot be kept as an attribute; give numbers, text, lists or dicts")
+
+    return json.dumps(document, default=plain, allow_nan=False, separators=(",", ":")).encode()
+
+
+# ---- one writer at a time -------------------------------------------------------------------------------------
+
+
+class Lock:
+    """A file that names the one process which writes to a folder.
+
+    A lock whose process is dead, on this same host, is stale and taken over. A lock of another host is
+    believed: whether that process lives cannot be seen from here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path / ".lock"
+        self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+                     "born": born(os.getpid()), "token": os.urandom(8).hex()}
+        with self._held() as descriptor:
+            holder = self._read(descriptor)
+            if holder and alive(holder):
+                raise BlockingIOError(f"{path} is being written by another process: {describe(holder)}. Wait for it, stop it, "
+                                      f"or, where it no longer runs, delete {self.path}")
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, to_json(self.mine))
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[int]:
+        """Hold the lock file itself for a moment, so that of two takers of a stale lock one wins."""
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                if fcntl:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if os.path.exists(self.path) and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
+                    yield descriptor
+                    return
+            finally:
+                os.close(descriptor)
+
+    def _read(self, descriptor: int) -> Metadata:
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return parse_holder(os.read(descriptor, 4096))
+
+    def check(self) -> None:
+        """Raise when the lock, or the whole folder, is no longer this writer's."""
+        try:
+            holder = parse_holder(self.path.read_bytes())
+        except FileNotFoundError:
+            holder = {}
+        if holder.get("token") != self.mine["token"]:
+            now = f"now it is written by {describe(holder)}" if holder else "it was deleted or moved"
+            raise FileNotFoundError(f"{self.path.parent} is no longer this run's: {now}. Nothing more was written")
+
+    def release(self) -> None:
+        """Give the lock back, if it is still this writer's."""
+        with contextlib.suppress(OSError):
+            self.check()
+            self.path.unlink()
+
+
+def parse_holder(data: bytes) -> Metadata:
+    """Return who holds a lock; nobody where the file was left empty or half written."""
+    try:
+        holder = json.loads(data)
+    except ValueError:
+        return {}
+    return holder if isinstance(holder, dict) else {}
+
+
+def describe(holder: Metadata) -> str:
+    """Say who holds a lock."""
+    return f"host {holder.get('host')}, process {holder.get('pid')}, since {holder.get('time')}"
+
+
+def born(pid: int) -> str:
+    """Return when a process was started, in the kernel's ticks (empty where this cannot be known, or it is dead)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def alive(holder: Metadata) -> bool:
+    """Tell whether the process that holds a lock may still run."""
+    pid = holder.get("pid")
+    if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return born(pid) == holder.get("born", "")  # a later process may have been given the same number
