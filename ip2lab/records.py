@@ -386,8 +386,7 @@ class Recorder:
 
     def _start(self, interval: float, block: int) -> None:
         self._interval, self._block = interval, block
-        self._groups: dict[str, Metadata] = {}
-        self._static: dict[str, Metadata] = {}
+        self._nodes: dict[str, Metadata] = {}  # a group's arrays right after it: zarr relies on that order
         self._columns: dict[str, dict[str, _Column]] = {}
         self._checkpoint: Metadata = {}
         self._lock: Lock | None = None
@@ -399,20 +398,20 @@ class Recorder:
             grows, rows = GROUPS[group].dim, GROUPS[group].rows
             names = [str(name) for name in dataset.coords if name not in dataset.dims]
             attrs = {**dataset.attrs, **({"coordinates": " ".join(names)} if names else {})}
-            self._groups[group] = {"zarr_format": 3, "node_type": "group", "attributes": attrs}
+            self._nodes[group] = {"zarr_format": 3, "node_type": "group", "attributes": attrs}
             self._columns[group] = {}
             self._source.make(group)
-            self._source.put(f"{group}/{storage.ROOT}", storage.to_json(self._groups[group]))
+            self._source.put(f"{group}/{storage.ROOT}", storage.to_json(self._nodes[group]))
             for name, variable in dataset.variables.items():
                 dtype = np.dtype(variable.encoding.get("dtype", variable.dtype))
                 dims = tuple(map(str, variable.dims))
                 chunks = _chunks(rows if dims[0] == grows else max(variable.shape[0], 1), variable.shape, dtype)
                 data = storage.array_metadata(variable.shape, dtype, chunks, dims=dims, attrs=dict(variable.attrs))
+                self._nodes[f"{group}/{name}"] = data
                 self._source.make(f"{group}/{name}")
                 if dims[0] == grows:
                     self._columns[group][str(name)] = _Column(data, np.zeros(variable.shape, dtype))
                 else:
-                    self._static[f"{group}/{name}"] = data
                     self._write(f"{group}/{name}", 0, variable.values.astype(dtype), data)
                 self._source.put(f"{group}/{name}/{storage.ROOT}", storage.to_json(data))
 
@@ -527,13 +526,11 @@ class Recorder:
 
     def _replace_root(self, lengths: Mapping[str, int] | None = None) -> None:
         """Replace the root's metadata, and with it everything that a reader sees."""
-        arrays = {}
-        for group, columns in self._columns.items():
-            arrays[group] = self._groups[group]
-            for name, column in columns.items():
-                size = column.length if lengths is None else lengths[group]
-                arrays[f"{group}/{name}"] = {**column.metadata, "shape": [size, *column.metadata["shape"][1:]]}
-        document = _group_document({**self.attrs, "store": {"checkpoint": self._checkpoint}}, {**arrays, **self._static})
+        nodes = dict(self._nodes)
+        for group, length in (lengths or self.lengths).items():
+            for name, column in self._columns[group].items():
+                nodes[f"{group}/{name}"] = {**column.metadata, "shape": [length, *column.metadata["shape"][1:]]}
+        document = _group_document({**self.attrs, "store": {"checkpoint": self._checkpoint}}, nodes)
         self._source.put(storage.ROOT, _sealed(document), durable=True)
 
     @contextlib.contextmanager
@@ -626,13 +623,11 @@ class Recorder:
             raise ValueError(f"{self._source}: there is no checkpoint from which training could go on")
         for key, data in nodes.items():
             group, _, name = key.partition("/")
+            self._nodes[key] = data
             if not name:
-                self._groups[group] = data
                 self._columns[group] = {}
             elif data["dimension_names"][0] == GROUPS[group].dim:
                 self._columns[group][name] = self._resume(key, data, self._checkpoint["lengths"][group])
-            else:
-                self._static[key] = data
         self._source.sweep(iter(["", *nodes, *self._slots()]))
 
     def _slots(self) -> list[str]:
