@@ -31,7 +31,7 @@ def static_output(output: NotebookNode) -> NotebookNode | None:
     html = data.get("text/html", "")
     if "<script" in html or "xr-wrap" in html:  # xarray's tables have new random ids at every run; its text has none
         del data["text/html"]
-    if not data or (set(data) == {"text/plain"} and len(data) < len(output.data) and not html):
+    if not data or (set(data) == {"text/plain"} and any(mime.startswith(LIVE) for mime in output.data)):
         return None  # only the name of a widget is left
     return NotebookNode({**output, "data": NotebookNode(data), "metadata": NotebookNode()})
 
