@@ -1,0 +1,206 @@
+"""Labelled arrays in, labelled arrays out: the one place where the numpy functions of the analysis meet xarray.
+
+A numpy function takes arrays with the axes it works on last; :func:`apply` calls it with those dims in place and puts
+the labels back. :func:`check` says by name what is wrong with an array before anything is computed, :func:`describe`
+writes down what a result is, and :func:`blocks` walks through an array that may be larger than memory.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+BLOCK = 2**13  # samples worked on at a time: a few MB for hundreds of neurons, large enough for fast matrix products
+MASK = "recorded"  # the coord that tells recorded samples from padding (see `population.aligned`)
+
+
+def called(data: xr.DataArray) -> str:
+    """How an error message calls `data`."""
+    return repr(data.name) if data.name is not None else "the data"
+
+
+def listed(names: Any, most: int = 8) -> str:
+    """Names as words, the tail of a long list left out."""
+    words = [str(name) for name in names]
+    tail = f", ... ({len(words)} in all)" if len(words) > most else ""
+    return ", ".join(words[:most]) + tail if words else "none"
+
+
+def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **roles: str | None) -> xr.DataArray:
+    """Return `data`, or raise an error that names what is wrong with it.
+
+    `roles` are the caller's keywords for dims (``feature="neuron"``); a role that is None is left out.
+    """
+    wanted = {role: dim for role, dim in roles.items() if dim is not None}
+    if not isinstance(data, xr.DataArray):
+        raise TypeError(
+            f"expected an xarray.DataArray with dims {listed(wanted.values())}, got {type(data).__name__}; "
+            f"wrap it as xarray.DataArray(values, dims=(...))"
+        )
+    for role, dim in wanted.items():
+        if dim not in data.dims:
+            raise ValueError(
+                f"{called(data)} has no dim {dim!r}; it has {listed(data.dims)}. Name the right one with {role}=..."
+            )
+    for dim, size in data.sizes.items():
+        if size == 0:
+            raise ValueError(f"{called(data)} is empty: dim {dim!r} has length 0; give at least one {dim}")
+    if numeric and data.dtype.kind not in "buif":
+        raise TypeError(f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)")
+    if finite:
+        check_finite(data)
+    return data
+
+
+def check_finite(data: xr.DataArray) -> None:
+    """Raise ValueError naming the first NaN or infinite value of `data`."""
+    if data.dtype.kind != "f":
+        return
+    for slices, block in blocks(data.data[..., None]):
+        wrong = ~np.isfinite(block[..., 0])
+        if wrong.any():
+            raise not_finite(data, [s.start + int(i) for s, i in zip(slices, np.argwhere(wrong)[0], strict=True)])
+
+
+def not_finite(data: xr.DataArray, first: Sequence[int] = ()) -> ValueError:
+    """The error for NaN or infinite values in `data`, the first of them at the position `first`."""
+    place = ", ".join(f"{dim}={_at(data, dim, i)}" for dim, i in zip(data.dims, first, strict=False))
+    where = f" (the first at {place})" if place else ""
+    return ValueError(
+        f"{called(data)} holds NaN or infinite values{where}; drop or fill them first, for instance with .dropna(dim); "
+        f"trials of different lengths go through population.aligned"
+    )
+
+
+def _at(data: xr.DataArray, dim: Any, index: int) -> Any:
+    return data[dim].values[index] if dim in data.coords else index
+
+
+def samples(data: xr.DataArray, *feature: str) -> list[str]:
+    """The dims of `data` other than those named: the samples."""
+    return [str(dim) for dim in data.dims if dim not in feature]
+
+
+def apply(
+    core: Callable[..., Any],
+    *arrays: xr.DataArray,
+    over: Sequence[Sequence[str]],
+    into: Sequence[Sequence[str]] = ((),),
+    sizes: Mapping[str, int] | None = None,
+    loop: bool = False,
+    **options: Any,
+) -> Any:
+    """Call the numpy function `core` with the dims `over` (one list an array) last, and label what it returns.
+
+    `into` has one list of new last dims for each array that `core` returns, `sizes` the lengths of dims that are
+    new (needed for dask only), and `loop` calls `core` once for every position along the remaining dims.
+    """
+    return xr.apply_ufunc(
+        core,
+        *arrays,
+        input_core_dims=[list(dims) for dims in over],
+        output_core_dims=[list(dims) for dims in into],
+        exclude_dims={dim for dims in over for dim in dims if any(dim in out for out in into) and dim in (sizes or {})},
+        kwargs=options,
+        vectorize=loop,
+        dask="parallelized",
+        output_dtypes=[float] * len(into),
+        dask_gufunc_kwargs={"output_sizes": dict(sizes)} if sizes else None,
+        keep_attrs=False,
+    )
+
+
+def describe(result: xr.DataArray, name: str, units: str, long_name: str, like: xr.DataArray | None = None) -> xr.DataArray:
+    """Name `result` and give it its attrs: those of `like` (what it was made from), but its own units and long name."""
+    kept = dict(like.attrs) if like is not None else {}
+    return result.rename(name).assign_attrs({**kept, "units": units, "long_name": long_name})
+
+
+def dataset(like: xr.DataArray | xr.Dataset, *variables: xr.DataArray, **attrs: Any) -> xr.Dataset:
+    """One dataset of described variables; the attrs of `like` that do not belong to a variable are kept."""
+    kept = {key: value for key, value in like.attrs.items() if key not in ("units", "long_name")}
+    return xr.Dataset({str(v.name): v for v in variables}, attrs={**kept, **attrs})
+
+
+def units_of(data: xr.DataArray) -> str:
+    """The unit written on `data`, ``"1"`` where none is."""
+    return str(data.attrs.get("units", "1"))
+
+
+def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
+    """The times along `time` and their spacing, both in ms; refuses missing, uneven or unordered times."""
+    if time not in data.coords:
+        raise ValueError(
+            f"{called(data)} has no coord on dim {time!r}, so rates and intervals have no unit; "
+            f"add it in ms: .assign_coords({time}=dt * np.arange({data.sizes[time]}))"
+        )
+    unit = data[time].attrs.get("units", "ms")
+    if unit not in ("ms", "s"):
+        raise ValueError(f"coord {time!r} of {called(data)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
+    values = np.asarray(data[time].values, dtype=float) * (1000.0 if unit == "s" else 1.0)
+    if values.size < 2:
+        raise ValueError(f"{called(data)} has one point along {time!r}; its duration is unknown: give two or more")
+    steps = np.diff(values)
+    if not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
+        raise ValueError(
+            f"coord {time!r} of {called(data)} must rise in equal steps; its steps go from {steps.min():g} to "
+            f"{steps.max():g} ms: sort or interpolate it first"
+        )
+    return values, float(steps.mean())
+
+
+def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[str], least: int = 2) -> xr.DataArray:
+    """The labels named `label` (a coord of `data`, or an array of its own), with exactly the dims `dims`."""
+    if isinstance(label, str):
+        if label not in data.coords:
+            raise ValueError(
+                f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
+                f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
+            )
+        label = data[label]
+    foreign = set(label.dims) - set(dims)
+    if foreign:
+        raise ValueError(
+            f"the labels {called(label)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
+        )
+    full = label.reset_coords(drop=True).broadcast_like(data[{d: 0 for d in data.dims if d not in dims}].reset_coords(drop=True))
+    full = full.transpose(*dims)
+    if full.isnull().any():
+        raise ValueError(f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first")
+    found = np.unique(full.values)
+    if found.size < least:
+        raise ValueError(
+            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are needed to compare"
+        )
+    return full
+
+
+def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
+    """Walk through `array` (samples..., feature): pairs of slices over the sample axes and the numpy block there.
+
+    A dask array is computed chunk by chunk, so that no more than one of its chunks is in memory.
+    """
+    chunks = getattr(array, "chunks", None) or tuple((n,) for n in array.shape)
+    edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in chunks[:-1]]
+    for corner in itertools.product(*(range(len(sizes)) for sizes in chunks[:-1])):
+        outer = tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, corner, strict=True))
+        part = np.asarray(array[outer])
+        for inner in _split(part.shape[:-1], size):
+            yield tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)), part[inner]
+
+
+def _split(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
+    if not shape:
+        yield ()
+        return
+    inner = math.prod(shape[1:])
+    step = max(1, size // max(inner, 1))
+    rests = list(_split(shape[1:], size)) if inner > size else [tuple(slice(0, n) for n in shape[1:])]
+    for start in range(0, shape[0], step):
+        for rest in rests:
+            yield (slice(start, min(start + step, shape[0])), *rest)

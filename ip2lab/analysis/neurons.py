@@ -1,0 +1,357 @@
+"""Single neurons: how they fire, what they are selective for, and how their intrinsic properties adapt."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+from scipy import ndimage, stats
+
+from ip2lab.analysis._labelled import apply, called, check, dataset, describe, labels_along, listed, samples, times, units_of
+
+__all__ = [
+    "density",
+    "drift",
+    "firing_rate",
+    "psth",
+]
+
+
+def _spikes(spikes: xr.DataArray, time: str, **roles: str | None) -> tuple[xr.DataArray, float]:
+    """Checked spikes and the bin in ms."""
+    check(spikes, time=time, **roles)
+    dt = times(spikes, time)[1]
+    if spikes.chunks is None:
+        check(spikes, finite=True)
+        if spikes.dtype.kind != "b" and (spikes < 0).any():
+            raise ValueError(f"{called(spikes)} holds {float(spikes.min()):g}; spikes are bool or counts per bin, not negative")
+    return spikes, dt
+
+
+def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None = None) -> xr.DataArray:
+    r"""Firing rate: spikes over time, :math:`r = \sum_t s_t / (n\,\Delta t)`.
+
+    Parameters
+    ----------
+    spikes : xarray.DataArray
+        (..., time), bool or counts per bin, with a coord on `time` in ms (or in s, said in its attrs). May be backed
+        by dask.
+    time : str
+        The dim of time.
+    width : float, optional
+        Standard deviation (ms) of a Gaussian with which the rate is smoothed; `time` is then kept. The kernel is cut
+        off at the ends and made up for there.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``firing_rate`` (...) in Hz, with `width` (..., time).
+
+    Raises
+    ------
+    ValueError
+        No dim or coord `time`, uneven times, NaN, negative values.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> spikes = xr.DataArray(np.zeros((100, 3), bool), dims=("time", "neuron"), coords={"time": 20.0 * np.arange(100)})
+    >>> spikes[::10, 0] = True
+    >>> neurons.firing_rate(spikes).values.tolist()
+    [5.0, 0.0, 0.0]
+    """
+    spikes, dt = _spikes(spikes, time)
+    if width is None:
+        # counted as integers: a float copy of the spikes would be many times their size
+        whole = spikes.dtype.kind in "biu"
+        count = spikes.sum(time, dtype=np.int64 if whole else float)
+        rate = (count * (1000.0 / (spikes.sizes[time] * dt))).astype(float)
+    else:
+        if not width > 0:
+            raise ValueError(f"width={width}; expected a positive number of ms")
+        rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], bins=width / dt) * (1000.0 / dt)
+        rate = rate.transpose(*spikes.dims)
+    return describe(rate, "firing_rate", "Hz", "firing rate", spikes)
+
+
+def _smooth(counts: np.ndarray, bins: float) -> np.ndarray:
+    """`counts` (..., time) smoothed with a Gaussian of `bins` standard deviation whose weights sum to one."""
+    settings = {"axis": -1, "mode": "constant", "truncate": 4.0}
+    weight = ndimage.gaussian_filter1d(np.ones(counts.shape[-1]), bins, **settings)
+    return ndimage.gaussian_filter1d(counts.astype(float), bins, **settings) / weight
+
+
+def psth(
+    spikes: xr.DataArray,
+    *,
+    trial: str = "trial",
+    time: str = "time",
+    width: float = 50.0,
+    by: str | xr.DataArray | None = None,
+    level: float = 0.95,
+) -> xr.Dataset:
+    r"""Peristimulus time histogram: the mean rate over trials around an event, with a band.
+
+    Every trial is smoothed with a Gaussian; the band is :math:`\bar r \pm t\,s/\sqrt{n}` over trials.
+
+    Parameters
+    ----------
+    spikes : xarray.DataArray
+        (..., trial, time), bool or counts per bin, with a coord on `time` in ms.
+    trial, time : str
+        The dims of trials and of time.
+    width : float
+        Standard deviation of the Gaussian (ms).
+    by : str or xarray.DataArray, optional
+        A label of each trial (a coord of `spikes`): one histogram for each of its values.
+    level : float
+        Coverage of the band, at each time on its own.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``rate``, ``lower`` and ``upper`` (..., time) in Hz, ``trials`` (their number); with `by` all have one more dim,
+        named as the label is.
+
+    Raises
+    ------
+    ValueError
+        A missing dim or coord, fewer than two trials (of a kind), trials that are all identical: their band would have
+        no width.
+
+    References
+    ----------
+    Dayan and Abbott, Theoretical Neuroscience (2001), section 1.2.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> spikes = xr.DataArray(
+    ...     np.random.default_rng(0).random((200, 100, 2)) < 0.2, dims=("trial", "time", "neuron"),
+    ...     coords={"time": 10.0 * np.arange(100)})
+    >>> found = neurons.psth(spikes)
+    >>> dict(found.rate.sizes), bool((found.lower.mean() < 20) & (found.upper.mean() > 20))
+    ({'time': 100, 'neuron': 2}, True)
+    """
+    spikes, _ = _spikes(spikes, time, trial=trial)
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}; expected a coverage between 0 and 1")
+    if by is None:
+        return _psth(spikes, trial, time, width, level)
+    labels = labels_along(spikes, by, [trial], least=1)
+    name = str(labels.name)
+    groups = {value: _psth(spikes.isel({trial: labels.values == value}), trial, time, width, level) for value in np.unique(labels)}
+    joined = xr.concat(list(groups.values()), dim=name, coords="minimal", compat="override", combine_attrs="override")
+    return joined.assign_coords({name: list(groups)}).transpose(..., name)
+
+
+def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: float) -> xr.Dataset:
+    n = spikes.sizes[trial]
+    if n < 2:
+        raise ValueError(f"{called(spikes)} has {n} along {trial!r} (of a kind); a band needs two or more")
+    rates = firing_rate(spikes, time=time, width=width).drop_vars([c for c in spikes.coords if trial in spikes[c].dims])
+    mean, sd = rates.mean(trial), rates.std(trial, ddof=1)
+    if bool((sd <= 1e-9 * mean).all()) and bool((mean > 0).any()):
+        raise ValueError(
+            f"all {n} trials along {trial!r} of {called(spikes)} are identical, so a band over them has no meaning: give "
+            f"noisy repeats (noise-free probes are all alike)"
+        )
+    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / np.sqrt(n)
+    return dataset(
+        spikes,
+        describe(mean, "rate", "Hz", "mean firing rate over trials"),
+        describe((mean - half).clip(0), "lower", "Hz", f"lower end of the {level:.0%} band"),
+        describe(mean + half, "upper", "Hz", f"upper end of the {level:.0%} band"),
+        describe(xr.DataArray(n), "trials", "1", "number of trials"),
+    )
+
+
+def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
+    if isinstance(properties, xr.DataArray):
+        properties = properties.to_dataset(name=properties.name or "property")
+    if not isinstance(properties, xr.Dataset):
+        raise TypeError(f"expected a run's properties (xarray.Dataset) or one of them, got {type(properties).__name__}")
+    found = {str(name): v for name, v in properties.data_vars.items() if {along, feature} <= set(v.dims)}
+    if not found:
+        dims = {name: v.dims for name, v in properties.data_vars.items()}
+        raise ValueError(f"no property has both dims {along!r} and {feature!r}; there are {dims or 'no variables'}")
+    for name, values in found.items():
+        check(values, along=along, feature=feature, finite=True)
+        if (values <= 0).any():
+            raise ValueError(
+                f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and must be positive"
+            )
+    names = xr.DataArray(list(found), dims="property", name="property", attrs={"units": "1", "long_name": "property"})
+    whole = xr.concat([v.astype(float).reset_coords(drop=True) for v in found.values()], dim=names, coords="minimal", compat="override", join="exact")
+    kept = {c: properties[c] for c in properties.coords if c not in whole.coords and set(properties[c].dims) <= set(whole.dims)}
+    whole = whole.assign_coords(kept)
+    whole.attrs = dict(properties.attrs)
+    unit = xr.DataArray([units_of(v) for v in found.values()], dims="property")
+    return whole.transpose("property", ..., along, feature), describe(unit, "unit", "1", "unit of the property")
+
+
+def drift(
+    properties: xr.Dataset | xr.DataArray, *, along: str = "problem", feature: str = "neuron", within: str | None = None
+) -> xr.Dataset:
+    r"""How far every neuron's properties have moved, on the logarithm, from where they were.
+
+    .. math:: \mathrm{drift}_i(p) = \ln\frac{v_i(p)}{v_i(p_0)}
+
+    so that properties with different units stand side by side: 0.69 is twice, -0.69 is half the first value.
+
+    Parameters
+    ----------
+    properties : xarray.Dataset or xarray.DataArray
+        A run's ``/properties`` (along, feature), or ``/trajectories`` with ``along="step"``, or one property. All
+        variables with both dims are used; their values must be positive.
+    along, feature : str
+        The dims of problems (or steps) and of neurons.
+    within : str, optional
+        A coord along `along` (``"problem"`` of the trajectories): drift is then counted from the first step of each of
+        its values, not from the first of all.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``drift`` (property, ..., along, feature), natural logarithm of a ratio; ``change`` the same from one point to
+        the next (0 at the first); ``size`` (property, ..., along), the root mean square of `change` over neurons;
+        ``spread`` (property, ..., along), the standard deviation of the logarithm over neurons; ``directedness``
+        (property, ..., feature), the net way over the whole way: 1 for one direction, near 0 for to and fro, 0 where
+        nothing moved. The coord ``unit`` (property) has the units of the values.
+
+    Raises
+    ------
+    ValueError
+        No variable with both dims, values that are not positive, NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> tau = xr.DataArray([[100.0, 100.0], [200.0, 100.0], [400.0, 100.0]], dims=("problem", "neuron"), name="tau_soma")
+    >>> moved = neurons.drift(tau)
+    >>> moved.drift.sel(property="tau_soma").round(2).values.tolist(), moved.directedness.round(2).values.tolist()
+    ([[0.0, 0.0], [0.69, 0.0], [1.39, 0.0]], [[1.0, 0.0]])
+    """
+    values, unit = _by_property(properties, along, feature)
+    logs = np.log(values)
+    first = _first_of_each(logs, along, within)
+    start = xr.zeros_like(logs.isel({along: [0]}))
+    change = xr.concat([start, logs.diff(along, label="upper")], dim=along, join="outer", coords="minimal", compat="override")
+    change = change.assign_coords(logs.coords).where(first.same, 0.0) if within else change.assign_coords(logs.coords)
+    way = np.abs(change).sum(along)
+    net = np.abs(change.sum(along))
+    moved = way > 1e-12
+    directed = xr.where(moved, net / way.where(moved, 1.0), 0.0)
+    order = [str(d) for d in logs.dims if d not in (along, feature)]
+    words = "drift: natural logarithm of the value over the first one"
+    result = dataset(
+        properties,
+        describe(logs - first.value, "drift", "1", words + (f" of the {within}" if within else "")),
+        describe(change.transpose(*logs.dims), "change", "1", f"natural logarithm of the value over the one at the previous {along}"),
+        describe(np.sqrt((change**2).mean(feature)).transpose(*order, along), "size", "1", "root mean square change over neurons"),
+        describe(logs.std(feature).transpose(*order, along), "spread", "1", "standard deviation over neurons of the logarithm"),
+        describe(directed.transpose(*order, feature), "directedness", "1", "net way over whole way"),
+    )
+    return result.assign_coords(unit=unit)
+
+
+class _Start(NamedTuple):
+    value: xr.DataArray  # the value from which each point is counted
+    same: xr.DataArray  # whether a point has a predecessor in its own group
+
+
+def _first_of_each(logs: xr.DataArray, along: str, within: str | None) -> _Start:
+    """For each point along `along` the first of its group."""
+    n = logs.sizes[along]
+    if within is None:
+        index, same = np.zeros(n, int), np.arange(n) > 0
+    elif within not in logs.coords or logs[within].dims != (along,):
+        raise ValueError(f"within={within!r} is not a coord along {along!r}; there are {listed(logs.coords)}")
+    else:
+        labels = logs[within].values
+        same = np.append(False, labels[1:] == labels[:-1])
+        index = np.maximum.accumulate(np.where(same, 0, np.arange(n)))
+    value = logs.isel({along: index}).assign_coords(logs.coords)
+    return _Start(value, xr.DataArray(same, dims=along))
+
+
+def density(
+    properties: xr.Dataset | xr.DataArray, *, along: str = "problem", feature: str = "neuron", points: int = 128
+) -> xr.Dataset:
+    r"""Density of each property over neurons, at every problem.
+
+    .. math:: \hat f(\ln v) = \frac1{N h}\sum_i \varphi\Bigl(\frac{\ln v-\ln v_i}{h}\Bigr)
+
+    a Gaussian kernel estimate on the natural logarithm; the width h is Silverman's, but at least a fiftieth of the
+    grid, so that a population that is (still) all alike is a narrow peak and not a division by zero.
+
+    Parameters
+    ----------
+    properties : xarray.Dataset or xarray.DataArray
+        A run's ``/properties`` (along, feature), or one property.
+    along, feature : str
+        The dims of problems and of neurons.
+    points : int
+        Number of points of the grid, which is the same for all problems.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``density`` (property, ..., along, point), per natural logarithm: it integrates to 1 over ln(value); ``value``
+        (property, point), the grid in the property's own unit, which the coord ``unit`` (property) has.
+
+    Raises
+    ------
+    ValueError
+        No variable with both dims, values that are not positive, NaN, fewer than 16 points.
+
+    References
+    ----------
+    Silverman, Density Estimation for Statistics and Data Analysis (1986), section 3.4.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> values = np.random.default_rng(0).lognormal(np.log(100), 0.5, size=(4, 50))
+    >>> found = neurons.density(xr.DataArray(values, dims=("problem", "neuron"), name="tau_dendrite"))
+    >>> curve = found.sel(property="tau_dendrite").isel(problem=3)
+    >>> round(float(np.trapezoid(curve.density, np.log(curve.value))), 3)
+    1.0
+    """
+    if points < 16:
+        raise ValueError(f"points={points}; a density needs a grid of 16 or more")
+    values, unit = _by_property(properties, along, feature)
+    logs = np.log(values)
+    others = [d for d in logs.dims if d != "property"]
+    low, high = logs.min(others), logs.max(others)
+    margin = np.maximum(0.25 * (high - low), 0.25)
+    share = xr.DataArray(np.linspace(0, 1, points), dims="point")
+    grid = (low - margin) + share * (high - low + 2 * margin)
+    found = apply(_kernel_density, logs, grid, over=[(feature,), ("point",)], into=[("point",)])
+    result = dataset(
+        properties,
+        describe(found.transpose(*logs.dims[:-1], "point"), "density", "1", "density over neurons, per natural logarithm of the value"),
+        describe(np.exp(grid), "value", "as the property", "value of the property"),
+    )
+    return result.assign_coords(unit=unit)
+
+
+def _kernel_density(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Gaussian kernel density of `values` (..., neuron) at `grid` (..., point), which is evenly spaced."""
+    n = values.shape[-1]
+    quartiles = np.quantile(values, [0.25, 0.75], axis=-1)
+    spread = np.minimum(values.std(-1), (quartiles[1] - quartiles[0]) / 1.34)
+    spread = np.where(spread > 0, spread, values.std(-1))
+    widest = grid[..., -1] - grid[..., 0]
+    # at most a sixteenth of the grid: its margin is then enough for the kernel's tails
+    width = np.clip(0.9 * spread * n**-0.2, widest / 50, widest / 16)
+    total = np.zeros(np.broadcast_shapes(values.shape[:-1] + (1,), grid.shape))
+    for i in range(n):  # neuron by neuron: an array (..., neuron, point) would be n times larger than the result
+        total += np.exp(-0.5 * ((grid - values[..., i, None]) / width[..., None]) ** 2)
+    return total / (n * width[..., None] * np.sqrt(2 * np.pi))

@@ -1,0 +1,430 @@
+"""Populations: in which directions, how many and how fast the activity of many neurons moves, and what it tells.
+
+Every function takes a labelled array and the name of the dim that holds the neurons (``feature="neuron"``); all other
+dims are samples. Arrays backed by dask are gone through chunk by chunk by `pca`, `project` and
+`participation_ratio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis._labelled import (
+    MASK,
+    apply,
+    blocks,
+    called,
+    check,
+    dataset,
+    describe,
+    listed,
+    not_finite,
+    samples,
+    times,
+    units_of,
+)
+from ip2lab.analysis._moments import NotFinite, moments, principal_axes, working_dtype
+
+__all__ = [
+    "aligned",
+    "participation_ratio",
+    "pca",
+    "project",
+    "speed",
+]
+
+
+def aligned(
+    trials: Sequence[xr.DataArray], *, at: Literal["start", "end"] = "start", time: str = "time", trial: str = "trial"
+) -> xr.DataArray:
+    """Put trials of different lengths side by side, aligned at their start or at their end.
+
+    Parameters
+    ----------
+    trials : sequence of xarray.DataArray
+        One array a trial, with the dim `time` and a coord on it (ms, equal steps, the same step in every trial).
+    at : {"start", "end"}
+        What the trials have in common: at ``"start"`` time counts from the first point of each trial, at ``"end"``
+        it is negative and counts up to 0, the last point.
+    time, trial : str
+        The dim of time, and the name of the new dim.
+
+    Returns
+    -------
+    xarray.DataArray
+        (trial, ...) with the length of the longest trial, NaN where a trial is shorter, and a coord ``recorded``
+        (trial, time) that is False there. The functions of this module leave such samples out.
+
+    Raises
+    ------
+    ValueError
+        No trials, no dim or coord `time`, steps that differ.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> long, short = (
+    ...     xr.DataArray(np.ones((n, 4)), dims=("time", "neuron"), coords={"time": 20.0 * np.arange(n)}) for n in (5, 3)
+    ... )
+    >>> both = population.aligned([long, short], at="end")
+    >>> dict(both.sizes), both.time.values.tolist(), both.recorded.sum("time").values.tolist()
+    ({'trial': 2, 'time': 5, 'neuron': 4}, [-80.0, -60.0, -40.0, -20.0, 0.0], [5, 3])
+    """
+    if at not in ("start", "end"):
+        raise ValueError(f"at={at!r}; trials can be aligned at 'start' or 'end'")
+    if not len(trials):
+        raise ValueError("no trials were given; expected a sequence of arrays, one a trial")
+    steps = [times(check(one, time=time), time)[1] for one in trials]
+    if np.ptp(steps) > 1e-3 * steps[0]:
+        raise ValueError(f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first")
+    longest = max(one.sizes[time] for one in trials)
+    grid = steps[0] * (np.arange(longest) if at == "start" else np.arange(1 - longest, 1))
+    shifted = []
+    for one in trials:
+        own = grid[: one.sizes[time]] if at == "start" else grid[longest - one.sizes[time] :]
+        marked = one.drop_vars([name for name in one.coords if time in one[name].dims])
+        shifted.append(marked.assign_coords({time: own, MASK: (time, np.ones(own.size, bool))}))
+    whole = xr.concat([one.reindex({time: grid}) for one in shifted], dim=trial, join="exact", coords="different", compat="equals")
+    mask = np.stack([np.isin(grid, one[time].values) for one in shifted])
+    whole = whole.assign_coords({MASK: ((trial, time), mask)})
+    whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
+    return whole
+
+
+def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarray | None]:
+    """`data` with `feature` last (a view), and which samples were recorded, if padding is marked."""
+    check(data, feature=feature)
+    if data.ndim == 1:
+        raise ValueError(
+            f"{called(data)} has no dim but {feature!r}; give samples along another dim (time, trial, ...), two or more"
+        )
+    moved = data.transpose(..., feature)
+    if MASK not in data.coords:
+        return moved, None
+    like = moved.isel({feature: 0}, drop=True).reset_coords(drop=True)
+    return moved, data[MASK].reset_coords(drop=True).broadcast_like(like).transpose(*like.dims).values.astype(bool)
+
+
+def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None = None) -> xr.Dataset:
+    r"""Principal components: the orthogonal directions along which the activity varies most.
+
+    .. math:: C = \frac{1}{n-1}\sum_t (x_t-\bar x)(x_t-\bar x)^\top = \sum_k \lambda_k v_k v_k^\top,\quad
+              \mathrm{score}_k(t) = v_k\cdot(x_t-\bar x)
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (..., feature): activity; every dim but `feature` is a sample. May be backed by dask.
+    feature : str
+        The dim of the neurons.
+    n_components : int, optional
+        How many components to return; all by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``scores`` (..., component) in the unit of `data`; ``components`` (component, feature), unit vectors whose
+        largest loading is positive; ``explained_variance`` (component); ``explained_variance_ratio`` (component), of
+        the whole variance; ``mean`` (feature). Samples that `aligned` marked as padding take no part; their scores
+        are NaN.
+
+    Raises
+    ------
+    ValueError
+        A missing or empty dim, NaN, fewer than two samples, no variance at all, more components than there are.
+
+    Notes
+    -----
+    By the covariance, in one pass, without a copy of the data; float32 stays float32 and is summed in float64. Data
+    backed by dask are read chunk by chunk and their scores stay lazy.
+
+    References
+    ----------
+    Jolliffe and Cadima, Phil Trans R Soc A 374:20150202 (2016), doi 10.1098/rsta.2015.0202.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> rng = np.random.default_rng(0)
+    >>> data = xr.DataArray(rng.normal(size=(30, 40, 5)) * [3, 1, 1, 1, 1], dims=("trial", "time", "neuron"))
+    >>> fit = population.pca(data, n_components=2)
+    >>> dict(fit.scores.sizes), fit.components.dims, float(fit.explained_variance_ratio[0].round(2))
+    ({'trial': 30, 'time': 40, 'component': 2}, ('component', 'neuron'), 0.7)
+    """
+    moved, mask = _prepared(data, feature)
+    axes, variance, mean = _fit(moved, mask, data)
+    total = variance.sum()
+    k = _count(n_components, len(variance), data, feature)
+    labels = {feature: moved[feature]} if feature in moved.coords else {}
+    dtype = working_dtype(data.dtype)
+    components = xr.DataArray(axes[:k].astype(dtype), dims=("component", feature), coords={"component": np.arange(k), **labels})
+    center = xr.DataArray(mean.astype(dtype), dims=(feature,), coords=labels)
+    ratio = xr.DataArray(variance[:k] / total, dims=("component",))
+    unit = units_of(data)
+    return dataset(
+        data,
+        _scores(moved, components, center, feature),
+        describe(components, "components", "1", "loading of the neuron on the component"),
+        describe(ratio * total, "explained_variance", "1" if unit == "1" else f"({unit})^2", "variance along the component"),
+        describe(ratio, "explained_variance_ratio", "1", "share of the whole variance"),
+        describe(center, "mean", unit, "mean over all samples"),
+        samples=int(mask.sum()) if mask is not None else int(np.prod(moved.shape[:-1])),
+    )
+
+
+def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    try:
+        axes, variance, mean, count = principal_axes(moved.data, mask)
+    except NotFinite:
+        check_samples(data)
+        raise not_finite(data) from None
+    if count < 2:
+        raise ValueError(f"{called(data)} has {count} sample along {listed(moved.dims[:-1])}; variance needs two or more")
+    scale = np.finfo(working_dtype(data.dtype)).eps * np.abs(mean).max(initial=0.0)
+    if variance.sum() <= len(mean) * scale**2:
+        raise ValueError(
+            f"every {moved.dims[-1]} of {called(data)} is constant over {listed(moved.dims[:-1])}: there is no variance "
+            f"to decompose; give activity that varies"
+        )
+    return axes, variance, mean
+
+
+def check_samples(data: xr.DataArray) -> None:
+    """Raise the error for the first NaN of `data` outside marked padding."""
+    check(data if MASK not in data.coords else data.fillna(0).where(data[MASK] | data.notnull(), 0), finite=True)
+
+
+def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) -> int:
+    if asked is None:
+        return available
+    if not 1 <= asked <= available:
+        raise ValueError(
+            f"n_components={asked}; {called(data)} has {available} directions along {feature!r}: ask for 1 to {available}"
+        )
+    return int(asked)
+
+
+def _scores(moved: xr.DataArray, components: xr.DataArray, mean: xr.DataArray, feature: str) -> xr.DataArray:
+    """(..., component): numpy data block by block without a centred copy, dask data lazily."""
+    if moved.chunks is not None:
+        scores = xr.dot(moved.astype(components.dtype) - mean, components, dim=feature)
+    else:
+        values = np.empty((*moved.shape[:-1], components.sizes["component"]), components.dtype)
+        weights = np.ascontiguousarray(components.values.T)
+        for where, block in blocks(moved.data):
+            values[where] = (block - mean.values) @ weights
+        scores = moved.isel({feature: 0}, drop=True).expand_dims(component=components.component, axis=-1).copy(data=values)
+        scores = scores.drop_vars([name for name in scores.coords if name != "component" and "component" in scores[name].dims])
+    return describe(scores, "scores", units_of(moved), "score on the component", moved)
+
+
+def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: str = "neuron") -> xr.DataArray:
+    """Scores of `data` on a basis that was fitted elsewhere, for instance on other problems.
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (..., feature)
+    basis : xarray.Dataset or xarray.DataArray
+        What `pca` returned (its ``mean`` is subtracted first), or an array (component, feature) of directions,
+        onto which `data` is projected as it is. Neurons are matched by their labels, in whatever order they are.
+    feature : str
+        The dim of the neurons.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``scores`` (..., component) in the unit of `data`; lazy where `data` is.
+
+    Raises
+    ------
+    ValueError
+        A missing dim, NaN, neurons that differ between `data` and `basis`.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> data = xr.DataArray(np.random.default_rng(0).normal(size=(4, 50, 6)), dims=("problem", "time", "neuron"))
+    >>> basis = population.pca(data.isel(problem=[0, 1]), n_components=3)
+    >>> dict(population.project(data, basis).sizes)
+    {'problem': 4, 'time': 50, 'component': 3}
+    """
+    moved, mask = _prepared(data, feature)
+    components = basis["components"] if isinstance(basis, xr.Dataset) else basis
+    check(components, component="component", feature=feature, finite=True)
+    components = _matched(components, data, feature).transpose("component", feature)
+    if isinstance(basis, xr.Dataset):
+        mean = _matched(basis["mean"], data, feature)
+    else:
+        mean = xr.zeros_like(components.isel(component=0, drop=True))
+    scores = _scores(moved, components.astype(np.result_type(components, working_dtype(data.dtype))), mean, feature)
+    if scores.chunks is None and mask is None and not np.isfinite(scores.values).all():
+        check_samples(data)
+    return scores
+
+
+def _matched(basis: xr.DataArray, data: xr.DataArray, feature: str) -> xr.DataArray:
+    """`basis` with its neurons in the order of those of `data`."""
+    if basis.sizes[feature] != data.sizes[feature]:
+        raise ValueError(
+            f"the basis has {basis.sizes[feature]} along {feature!r}, {called(data)} has {data.sizes[feature]}; "
+            f"fit it on the same neurons"
+        )
+    if feature not in basis.coords or feature not in data.coords:
+        return basis
+    strange = np.setdiff1d(data[feature].values, basis[feature].values)
+    if strange.size:
+        raise ValueError(f"the basis lacks these labels of {feature!r}: {listed(strange)}; fit it on the same neurons")
+    return basis.sel({feature: data[feature].values})
+
+
+def participation_ratio(
+    data: xr.DataArray, *, feature: str = "neuron", split: str | None = None, n_splits: int = 20, seed: int = 0
+) -> xr.DataArray:
+    r"""Participation ratio: over how many directions the variance is spread.
+
+    .. math:: \mathrm{PR} = \frac{(\sum_k\lambda_k)^2}{\sum_k\lambda_k^2}
+                          = \frac{(\mathrm{tr}\,C)^2}{\mathrm{tr}\,C^2}
+
+    with the eigenvalues :math:`\lambda_k` of the covariance: 1 for activity along one line, the number of neurons for
+    activity that is equally strong in all directions. Few samples and noise both bend it, so two values may be
+    compared only as far as two halves of the same data agree: that is what `split` gives.
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (..., feature)
+    feature : str
+        The dim of the neurons.
+    split : str, optional
+        A dim of repeats (``"trial"``) to cut into random halves. Not time: neighbouring samples are alike.
+    n_splits : int
+        How many random cuts.
+    seed : int
+        Seed of the cuts.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``participation_ratio``, a scalar (dimensions). With `split` it has two scalar coords: ``split_half``, the mean
+        over halves, and ``ceiling``, the mean of the smaller over the larger of two halves (1: they agree).
+
+    Raises
+    ------
+    ValueError
+        A missing or empty dim, NaN, no variance, fewer than four along `split`.
+
+    References
+    ----------
+    Gao et al., bioRxiv 214262 (2017), doi 10.1101/214262; Goudar et al., Nat Neurosci 26:879-890 (2023).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> noise = np.random.default_rng(0).normal(size=(40, 500, 6))
+    >>> data = xr.DataArray(noise * [1, 1, 1, 1, 0, 0], dims=("trial", "time", "neuron"))
+    >>> float(population.participation_ratio(data).round(1))
+    4.0
+    """
+    moved, mask = _prepared(data, feature)
+    result = xr.DataArray(_ratio(_fit(moved, mask, data)[1]))
+    if split is not None:
+        check(data, split=split)
+        result = result.assign_coords(_halves(moved, feature, split, n_splits, seed))
+    return describe(result, "participation_ratio", "1", "participation ratio (number of directions)", data)
+
+
+def _ratio(variance: np.ndarray) -> float:
+    return float(variance.sum() ** 2 / (variance**2).sum())
+
+
+def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: int) -> dict[str, xr.DataArray]:
+    rng = np.random.default_rng(seed)
+    n = data.sizes[split]
+    if split == feature or n < 4:
+        raise ValueError(f"split={split!r} must name a dim of 4 or more repeats other than {feature!r}; its length is {n}")
+    found = np.empty((n_splits, 2))
+    for i in range(n_splits):
+        order = rng.permutation(n)
+        for j, half in enumerate((order[: n // 2], order[n // 2 : 2 * (n // 2)])):
+            part, mask = _prepared(data.isel({split: np.sort(half)}), feature)
+            found[i, j] = _ratio(_fit(part, mask, part)[1])
+    alike = (found.min(1) / found.max(1)).mean()
+    return {
+        "split_half": describe(xr.DataArray(found.mean()), "split_half", "1", f"participation ratio of half of {split!r}"),
+        "ceiling": describe(xr.DataArray(alike), "ceiling", "1", "smaller over larger of two halves"),
+    }
+
+
+def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") -> xr.Dataset:
+    r"""Speed and curvature of the population's path through its space of states.
+
+    .. math:: v = \lVert\dot x\rVert,\qquad
+              \kappa = \frac{\sqrt{\lVert\dot x\rVert^2\lVert\ddot x\rVert^2-(\dot x\cdot\ddot x)^2}}{\lVert\dot x\rVert^3}
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (..., time, feature), with a coord on `time` in ms. Smooth it or average over trials first: the speed of noise
+        is the noise.
+    feature, time : str
+        The dims of the neurons and of time.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``speed`` (..., time) in the unit of `data` per ms, ``curvature`` (..., time) in one over the unit of `data`
+        (one over the radius of the circle that touches the path there); NaN where the path rests and has no
+        direction. Derivatives are central differences, second order at both ends.
+
+    Raises
+    ------
+    ValueError
+        A missing dim, no or uneven times, NaN, fewer than three times.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> angle = np.linspace(0, 2 * np.pi, 500)
+    >>> circle = xr.DataArray(
+    ...     2 * np.stack([np.cos(angle), np.sin(angle)]), dims=("neuron", "time"), coords={"time": np.arange(500.0)}
+    ... )
+    >>> path = population.speed(circle)
+    >>> float(path.curvature[250].round(3)), bool(np.isclose(path.speed[250], 2 * 2 * np.pi / 499, rtol=1e-3))
+    (0.5, True)
+    """
+    check(data, feature=feature, time=time, finite=True)
+    if data.sizes[time] < 3:
+        raise ValueError(f"{called(data)} has {data.sizes[time]} points along {time!r}; curvature needs three or more")
+    dt = times(data, time)[1]
+    velocity, curvature = apply(
+        _speed, data.astype(float), over=[(time, feature)], into=[(time,), (time,)], dt=dt
+    )
+    unit = units_of(data)
+    order = samples(data, feature)
+    return dataset(
+        data,
+        describe(velocity.transpose(*order), "speed", f"{'' if unit == '1' else unit + ' '}ms^-1" if unit != "1" else "ms^-1", "speed of the population state", data),
+        describe(curvature.transpose(*order), "curvature", "1" if unit == "1" else f"({unit})^-1", "curvature of the path", data),
+    )
+
+
+def _speed(values: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speed and curvature (..., time) of paths (..., time, feature)."""
+    first = np.gradient(values, dt, axis=-2, edge_order=2)
+    second = np.gradient(first, dt, axis=-2, edge_order=2)
+    square = (first**2).sum(-1)
+    cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
+    moving = square > 0
+    curvature = np.full(square.shape, np.nan)
+    np.divide(np.sqrt(cross.clip(0)), square**1.5, out=curvature, where=moving)
+    return np.sqrt(square), curvature
