@@ -36,8 +36,8 @@ lab: $(VENV)/.installed-lab
 	env -u JUPYTER_PATH -u JUPYTER_CONFIG_PATH JUPYTER_PREFER_ENV_PATH=1 IPYTHONDIR='$(CURDIR)/.lab/ipython' \
 	    JUPYTER_CONFIG_DIR='$(CURDIR)/.lab/config' JUPYTER_DATA_DIR='$(CURDIR)/.lab/data' JUPYTER_RUNTIME_DIR='$(CURDIR)/.lab/runtime' \
 	    $(BIN)/python -m jupyterlab --ip=127.0.0.1 --port=$(PORT) --ServerApp.root_dir='$(CURDIR)' \
-	    --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
-	    $(if $(filter 0,$(shell id -u)),--allow-root) notebooks/00_start_here.ipynb
+	    --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb $(if $(filter 0,$(shell id -u)),--allow-root) \
+	    --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate
 
 test: $(VENV)/.installed-dev
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
