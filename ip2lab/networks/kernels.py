@@ -13,6 +13,7 @@ Loops write one array each and read few: wider ones are no longer vectorised.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -666,3 +667,11 @@ def learn(stimuli, rows, first, last, key, scale, model, transform, rule, goal, 
             if total / goal.window < goal.criterion:
                 return trial + 1, 1
     return last, 0
+
+
+def must_compile() -> bool:
+    """Tell whether the next training step has to be compiled first: nothing in memory, nothing in the cache on disk."""
+    if learn.signatures:
+        return False
+    folder = learn.stats.cache_path
+    return not (folder and any(Path(folder).glob(f"{Path(__file__).stem}.learn-*.nbi")))

@@ -1,0 +1,166 @@
+"""The options of :func:`ip2lab.train`: one table of defaults, one place where they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
+from ip2lab.properties import PROPERTIES
+
+COMMON: dict[str, Any] = {
+    "neurons": 100,
+    "dt": 20.0,
+    "device": "cpu",
+    "dtype": "float32",
+    "noise": 0.05,
+    "autapses": False,
+    "property_learning_rate": None,
+    "output_learning_rate": None,
+    "beta1": 0.3,
+    "clip": 1.0,
+    "reset_optimizer": "first_moment",
+    "l2": {},
+    "rate_target": 5.0,
+    "rate_weight": 0.0,
+    "frozen": (),
+    "freeze_after": None,
+    "criterion": 0.005,
+    "window": 50,
+    "max_trials": 8000,
+    "network_seed": None,
+    "problem_seed": None,
+    "record": {},
+    "problems_order": None,
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "spiking": COMMON
+    | {
+        "start": "homogeneous",
+        "adaptation": False,
+        "input_gain": 12.0,
+        "recurrent_gain": 1.5,
+        "refractory": 0.0,
+        "readout": "spikes",
+        "spiking": True,
+        "recurrent": True,
+        "learning_rate": 0.004,
+    },
+}
+NETWORK_OPTIONS = (
+    "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory", "readout",
+    "spiking", "recurrent",
+)  # fmt: skip
+OUTPUT_FACTOR = 3.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
+RECORD = {"trajectories": 10, "kept": None}  # trials between two rows of /trajectories; kept problems (None: logarithmic)
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+
+
+def _from_zero(value: Any) -> bool:
+    return _positive(value) or (value == 0 and not isinstance(value, bool))
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _seed(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(("neurons", "max_trials"), (_whole, "a positive whole number")),
+    **dict.fromkeys(("dt", "learning_rate", "criterion"), (_positive, "a positive number")),
+    **dict.fromkeys(("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight", "rate_target"), (_from_zero, "0 or a positive number")),
+    **dict.fromkeys(("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")),
+    **dict.fromkeys(("network_seed", "problem_seed"), (_seed, "a whole number from 0, or None")),
+    "window": (lambda v: _whole(v), "a positive whole number"),
+    "freeze_after": (lambda v: v is None or (_from_zero(v) and v == int(v)), "the number of a problem, or None"),
+    "output_learning_rate": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
+    "beta1": (lambda v: isinstance(v, (int, float)) and 0 <= v < 1, "a number from 0 to below 1"),
+    "reset_optimizer": (lambda v: v in ("all", "first_moment", "none"), "'all', 'first_moment' or 'none'"),
+    "readout": (lambda v: v in ("spikes", "membrane"), "'spikes' or 'membrane'"),
+    "dtype": (lambda v: v in ("float32", "float64"), "'float32' or 'float64'"),
+}
+
+
+def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all options of a model, the given ones over its defaults.
+
+    Raises
+    ------
+    TypeError
+        For an unknown option; the message lists the known ones.
+    ValueError
+        For an unknown model or a value that is not valid; the message says what is.
+
+    Examples
+    --------
+    >>> resolve("spiking", {"neurons": 50})["neurons"]
+    50
+    """
+    if model not in DEFAULTS:
+        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}")
+    unknown = sorted(set(given) - set(DEFAULTS[model]))
+    if unknown:
+        raise TypeError(f"{model} has no option {unknown[0]!r}; it has {', '.join(sorted(DEFAULTS[model]))}")
+    options = DEFAULTS[model] | dict(given)
+    for name, (valid, wanted) in _RULES.items():
+        if name in options and not valid(options[name]):
+            raise ValueError(f"{name}: {options[name]!r} is not valid; give {wanted}")
+    if options["max_trials"] <= options["window"]:
+        raise ValueError(f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more")
+    unknown = sorted(set(options["record"]) - set(RECORD))
+    if unknown:
+        raise TypeError(f"record: there is no {unknown[0]!r}; there is {', '.join(RECORD)}")
+    return options | {"record": RECORD | dict(options["record"])}
+
+
+def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, ...]:
+    """Return the names of the properties that learn; see `learnable` of :func:`ip2lab.train`."""
+    has = PAPER_PROPERTIES + (ADAPTATION_PROPERTIES if adaptation else ()) if model == "spiking" else ()
+    if learnable is None or (isinstance(learnable, str) and learnable == "default"):
+        return () if learnable is None else PAPER_PROPERTIES if model == "spiking" else ()
+    if isinstance(learnable, str):
+        learnable = has if learnable == "all" else (learnable,)
+    if not isinstance(learnable, Iterable):
+        raise TypeError(f"learnable: {learnable!r} is not valid; give 'default', None, 'all', a name or names of properties")
+    names = tuple(learnable)
+    allowed = (*has, "gain") if model == "spiking" else has
+    for name in names:
+        if name not in PROPERTIES:
+            raise ValueError(f"learnable: unknown property {name!r}; known: {', '.join(PROPERTIES)}")
+        if name not in allowed:
+            cure = "; give adaptation=True for it" if name in ADAPTATION_PROPERTIES and model == "spiking" else ""
+            raise ValueError(f"learnable: this network has no property {name!r}; it has {', '.join(allowed)}{cure}")
+    return tuple(dict.fromkeys(names))
+
+
+def rates_by_parameter(options: Mapping[str, Any], learnable: Iterable[str], parameters: Iterable[str]) -> dict[str, float]:
+    """Return the learning rate of every parameter that learns, by its name in the network."""
+    base = options["learning_rate"]
+    output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
+    given = options["property_learning_rate"]
+    by_property = given if isinstance(given, Mapping) else {}
+    wrong = sorted(set(by_property) - set(learnable))
+    if wrong:
+        raise ValueError(f"property_learning_rate: {wrong[0]!r} does not learn; learnable: {', '.join(learnable) or 'nothing'}")
+    frozen = set(options["frozen"])
+    rates = {}
+    for name in parameters:
+        if name.startswith("free."):
+            prop = name.removeprefix("free.")
+            if prop not in learnable:
+                continue
+            default = base * PROPERTIES[prop].rate
+            rates[name] = by_property.get(prop, default) if given is None or by_property else float(given)
+        else:
+            rates[name] = output if name.startswith("output") else base
+    short = {name.removeprefix("free.") for name in parameters}
+    wrong = sorted(frozen - short)
+    if wrong:
+        raise ValueError(f"frozen: {wrong[0]!r} is unknown; known: {', '.join(sorted(short))}")
+    return {name: rate for name, rate in rates.items() if name.removeprefix("free.") not in frozen and rate > 0}
