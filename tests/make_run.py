@@ -1,6 +1,6 @@
 """Make a small run of plausible random numbers, quickly: for tests, and for views that need something to show.
 
-    python tests/make_run.py PATH [--problems 60] [--neurons 100] [--model spiking] [--seed 0]
+python tests/make_run.py PATH [--problems 60] [--neurons 100] [--model spiking] [--seed 0]
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ SPIKING = ("tau_dendrite", "tau_soma", "threshold")
 
 
 def make_template(
-    *, model: str = "spiking", neurons: int = 20, steps: int = 25, stimuli: int = 2, repeats: int = 1, adaptation: bool = False, dtype: str = "float32"
+    *,
+    model: str = "spiking",
+    neurons: int = 20,
+    steps: int = 25,
+    stimuli: int = 2,
+    repeats: int = 1,
+    adaptation: bool = False,
+    dtype: str = "float32",
 ) -> dict[str, xr.Dataset]:
     """Return the empty datasets of a made-up run of the family `association`."""
     properties = {"spiking": SPIKING, "rate": ("tau",)}.get(model, ())
@@ -37,17 +44,34 @@ def make_template(
         outputs=["fixation", *(f"response {name}" for name in names)],
         time=time,
         epochs=np.select([time < 500, time < 1500], ["stimulus", "delay"], "response"),
-        probes={"condition": condition, "stimulus": labels, "response": labels, "context": [""] * len(labels),
-                "repeat": np.tile(np.arange(repeats), stimuli)},
-        weights={"input_weights": ("neuron", "input"), "recurrent_weights": ("neuron", "presynaptic"), "bias": ("neuron",),
-                 "output_weights": ("output", "neuron"), "output_bias": ("output",)},
+        probes={
+            "condition": condition,
+            "stimulus": labels,
+            "response": labels,
+            "context": [""] * len(labels),
+            "repeat": np.tile(np.arange(repeats), stimuli),
+        },
+        weights={
+            "input_weights": ("neuron", "input"),
+            "recurrent_weights": ("neuron", "presynaptic"),
+            "bias": ("neuron",),
+            "output_weights": ("output", "neuron"),
+            "output_bias": ("output",),
+        },
         adaptation=adaptation,
         dtype=dtype,
     )
 
 
-def random_rows(datasets: Mapping[str, xr.Dataset], problem: int, rng: np.random.Generator, *, first: int = 0, kept: Sequence[int] = KEPT,
-                rate: float = 8.0) -> dict[str, dict[str, Any]]:
+def random_rows(
+    datasets: Mapping[str, xr.Dataset],
+    problem: int,
+    rng: np.random.Generator,
+    *,
+    first: int = 0,
+    kept: Sequence[int] = KEPT,
+    rate: float = 8.0,
+) -> dict[str, dict[str, Any]]:
     """Draw what one problem adds to each group; `first` is the number of its first trial in the series."""
     failed = problem > 0 and rng.random() < 0.02
     criterion = 5 + int(400 * (problem + 1) ** -1.5 * rng.uniform(0.7, 1.3))
@@ -58,21 +82,41 @@ def random_rows(datasets: Mapping[str, xr.Dataset], problem: int, rng: np.random
     loss = curve * rng.lognormal(0, 0.2, count)
     rows: dict[str, dict[str, Any]] = {
         "series": {
-            "problem": [problem], "trials_to_criterion": [np.nan if failed else float(criterion)],
-            "censored_trials": [float(count) if failed else np.nan], "trials": [count], "failed": [failed],
-            "failure_reason": ["not solved within max_trials" if failed else ""], "loss": [loss[-10:].mean()], "accuracy": [1.0],
-            "zero_shot_loss": [rng.uniform(0.5, 1.5)], "zero_shot_accuracy": [rng.uniform(0, 1)], "last_error": [criterion - 1.0],
-            "firing_rate": [rng.uniform(0.5, 1.5) * rate], "duration": [rng.uniform(0.02, 0.2)],
+            "problem": [problem],
+            "trials_to_criterion": [np.nan if failed else float(criterion)],
+            "censored_trials": [float(count) if failed else np.nan],
+            "trials": [count],
+            "failed": [failed],
+            "failure_reason": ["not solved within max_trials" if failed else ""],
+            "loss": [loss[-10:].mean()],
+            "accuracy": [1.0],
+            "zero_shot_loss": [rng.uniform(0.5, 1.5)],
+            "zero_shot_accuracy": [rng.uniform(0, 1)],
+            "last_error": [criterion - 1.0],
+            "firing_rate": [rng.uniform(0.5, 1.5) * rate],
+            "duration": [rng.uniform(0.02, 0.2)],
         },
-        "trials": {"trial": first + np.arange(count), "loss": loss, "response_loss": 2 * loss, "correct": rng.random(count) > curve / 2,
-                   "problem": np.full(count, problem), "condition": rng.integers(0, conditions, count)},
+        "trials": {
+            "trial": first + np.arange(count),
+            "loss": loss,
+            "response_loss": 2 * loss,
+            "correct": rng.random(count) > curve / 2,
+            "problem": np.full(count, problem),
+            "condition": rng.integers(0, conditions, count),
+        },
         "properties": {"problem": [problem], **_properties(datasets["properties"], [problem], neurons, rng)},
     }
     steps = np.arange(0, count, 10)
-    rows["trajectories"] = {"problem": np.full(len(steps), problem), "trial": steps,
-                            **_properties(datasets["trajectories"], problem + steps / count, neurons, rng)}
+    rows["trajectories"] = {
+        "problem": np.full(len(steps), problem),
+        "trial": steps,
+        **_properties(datasets["trajectories"], problem + steps / count, neurons, rng),
+    }
     if problem in kept:
-        rows["weights"] = {"problem": [problem], **_filled(datasets["weights"], lambda shape, _: rng.normal(size=shape))}
+        rows["weights"] = {
+            "problem": [problem],
+            **_filled(datasets["weights"], lambda shape, _: rng.normal(size=shape)),
+        }
         rows["activity"] = {"problem": [problem], **_activity(datasets["activity"], rate, rng)}
     return rows
 
@@ -86,7 +130,10 @@ def _properties(dataset: xr.Dataset, when: Any, neurons: int, rng: np.random.Gen
     spread = 0.3 * np.log1p(np.asarray(when, dtype=float)[:, None] + 1)
     centre = {"tau_dendrite": 100.0, "tau_soma": 20.0, "tau": 100.0, "tau_adaptation": 500.0}
     own = np.linspace(-1, 1, neurons)
-    return {str(name): centre.get(str(name), 1.0) * np.exp(spread * (own + 0.1 * rng.normal(size=neurons))) for name in dataset.data_vars}
+    return {
+        str(name): centre.get(str(name), 1.0) * np.exp(spread * (own + 0.1 * rng.normal(size=neurons)))
+        for name in dataset.data_vars
+    }
 
 
 def _activity(dataset: xr.Dataset, rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -106,8 +153,16 @@ def _activity(dataset: xr.Dataset, rate: float, rng: np.random.Generator) -> dic
 
 
 def make_run(
-    path: Any = None, *, problems: int = 20, seed: int = 0, model: str = "spiking", commit_every: int = 50, kept: Sequence[int] = KEPT, rate: float = 8.0,
-    complete: bool = True, **sizes: Any
+    path: Any = None,
+    *,
+    problems: int = 20,
+    seed: int = 0,
+    model: str = "spiking",
+    commit_every: int = 50,
+    kept: Sequence[int] = KEPT,
+    rate: float = 8.0,
+    complete: bool = True,
+    **sizes: Any,
 ) -> xr.DataTree:
     """Record a made-up run (in memory where `path` is None) and return it.
 
@@ -131,9 +186,19 @@ def make_run(
     rng = np.random.default_rng(seed)
     datasets = make_template(model=model, **sizes)
     learnable = [*datasets["properties"].data_vars]
-    attrs = {"family": "association", "model": model, "learnable": learnable, "seed": seed, "config": {"problems": problems, "made_up": True}}
+    attrs = {
+        "family": "association",
+        "model": model,
+        "learnable": learnable,
+        "seed": seed,
+        "config": {"problems": problems, "made_up": True},
+    }
     with Recorder(path, datasets, attrs) as recorder:
-        recorder.append("properties", problem=[-1], **_properties(datasets["properties"], [-1], datasets["properties"].sizes["neuron"], rng))
+        recorder.append(
+            "properties",
+            problem=[-1],
+            **_properties(datasets["properties"], [-1], datasets["properties"].sizes["neuron"], rng),
+        )
         first = 0
         for problem in range(problems):
             rows = random_rows(datasets, problem, rng, first=first, kept=kept, rate=rate)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import json
 import math
 import os
+import signal
 import socket
 import stat
+import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +39,37 @@ except ImportError:  # Windows: the lock is still kept, only not against two tha
 Metadata = dict[str, Any]
 
 TEXT = np.dtypes.StringDType()
-NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+NUMBERS = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
 MAX_CHUNK = 64 * 2**20  # bytes of one chunk once decoded: what a reader has to trust a store with
 ROOT = "zarr.json"
 PARTIAL = ".partial"
+LOCK = ".lock"
 
 
 # ---- arrays and chunks ----------------------------------------------------------------------------------------
 
 
 def array_metadata(
-    shape: tuple[int, ...], dtype: np.dtype[Any], chunks: tuple[int, ...], *, dims: tuple[str, ...], attrs: Metadata, compress: bool = True
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    chunks: tuple[int, ...],
+    *,
+    dims: tuple[str, ...],
+    attrs: Metadata,
+    compress: bool = True,
 ) -> Metadata:
     """Return the ``zarr.json`` of an array (Zarr version 3) as it is stored here."""
     if dtype.kind == "T":
@@ -146,8 +169,11 @@ def pieces(start: int, rows: np.ndarray, metadata: Metadata) -> Iterator[tuple[s
     for index in itertools.product(*map(range, counts)):
         part = rows[tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunks, strict=True))]
         if part.shape != chunks:
-            part = np.pad(part, [(0, c - s) for c, s in zip(chunks, part.shape, strict=True)], constant_values=fill) \
-                if dtype.kind != "T" else np.array([*part, *[""] * (chunks[0] - len(part))], dtype=TEXT)
+            part = (
+                np.pad(part, [(0, c - s) for c, s in zip(chunks, part.shape, strict=True)], constant_values=fill)
+                if dtype.kind != "T"
+                else np.array([*part, *[""] * (chunks[0] - len(part))], dtype=TEXT)
+            )
         name = chunk_name((start + index[0], *index[1:]) if index else ())
         yield name, encode(part.astype(dtype, copy=False), metadata)
 
@@ -188,24 +214,24 @@ class Folder:
         return target.read_bytes()
 
     def names(self, key: str) -> set[str]:
-        """List the plain files in a folder (none where there is no such folder)."""
+        """List the plain files in a folder, none where there is no such folder; ValueError where it is elsewhere."""
         target = self.path / key
+        if os.path.realpath(target) != os.path.join(os.path.realpath(self.path), *key.split("/")):
+            raise ValueError(f"/{key}: leads out of the store")
         try:
-            if not stat.S_ISDIR(os.lstat(target).st_mode):
-                return set()
             with os.scandir(target) as entries:
                 return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return set()
 
     def make(self, key: str) -> None:
         """Make a folder for files."""
         (self.path / key).mkdir(parents=True, exist_ok=True)
 
-    def sweep(self, keys: Iterator[str]) -> None:
-        """Remove what a killed writer left half written."""
+    def sweep(self, keys: Iterable[str]) -> None:
+        """Remove what a killed writer left half written in some folders."""
         for key in keys:
-            for name in self.names(key):
+            for name in self.names(key) if key else os.listdir(self.path):
                 if name.endswith(PARTIAL):
                     (self.path / key / name).unlink(missing_ok=True)
 
@@ -245,7 +271,7 @@ class Memory:
     def make(self, key: str) -> None:
         """Nothing to do: there are no folders."""
 
-    def sweep(self, keys: Iterator[str]) -> None:
+    def sweep(self, keys: Iterable[str]) -> None:
         """Nothing to do: memory does not outlive a killed writer."""
 
     def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> zarr.abc.store.Store:
@@ -266,20 +292,24 @@ class Reader(zarr.storage.LocalStore):
     def __init__(self, root_path: Path, *, root: bytes, arrays: Mapping[str, Metadata]) -> None:
         super().__init__(root_path, read_only=True)
         self._document = root
-        self._arrays = arrays
+        self._arrays = {key: data for key, data in arrays.items() if data["node_type"] == "array"}
 
     def with_read_only(self, read_only: bool = False) -> Reader:
         """Return this store: it is never written to."""
         return self
 
-    async def get(self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None) -> Buffer | None:
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
         """Return the root's metadata or a whole chunk."""
         buffer = cpu.Buffer if prototype is None else prototype.buffer
         if key == ROOT:
             return buffer.from_bytes(self._document)
         if key.rpartition("/")[0] not in self._arrays or key.endswith(ROOT):
             return None
-        return buffer.from_bytes(await asyncio.to_thread(read_chunk, Folder(self.root), key, self._arrays[key.rpartition("/")[0]]))
+        return buffer.from_bytes(
+            await asyncio.to_thread(read_chunk, Folder(self.root), key, self._arrays[key.rpartition("/")[0]])
+        )
 
 
 def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
@@ -292,7 +322,9 @@ def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
     except FileNotFoundError:
         raise ValueError(f"{source}: /{array}: chunk {name} is missing; take the run from a copy") from None
     except ValueError as error:
-        raise ValueError(f"{source}: /{array}: chunk {name} cannot be read: {error}; take the run from a copy") from None
+        raise ValueError(
+            f"{source}: /{array}: chunk {name} cannot be read: {error}; take the run from a copy"
+        ) from None
     return data
 
 
@@ -304,9 +336,36 @@ def to_json(document: Any) -> bytes:
             return value.tolist()
         if isinstance(value, os.PathLike):
             return os.fspath(value)
-        raise TypeError(f"{value!r} ({type(value).__name__}) cannot be kept as an attribute; give numbers, text, lists or dicts")
+        raise TypeError(
+            f"{value!r} ({type(value).__name__}) cannot be kept as an attribute; give numbers, text, lists or dicts"
+        )
 
-    return json.dumps(document, default=plain, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(document, default=plain, allow_nan=False, separators=(",", ":")).encode()
+    except ValueError as error:
+        raise ValueError(f"attributes: {error}; NaN and infinity have no place in JSON, give None or text") from None
+
+
+def group_document(attrs: Mapping[str, Any], nodes: Mapping[str, Metadata]) -> Metadata:
+    """Return a group's ``zarr.json`` with the metadata of everything below it."""
+    inline = {"kind": "inline", "must_understand": False, "metadata": dict(nodes)}
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attrs), "consolidated_metadata": inline}
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Keep an interrupt by the keyboard until the end of a block."""
+    if threading.current_thread() is not threading.main_thread():  # others are not interrupted
+        yield
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before if before is not None else signal.SIG_DFL)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 # ---- one writer at a time -------------------------------------------------------------------------------------
@@ -320,14 +379,21 @@ class Lock:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path / ".lock"
-        self.mine = {"host": socket.gethostname(), "pid": os.getpid(), "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-                     "born": born(os.getpid()), "token": os.urandom(8).hex()}
+        self.path = path / LOCK
+        self.mine = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "born": born(os.getpid()),
+            "token": os.urandom(8).hex(),
+        }
         with self._held() as descriptor:
             holder = self._read(descriptor)
             if holder and alive(holder):
-                raise BlockingIOError(f"{path} is being written by another process: {describe(holder)}. Wait for it, stop it, "
-                                      f"or, where it no longer runs, delete {self.path}")
+                raise BlockingIOError(
+                    f"{path} is being written by another process: {describe(holder)}. Wait for it, stop it, "
+                    f"or, where it no longer runs, delete {self.path}"
+                )
             os.ftruncate(descriptor, 0)
             os.write(descriptor, to_json(self.mine))
 
@@ -351,13 +417,10 @@ class Lock:
 
     def check(self) -> None:
         """Raise when the lock, or the whole folder, is no longer this writer's."""
-        try:
-            holder = parse_holder(self.path.read_bytes())
-        except FileNotFoundError:
-            holder = {}
+        holder = holder_of(self.path.parent)
         if holder.get("token") != self.mine["token"]:
-            now = f"now it is written by {describe(holder)}" if holder else "it was deleted or moved"
-            raise FileNotFoundError(f"{self.path.parent} is no longer this run's: {now}. Nothing more was written")
+            now = f"now it is {describe(holder)}'s" if holder else "it was deleted, moved or given free"
+            raise FileNotFoundError(errno.ENOENT, f"it is no longer this writer's, {now}")
 
     def release(self) -> None:
         """Give the lock back, if it is still this writer's."""
@@ -373,6 +436,14 @@ def parse_holder(data: bytes) -> Metadata:
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
+
+
+def holder_of(path: Path) -> Metadata:
+    """Return who writes to a folder, nobody where it has no lock."""
+    try:
+        return parse_holder((path / LOCK).read_bytes())
+    except OSError:
+        return {}
 
 
 def describe(holder: Metadata) -> str:

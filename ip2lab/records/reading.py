@@ -1,0 +1,356 @@
+"""Opening a run: what may be trusted of a store is checked first, what is read later is checked then."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+
+from ip2lab.records import storage
+from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
+from ip2lab.records.storage import Folder, Memory, Metadata
+
+CHECKPOINT = ".checkpoint"
+MAX_ROOT = 2**26  # bytes of a root's zarr.json; those of a run have some 50,000
+
+
+def open_run(path: str | os.PathLike[str] | zarr.storage.MemoryStore, *, verify: bool = False) -> xr.DataTree:
+    """Open a recorded run: lazily, and validated.
+
+    Parameters
+    ----------
+    path : path-like
+        The run's folder (or the store in memory of a :class:`Recorder`). A run that is still being written is seen
+        as it was committed last; open it again to see more.
+    verify : bool
+        Read every chunk now, compare its checksum, and look for NaN where none may be. Without it a chunk is checked
+        when it is read.
+
+    Returns
+    -------
+    xarray.DataTree
+        Groups and variables as in :data:`GROUPS`, with units and labels; numbers are read when they are used.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no run at `path`.
+    ValueError
+        The store is of another version, or damaged; the message says which group, variable, dim or chunk, and what
+        was expected.
+
+    Examples
+    --------
+    >>> open_run("nowhere.zarr")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
+    """
+    source = source_of(path)
+    document = read_root(source)
+    nodes = validate(source, document)
+    datasets = xr.open_groups(source.reader(storage.to_json(document), nodes), engine="zarr")
+    tree = xr.DataTree.from_dict({name: _with_plain_text(source, name, data) for name, data in datasets.items()})
+    tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
+    if isinstance(source, Folder):
+        tree.encoding = {"source": str(source)}
+    _check_order(source, tree)
+    if verify:
+        for problem in damages(source, nodes):
+            raise ValueError(problem)
+    return tree
+
+
+def read_checkpoint(path: str | os.PathLike[str] | zarr.storage.MemoryStore) -> dict[str, np.ndarray]:
+    """Read the arrays from which training goes on.
+
+    Parameters
+    ----------
+    path : path-like
+        The run's folder, or the store in memory of a :class:`Recorder`.
+
+    Returns
+    -------
+    dict of numpy.ndarray
+        What was given to the last ``commit`` that had a checkpoint.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no run at `path`.
+    ValueError
+        The run has no checkpoint, or a damaged one.
+
+    Examples
+    --------
+    >>> read_checkpoint("nowhere.zarr")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
+    """
+    source = source_of(path)
+    checkpoint = checkpoint_of(source, read_root(source))
+    base = f"{CHECKPOINT}/{checkpoint['slot']}"
+    try:
+        document = source.get(f"{base}/{storage.ROOT}", MAX_ROOT)
+        if storage.checksum(document).hex() != checkpoint["checksum"]:
+            raise ValueError("its bytes are damaged: the checksum differs")
+        described = json.loads(document)["consolidated_metadata"]["metadata"]
+        source.names(base)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{source}: /{base}: the checkpoint cannot be read: {error}") from None
+    return {name: _read_array(source, f"{base}/{name}", data) for name, data in described.items()}
+
+
+def _read_array(source: Folder | Memory, key: str, data: Metadata) -> np.ndarray:
+    """Read an array of a checkpoint, which is one chunk without compression."""
+    name = key.rpartition("/")[2]
+    shape, dtype = tuple(data["shape"]), storage.dtype_of(data)
+    chunks = tuple(max(size, 1) for size in shape)
+    expected = storage.array_metadata(
+        shape, dtype, chunks, dims=tuple(data["dimension_names"]), attrs={}, compress=False
+    )
+    if data != expected or not plain_name(name) or dtype.kind == "T":
+        raise ValueError(f"{source}: /{key}: its metadata are not those of a checkpoint")
+    if 0 in shape:
+        return np.zeros(shape, dtype)
+    source.names(key)
+    return storage.decode(storage.read_chunk(source, f"{key}/{storage.chunk_name((0,) * len(shape))}", data), data)
+
+
+def plain_name(name: str) -> bool:
+    """Tell whether a name can be that of a file, on any system, and nothing else.
+
+    Examples
+    --------
+    >>> plain_name("adam.first_moment"), plain_name("../secret")
+    (True, False)
+    """
+    return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
+
+
+def source_of(path: Any) -> Folder | Memory:
+    """Return where the bytes of a run are."""
+    if isinstance(path, zarr.storage.MemoryStore):
+        return Memory(path)
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a run's folder")
+    return Folder(path)
+
+
+def checkpoint_of(source: Folder | Memory, document: Metadata) -> Metadata:
+    """Return which checkpoint of a run is valid."""
+    checkpoint: Metadata = document["attributes"]["store"]["checkpoint"]
+    if not checkpoint:
+        raise ValueError(f"{source}: there is no checkpoint from which training could go on")
+    return checkpoint
+
+
+# ---- the root and what it says --------------------------------------------------------------------------------
+
+
+def sealed(document: Metadata) -> bytes:
+    """Write a root's ``zarr.json`` with the checksum of its own content."""
+    attrs = document["attributes"]
+    store = {**attrs["store"], "checksum": ""}
+    seal = storage.checksum(storage.to_json({**document, "attributes": {**attrs, "store": store}})).hex()
+    return storage.to_json({**document, "attributes": {**attrs, "store": {**store, "checksum": seal}}})
+
+
+def read_root(source: Folder | Memory) -> Metadata:
+    """Read the root's ``zarr.json``: of this version of the schema, undamaged, and with all attributes."""
+    try:
+        raw = source.get(storage.ROOT, MAX_ROOT)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(
+            f"{source}: there is no run here (no {storage.ROOT}); ip2lab.train(..., path=...) makes one"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{source}: {storage.ROOT} cannot be read: {error}") from None
+    try:
+        document = json.loads(raw)
+        attrs = document["attributes"]
+        version = attrs.get("schema_version")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: {storage.ROOT} is damaged or no group's: {type(error).__name__}: {error}"
+        ) from None
+    if version is None:
+        raise ValueError(f"{source}: is a Zarr store, but no run: the attribute schema_version is missing")
+    if version != SCHEMA_VERSION:
+        wrote = attrs["versions"].get("ip2lab") if isinstance(attrs.get("versions"), dict) else None
+        raise ValueError(
+            f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
+            f"version {SCHEMA_VERSION}: use that ip2lab"
+        )
+    try:
+        whole = sealed(document) == raw
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{source}: {storage.ROOT} is damaged: the checksum of its content differs")
+    _check_attrs(source, attrs)
+    return document  # type: ignore[no-any-return]
+
+
+def _check_attrs(source: Folder | Memory, attrs: Metadata) -> None:
+    """Check that the root's attributes are there and of the kind that the rest relies on."""
+    for name in ATTRS:
+        if name not in attrs:
+            raise ValueError(f"{source}: the attribute {name!r} is missing")
+    kinds = {
+        "family": str,
+        "model": str,
+        "learnable": list,
+        "config": dict,
+        "versions": dict,
+        "complete": bool,
+        "title": str,
+    }
+    for name, kind in kinds.items():
+        if not isinstance(attrs[name], kind):
+            raise ValueError(f"{source}: the attribute {name!r} is {attrs[name]!r}; expected a {kind.__name__}")
+    checkpoint = attrs["store"].get("checkpoint")
+    if checkpoint != {} and (not isinstance(checkpoint, dict) or checkpoint.get("slot") not in ("0", "1")):
+        raise ValueError(f"{source}: names the checkpoint {checkpoint!r}; expected the slot '0' or '1'")
+
+
+def validate(source: Folder | Memory, document: Metadata) -> dict[str, Metadata]:
+    """Check the metadata below a root, and that every chunk they promise is there; return them by path."""
+    try:
+        nodes: dict[str, Metadata] = document["consolidated_metadata"]["metadata"]
+        check_nodes(nodes, document["attributes"]["model"])
+        for key, data in nodes.items():
+            if data["node_type"] == "array":
+                _check_chunks(key, data, source.names(key))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{source}: {storage.ROOT}: its metadata are not those of a run ({error!r})") from None
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from None
+    return nodes
+
+
+def _check_chunks(key: str, data: Metadata, names: set[str]) -> None:
+    """Raise ValueError unless all chunks of an array are among the names of its files."""
+    counts = storage.chunk_counts(data)
+    if math.prod(counts) > 2 * len(names) + 1000:  # too many to be worth counting through, or to be true
+        raise ValueError(
+            f"/{key}: its shape {data['shape']} needs {math.prod(counts)} chunks; there are {len(names)} files"
+        )
+    for name in _chunk_names(data):
+        if name not in names:
+            raise ValueError(
+                f"/{key}: chunk {name} is missing ({math.prod(counts)} were expected); take the run from a copy"
+            )
+
+
+def _chunk_names(data: Metadata) -> Iterator[str]:
+    return map(storage.chunk_name, itertools.product(*map(range, storage.chunk_counts(data))))
+
+
+def _with_plain_text(source: Folder | Memory, group: str, dataset: xr.Dataset) -> xr.Dataset:
+    """Turn text, which is stored with variable length, into numpy's ordinary fixed-length text."""
+    plain = {}
+    for name, values in dataset.variables.items():
+        if values.dtype.kind == "T":
+            words = values.values.tolist()
+            if 4 * len(words) * max(map(len, words), default=0) > storage.MAX_CHUNK:
+                raise ValueError(f"{source}: {group}/{name}: its text is too long; expected short names and reasons")
+            plain[name] = (values.dims, np.array(words, dtype=str), values.attrs)
+    return dataset.assign({k: v for k, v in plain.items() if k not in dataset.coords}).assign_coords(
+        {k: v for k, v in plain.items() if k in dataset.coords}
+    )
+
+
+def _check_order(source: Folder | Memory, tree: xr.DataTree) -> None:
+    """Check that no row is missing in the middle of a series, and that kept problems are problems of it."""
+    series = tree["series"].sizes["problem"]
+    steady = {("series", "problem"): 0, ("properties", "problem"): -1, ("trials", "trial"): 0}
+    for (group, dim), first in steady.items():
+        values = tree[group][dim].values
+        wrong = np.flatnonzero(values != np.arange(first, first + len(values)))
+        if wrong.size:
+            row = wrong[0]
+            raise ValueError(f"{source}: /{group}: {dim} {first + row} is missing: row {row} has {values[row]}")
+    if tree["properties"].sizes["problem"] not in (0, series + 1):
+        raise ValueError(
+            f"{source}: /properties: the dim 'problem' has {tree['properties'].sizes['problem']} entries; expected "
+            f"{series + 1}: before learning and after each of {series} problems"
+        )
+    for group in ("weights", "activity"):
+        kept = tree[group]["problem"].values
+        if kept.size and (np.diff(kept) <= 0).any() or (kept < -1).any() or (kept >= max(series, 1)).any():
+            raise ValueError(f"{source}: /{group}: its problems are {kept}; expected increasing ones below {series}")
+
+
+# ---- reading everything ---------------------------------------------------------------------------------------
+
+
+def damages(source: Folder | Memory, nodes: Mapping[str, Metadata]) -> Iterator[str]:
+    """Read every chunk of a validated store and say of each that is wrong what is wrong with it."""
+    failed = _whole(source, nodes, "series/failed")
+    problems = {"series": _whole(source, nodes, "series/problem")}
+    for key, data in nodes.items():
+        group, _, name = key.partition("/")
+        if not name:
+            continue
+        if group not in problems:
+            problems[group] = _whole(source, nodes, f"{group}/problem")
+            yield from _check_problems(source, group, problems[group], len(failed))
+        row = variable(group, name, data["dimension_names"])
+        allowed = _where_missing(row.missing if row else "never", problems[group], failed)
+        for index, block in _blocks(source, key, data):
+            yield from _check_block(f"{source}: {key}", data, index, block, allowed)
+
+
+def _blocks(source: Folder | Memory, key: str, data: Metadata) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Decode the chunks of an array one after another, cut to its shape."""
+    for name in _chunk_names(data):
+        index = tuple(map(int, name.split(".")[1:]))
+        block = storage.decode(storage.read_chunk(source, f"{key}/{name}", data), data)
+        inside = [slice(size - i * chunk) for size, i, chunk in zip(data["shape"], index, block.shape, strict=True)]
+        yield index, block[tuple(inside)]
+
+
+def _whole(source: Folder | Memory, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
+    data = nodes[key]
+    return np.concatenate([np.zeros(0, storage.dtype_of(data)), *(block for _, block in _blocks(source, key, data))])
+
+
+def _check_problems(source: Folder | Memory, group: str, problems: np.ndarray, series: int) -> Iterator[str]:
+    """Check that rows are in the order of the problems they belong to, the unfinished one among them."""
+    if (np.diff(problems) < 0).any() or (problems < -1).any() or (problems > series).any():
+        yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {series}"
+
+
+def _where_missing(missing: str, problems: np.ndarray, failed: np.ndarray) -> np.ndarray | None:
+    """Return in which rows NaN may be: None stands for all of them."""
+    if missing == "any":
+        return None
+    places = np.clip(problems, 0, max(len(failed) - 1, 0))
+    known = failed[places] if len(failed) else np.zeros(len(problems), bool)
+    return known & (missing == "failed")
+
+
+def _check_block(
+    where: str, data: Metadata, index: tuple[int, ...], block: np.ndarray, allowed: np.ndarray | None
+) -> Iterator[str]:
+    """Look for numbers that are not finite in a chunk whose rows have them nowhere but where allowed."""
+    if block.dtype.kind != "f":
+        return
+    wrong = ~np.isfinite(block)
+    if allowed is None:
+        wrong = np.isinf(block)
+    elif len(allowed) == data["shape"][0]:
+        start = index[0] * storage.chunks_of(data)[0]
+        wrong &= ~allowed[start : start + len(block)].reshape(-1, *[1] * (block.ndim - 1))
+    if wrong.any():
+        yield f"{where}: holds {block[wrong].flat[0]} in chunk {storage.chunk_name(index)}; expected finite numbers"
