@@ -76,10 +76,10 @@ def random_rows(
     failed = problem > 0 and rng.random() < 0.02
     criterion = 5 + int(400 * (problem + 1) ** -1.5 * rng.uniform(0.7, 1.3))
     count = criterion + 10
-    neurons = datasets["properties"].sizes["neuron"]
     conditions = len(datasets["trials"]["condition"].attrs["labels"])
     curve = 1.1 * np.exp(-np.arange(count) / (criterion / 3)) + 0.002
     loss = curve * rng.lognormal(0, 0.2, count)
+    steps = np.arange(0, count, 10)
     rows: dict[str, dict[str, Any]] = {
         "series": {
             "problem": [problem],
@@ -104,52 +104,49 @@ def random_rows(
             "problem": np.full(count, problem),
             "condition": rng.integers(0, conditions, count),
         },
-        "properties": {"problem": [problem], **_properties(datasets["properties"], [problem], neurons, rng)},
-    }
-    steps = np.arange(0, count, 10)
-    rows["trajectories"] = {
-        "problem": np.full(len(steps), problem),
-        "trial": steps,
-        **_properties(datasets["trajectories"], problem + steps / count, neurons, rng),
+        "properties": {"problem": [problem], **random_properties(datasets["properties"], [problem], rng)},
+        "trajectories": {
+            "problem": np.full(len(steps), problem),
+            "trial": steps,
+            **random_properties(datasets["trajectories"], problem + steps / count, rng),
+        },
     }
     if problem in kept:
-        rows["weights"] = {
-            "problem": [problem],
-            **_filled(datasets["weights"], lambda shape, _: rng.normal(size=shape)),
-        }
+        weights = {name: rng.normal(size=shape) for name, shape in _shapes(datasets["weights"]).items()}
+        rows["weights"] = {"problem": [problem], **weights}
         rows["activity"] = {"problem": [problem], **_activity(datasets["activity"], rate, rng)}
     return rows
 
 
-def _filled(dataset: xr.Dataset, draw: Any) -> dict[str, np.ndarray]:
-    return {str(name): draw((1, *variable.shape[1:]), name) for name, variable in dataset.data_vars.items()}
-
-
-def _properties(dataset: xr.Dataset, when: Any, neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def random_properties(dataset: xr.Dataset, when: Any, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw values that spread from where they started, the more the later."""
     spread = 0.3 * np.log1p(np.asarray(when, dtype=float)[:, None] + 1)
     centre = {"tau_dendrite": 100.0, "tau_soma": 20.0, "tau": 100.0, "tau_adaptation": 500.0}
-    own = np.linspace(-1, 1, neurons)
+    own = np.linspace(-1, 1, dataset.sizes["neuron"])
     return {
-        str(name): centre.get(str(name), 1.0) * np.exp(spread * (own + 0.1 * rng.normal(size=neurons)))
+        str(name): centre.get(str(name), 1.0) * np.exp(spread * (own + 0.1 * rng.normal(size=own.size)))
         for name in dataset.data_vars
     }
+
+
+def _shapes(dataset: xr.Dataset) -> dict[str, tuple[int, ...]]:
+    return {str(name): (1, *variable.shape[1:]) for name, variable in dataset.data_vars.items()}
 
 
 def _activity(dataset: xr.Dataset, rate: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Draw smooth states that differ between conditions, spikes at `rate` Hz, and a readout that sums to 1."""
     time = dataset["time"].values
     dt = time[1] - time[0] if len(time) > 1 else 20.0
-    phase = 2 * np.pi * time / 2000.0
-
-    def draw(shape: tuple[int, ...], name: str) -> np.ndarray:
-        if name == "spikes":
-            return rng.random(shape) < rate * dt / 1000 * rng.lognormal(0, 0.8, shape[-1])
+    drawn = {}
+    for name, shape in _shapes(dataset).items():
         offset = rng.uniform(0, 2 * np.pi, (1, shape[1], 1, shape[3]))
-        state = np.sin(phase[:, None] + offset) + 0.2 * rng.normal(size=shape)
-        return np.exp(2 * state) / np.exp(2 * state).sum(-1, keepdims=True) if name == "readout" else state
-
-    return _filled(dataset, draw)
+        state = np.sin(2 * np.pi * time[:, None] / 2000.0 + offset) + 0.2 * rng.normal(size=shape)
+        if name == "spikes":
+            state = rng.random(shape) < rate * dt / 1000 * rng.lognormal(0, 0.8, shape[-1])
+        elif name == "readout":
+            state = np.exp(2 * state) / np.exp(2 * state).sum(-1, keepdims=True)
+        drawn[name] = state
+    return drawn
 
 
 def make_run(
@@ -194,11 +191,7 @@ def make_run(
         "config": {"problems": problems, "made_up": True},
     }
     with Recorder(path, datasets, attrs) as recorder:
-        recorder.append(
-            "properties",
-            problem=[-1],
-            **_properties(datasets["properties"], [-1], datasets["properties"].sizes["neuron"], rng),
-        )
+        recorder.append("properties", problem=[-1], **random_properties(datasets["properties"], [-1], rng))
         first = 0
         for problem in range(problems):
             rows = random_rows(datasets, problem, rng, first=first, kept=kept, rate=rate)

@@ -15,7 +15,7 @@ import xarray as xr
 import zarr
 
 from ip2lab.records import storage
-from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
+from ip2lab.records.schema import ATTRS, SCHEMA_VERSION, check_nodes, variable
 from ip2lab.records.storage import Folder, Memory, Metadata
 
 CHECKPOINT = ".checkpoint"
@@ -58,11 +58,12 @@ def open_run(path: str | os.PathLike[str] | zarr.storage.MemoryStore, *, verify:
     document = read_root(source)
     nodes = validate(source, document)
     datasets = xr.open_groups(source.reader(storage.to_json(document), nodes), engine="zarr")
-    tree = xr.DataTree.from_dict({name: _with_plain_text(source, name, data) for name, data in datasets.items()})
+    datasets = {name: _with_plain_text(source, name, data) for name, data in datasets.items()}
+    _check_order(source, datasets)
+    tree = xr.DataTree.from_dict(datasets)
     tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
     if isinstance(source, Folder):
         tree.encoding = {"source": str(source)}
-    _check_order(source, tree)
     if verify:
         for problem in damages(source, nodes):
             raise ValueError(problem)
@@ -176,7 +177,7 @@ def read_root(source: Folder | Memory) -> Metadata:
     except ValueError as error:
         raise ValueError(f"{source}: {storage.ROOT} cannot be read: {error}") from None
     try:
-        document = json.loads(raw)
+        document: Metadata = json.loads(raw)
         attrs = document["attributes"]
         version = attrs.get("schema_version")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -198,7 +199,7 @@ def read_root(source: Folder | Memory) -> Metadata:
     if not whole:
         raise ValueError(f"{source}: {storage.ROOT} is damaged: the checksum of its content differs")
     _check_attrs(source, attrs)
-    return document  # type: ignore[no-any-return]
+    return document
 
 
 def _check_attrs(source: Folder | Memory, attrs: Metadata) -> None:
@@ -270,25 +271,25 @@ def _with_plain_text(source: Folder | Memory, group: str, dataset: xr.Dataset) -
     )
 
 
-def _check_order(source: Folder | Memory, tree: xr.DataTree) -> None:
+def _check_order(source: Folder | Memory, datasets: Mapping[str, xr.Dataset]) -> None:
     """Check that no row is missing in the middle of a series, and that kept problems are problems of it."""
-    series = tree["series"].sizes["problem"]
-    steady = {("series", "problem"): 0, ("properties", "problem"): -1, ("trials", "trial"): 0}
-    for (group, dim), first in steady.items():
-        values = tree[group][dim].values
+    series = datasets["/series"].sizes["problem"]
+    for group, dim, first in (("/series", "problem", 0), ("/properties", "problem", -1), ("/trials", "trial", 0)):
+        values = datasets[group][dim].values
         wrong = np.flatnonzero(values != np.arange(first, first + len(values)))
         if wrong.size:
             row = wrong[0]
-            raise ValueError(f"{source}: /{group}: {dim} {first + row} is missing: row {row} has {values[row]}")
-    if tree["properties"].sizes["problem"] not in (0, series + 1):
+            raise ValueError(f"{source}: {group}: {dim} {first + row} is missing: row {row} has {values[row]}")
+    states = datasets["/properties"].sizes["problem"]
+    if states not in (0, series + 1):
         raise ValueError(
-            f"{source}: /properties: the dim 'problem' has {tree['properties'].sizes['problem']} entries; expected "
-            f"{series + 1}: before learning and after each of {series} problems"
+            f"{source}: /properties: the dim 'problem' has {states} entries; expected {series + 1}: one before "
+            f"learning, and one after each of {series} problems"
         )
-    for group in ("weights", "activity"):
-        kept = tree[group]["problem"].values
-        if kept.size and (np.diff(kept) <= 0).any() or (kept < -1).any() or (kept >= max(series, 1)).any():
-            raise ValueError(f"{source}: /{group}: its problems are {kept}; expected increasing ones below {series}")
+    for group in ("/weights", "/activity"):
+        kept = datasets[group]["problem"].values
+        if (np.diff(kept) <= 0).any() or ((kept < -1) | (kept >= series)).any():
+            raise ValueError(f"{source}: {group}: its problems are {kept}; expected increasing ones below {series}")
 
 
 # ---- reading everything ---------------------------------------------------------------------------------------

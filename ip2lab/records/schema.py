@@ -221,7 +221,8 @@ def template(
 
     Examples
     --------
-    >>> probes = {"condition": [0, 1], "stimulus": ["1", "2"], "response": ["1", "2"], "context": ["", ""], "repeat": [0, 0]}
+    >>> probes = {"condition": [0, 1], "stimulus": ["1", "2"], "response": ["1", "2"], "context": ["", ""],
+    ...           "repeat": [0, 0]}
     >>> datasets = template(model="spiking", neurons=3, properties=["tau_soma"], inputs=["fixation", "1"],
     ...                     outputs=["fixation", "1", "2"], time=[0, 20], epochs=["stimulus", "response"],
     ...                     probes=probes, weights={"input_weights": ("neuron", "input")})
@@ -315,9 +316,8 @@ def _empty(
 def _condition_labels(labels: Mapping[str, np.ndarray]) -> list[str]:
     """Name each condition by its stimulus, context and response."""
     named = {}
-    for condition, stimulus, response, context in zip(
-        *(labels[name].tolist() for name in PROBE_LABELS[:4]), strict=True
-    ):
+    columns = [labels[name].tolist() for name in PROBE_LABELS[:4]]
+    for condition, stimulus, response, context in zip(*columns, strict=True):
         named[condition] = f"{', '.join(filter(None, (stimulus, context)))} -> {response}"
     return [named[condition] for condition in sorted(named)]
 
@@ -332,9 +332,8 @@ def chunk_shape(group: str, dims: Sequence[str], shape: Sequence[int], itemsize:
     >>> chunk_shape("weights", ("problem", "neuron", "presynaptic"), (0, 10000, 10000), 4)
     (1, 2500, 2500)
     """
-    chunk = [
-        GROUPS[group].rows if dim == GROUPS[group].dim else max(size, 1) for dim, size in zip(dims, shape, strict=True)
-    ]
+    grows, rows = GROUPS[group].dim, GROUPS[group].rows
+    chunk = [rows if dim == grows else max(size, 1) for dim, size in zip(dims, shape, strict=True)]
     while math.prod(chunk) * itemsize > MAX_CHUNK // 2:
         longest = chunk.index(max(chunk))
         chunk[longest] = -(-chunk[longest] // 2)
@@ -391,14 +390,15 @@ def _check_array(group: str, name: str, data: Any) -> None:
     if row is None:
         raise ValueError(f"{where}: unknown variable with the dims {', '.join(map(str, dims))}")
     kind = {"text": "string", "float": data["data_type"] if dtype.kind == "f" else "float32"}.get(row.dtype, row.dtype)
-    for what, found, expected in (
+    comparisons: Iterable[tuple[str, Any, Any]] = (
         ("dims", dims, row.dims),
         ("dtype", data["data_type"], kind),
         ("units", attrs.get("units"), row.units),
         ("long_name", attrs.get("long_name"), row.long_name),
         ("further attributes", sorted(map(str, set(attrs) - {"units", "long_name", "labels"})), []),
         *((key, data.get(key), stored.get(key)) for key in {**stored, **data}),
-    ):
+    )
+    for what, found, expected in comparisons:
         if found != expected:
             raise ValueError(f"{where}: its {what}: {found!r}; expected {expected!r}")
     whole = all(type(number) is int for number in (*shape, *chunks)) and all(chunk > 0 for chunk in chunks)

@@ -72,15 +72,15 @@ def array_metadata(
     compress: bool = True,
 ) -> Metadata:
     """Return the ``zarr.json`` of an array (Zarr version 3) as it is stored here."""
-    if dtype.kind == "T":
-        name, fill, codecs = "string", "", [{"name": "vlen-utf8", "configuration": {}}]
-    else:
-        name, fill = dtype.name, {"b": False, "f": "NaN"}.get(dtype.kind, 0)
+    name = "string" if dtype.kind == "T" else dtype.name
+    if name not in (*NUMBERS, "string"):
+        raise TypeError(f"an array of dtype {dtype} cannot be stored; give one of {', '.join(NUMBERS)} or text")
+    fill = {"T": "", "b": False, "f": "NaN"}.get(dtype.kind, 0)
+    codecs: list[Metadata] = [{"name": "vlen-utf8", "configuration": {}}]
+    if dtype.kind != "T":
         codecs = [{"name": "bytes", "configuration": {"endian": "little"}} if dtype.itemsize > 1 else {"name": "bytes"}]
         settings = {"typesize": dtype.itemsize, "cname": "zstd", "clevel": 5, "shuffle": "bitshuffle", "blocksize": 0}
         codecs += [{"name": "blosc", "configuration": settings}] if compress else []
-    if name not in (*NUMBERS, "string"):
-        raise TypeError(f"an array of dtype {dtype} cannot be stored; give one of {', '.join(NUMBERS)} or text")
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -235,7 +235,7 @@ class Folder:
                 if name.endswith(PARTIAL):
                     (self.path / key / name).unlink(missing_ok=True)
 
-    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> zarr.abc.store.Store:
+    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> Any:
         """Return a store for xarray that reads from here."""
         return Reader(self.path, root=root, arrays=arrays)
 
@@ -274,7 +274,7 @@ class Memory:
     def sweep(self, keys: Iterable[str]) -> None:
         """Nothing to do: memory does not outlive a killed writer."""
 
-    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> zarr.abc.store.Store:
+    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> Any:
         """Return a store for xarray that reads from here."""
         return self.store
 

@@ -10,7 +10,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib import metadata as packages
 from types import TracebackType
 from typing import Any, Self
@@ -101,6 +101,9 @@ class Recorder:
     True
     """
 
+    _lock: Lock | None
+    _source: Folder | Memory
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None,
@@ -116,16 +119,15 @@ class Recorder:
                 f"lack {', '.join(missing)}" if missing else "have the name 'store', which the store keeps for itself"
             )
             raise ValueError(f"attrs {wrong}; give family, model, learnable, seed, config and others")
-        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        now = datetime.now(UTC).isoformat(timespec="seconds")
         named = {"title": f"{attrs['model']} network learning {attrs['family']}", "date": now, "versions": versions()}
         self._start(interval, block)
         self.attrs = {**named, **attrs, "schema_version": SCHEMA_VERSION, "complete": False}
         storage.to_json(self.attrs)  # what cannot be kept is refused before anything is made
         if path is None:
-            self._source: Folder | Memory = Memory()
+            self._source = Memory()
         else:
-            self._source = source_of(path)
-            _make_folder(self._source)
+            self._source = _make_folder(path)
         with self._writing():
             if isinstance(self._source, Folder):
                 self._lock = Lock(self._source.path)
@@ -140,7 +142,7 @@ class Recorder:
         self._columns: dict[str, dict[str, _Column]] = {}
         self._waiting: dict[str, list[dict[str, np.ndarray]]] = {group: [] for group in GROUPS}
         self._checkpoint: Metadata = {}
-        self._lock: Lock | None = None
+        self._lock = None
         self._last = time.monotonic()
 
     def _create(self, template: Mapping[str, xr.Dataset]) -> None:
@@ -278,7 +280,8 @@ class Recorder:
             rows = np.asarray(values)
             if not plain_name(name) or rows.dtype.kind not in "biuf":
                 raise ValueError(
-                    f"checkpoint {name!r} of dtype {rows.dtype}: expected numbers under a name of letters, digits, '_', '.', '-'"
+                    f"checkpoint {name!r} of dtype {rows.dtype}: expected numbers, under a name of letters, digits, "
+                    "'_', '.' and '-'"
                 )
             dims = tuple(f"dim_{i}" for i in range(rows.ndim))
             chunks = tuple(max(size, 1) for size in rows.shape)
@@ -405,10 +408,10 @@ class Recorder:
             if not name:
                 self._columns[group] = {}
             elif data["dimension_names"][0] == GROUPS[group].dim:
-                if not 0 <= lengths.get(group, -1) <= data["shape"][0]:
-                    raise ValueError(
-                        f"{self._source}: the checkpoint names {lengths.get(group)} rows of /{group}; it has {data['shape'][0]}"
-                    )
+                rows = data["shape"][0]
+                if not 0 <= lengths.get(group, -1) <= rows:
+                    came = f"the checkpoint names {lengths.get(group)} rows of /{group}"
+                    raise ValueError(f"{self._source}: {came}; expected at most {rows}")
                 self._columns[group][name] = self._resume(key, data, lengths[group])
         with self._writing():
             self._source.sweep(["", *nodes, *(f"{CHECKPOINT}/{slot}" for slot in "01")])
@@ -477,19 +480,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _make_folder(source: Folder) -> None:
+def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
     """Make the folder of a new run."""
+    source = source_of(path)
+    if isinstance(source, Memory):
+        raise TypeError("path is a store in memory; expected a folder, or None to record in memory")
     try:
         source.path.parent.mkdir(parents=True, exist_ok=True)
         source.path.mkdir()
-    except FileExistsError:
+    except OSError as error:
+        if not os.path.lexists(source.path):
+            what = f"{source}: cannot be made: {error.strerror}. Give a path that can be written"
+            raise OSError(error.errno, what) from error
         holder = storage.holder_of(source.path)
         now = f" (it is being written: {storage.describe(holder)})" if holder else ""
         raise FileExistsError(
             f"{source}: exists already{now}. Give another path, read it with ip2lab.open_run, or go on with it by "
             "ip2lab.resume"
         ) from None
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{source}: cannot be made: {error.strerror}. Give a path that can be written"
-        ) from error
+    return source
