@@ -12,23 +12,24 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-import zarr
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
 
 from ip2lab.records import storage
-from ip2lab.records.schema import ATTRS, SCHEMA_VERSION, check_nodes, variable
+from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
 from ip2lab.records.storage import Folder, Memory, Metadata
 
 CHECKPOINT = ".checkpoint"
 MAX_ROOT = 2**26  # bytes of a root's zarr.json; those of a run have some 50,000
 
 
-def open_run(path: str | os.PathLike[str] | zarr.storage.MemoryStore, *, verify: bool = False) -> xr.DataTree:
+def open_run(path: str | os.PathLike[str] | Folder | Memory, *, verify: bool = False) -> xr.DataTree:
     """Open a recorded run: lazily, and validated.
 
     Parameters
     ----------
     path : path-like
-        The run's folder (or the store in memory of a :class:`Recorder`). A run that is still being written is seen
+        The run's folder (or the ``store`` of a :class:`Recorder` in memory). A run that is still being written is seen
         as it was committed last; open it again to see more.
     verify : bool
         Read every chunk now, compare its checksum, and look for NaN where none may be. Without it a chunk is checked
@@ -57,10 +58,7 @@ def open_run(path: str | os.PathLike[str] | zarr.storage.MemoryStore, *, verify:
     source = source_of(path)
     document = read_root(source)
     nodes = validate(source, document)
-    datasets = xr.open_groups(source.reader(storage.to_json(document), nodes), engine="zarr")
-    datasets = {name: _with_plain_text(source, name, data) for name, data in datasets.items()}
-    _check_order(source, datasets)
-    tree = xr.DataTree.from_dict(datasets)
+    tree = xr.open_datatree((source, nodes), engine=_Backend)  # type: ignore[arg-type]
     tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
     if isinstance(source, Folder):
         tree.encoding = {"source": str(source)}
@@ -70,13 +68,13 @@ def open_run(path: str | os.PathLike[str] | zarr.storage.MemoryStore, *, verify:
     return tree
 
 
-def read_checkpoint(path: str | os.PathLike[str] | zarr.storage.MemoryStore) -> dict[str, np.ndarray]:
+def read_checkpoint(path: str | os.PathLike[str] | Folder | Memory) -> dict[str, np.ndarray]:
     """Read the arrays from which training goes on.
 
     Parameters
     ----------
     path : path-like
-        The run's folder, or the store in memory of a :class:`Recorder`.
+        The run's folder, or the ``store`` of a :class:`Recorder` in memory.
 
     Returns
     -------
@@ -106,9 +104,9 @@ def read_checkpoint(path: str | os.PathLike[str] | zarr.storage.MemoryStore) -> 
             raise ValueError("its bytes are damaged: the checksum differs")
         described = json.loads(document)["consolidated_metadata"]["metadata"]
         source.names(base)
+        return {name: _read_array(source, f"{base}/{name}", data) for name, data in described.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{source}: /{base}: the checkpoint cannot be read: {error}") from None
-    return {name: _read_array(source, f"{base}/{name}", data) for name, data in described.items()}
 
 
 def _read_array(source: Folder | Memory, key: str, data: Metadata) -> np.ndarray:
@@ -116,15 +114,12 @@ def _read_array(source: Folder | Memory, key: str, data: Metadata) -> np.ndarray
     name = key.rpartition("/")[2]
     shape, dtype = tuple(data["shape"]), storage.dtype_of(data)
     chunks = tuple(max(size, 1) for size in shape)
-    expected = storage.array_metadata(
-        shape, dtype, chunks, dims=tuple(data["dimension_names"]), attrs={}, compress=False
-    )
+    dims = tuple(data["dimension_names"])
+    expected = storage.array_metadata(shape, dtype, chunks, dims=dims, attrs={}, compress=False)
     if data != expected or not plain_name(name) or dtype.kind == "T":
-        raise ValueError(f"{source}: /{key}: its metadata are not those of a checkpoint")
-    if 0 in shape:
-        return np.zeros(shape, dtype)
+        raise ValueError(f"{name!r} is no array of a checkpoint")
     source.names(key)
-    return storage.decode(storage.read_chunk(source, f"{key}/{storage.chunk_name((0,) * len(shape))}", data), data)
+    return storage.select(source, key, data, [slice(None)] * len(shape))
 
 
 def plain_name(name: str) -> bool:
@@ -140,8 +135,8 @@ def plain_name(name: str) -> bool:
 
 def source_of(path: Any) -> Folder | Memory:
     """Return where the bytes of a run are."""
-    if isinstance(path, zarr.storage.MemoryStore):
-        return Memory(path)
+    if isinstance(path, Folder | Memory):
+        return path
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a run's folder")
     return Folder(path)
@@ -257,39 +252,94 @@ def _chunk_names(data: Metadata) -> Iterator[str]:
     return map(storage.chunk_name, itertools.product(*map(range, storage.chunk_counts(data))))
 
 
-def _with_plain_text(source: Folder | Memory, group: str, dataset: xr.Dataset) -> xr.Dataset:
+class _Stored(BackendArray):
+    """An array of a store, read where it is indexed."""
+
+    def __init__(self, source: Folder | Memory, key: str, metadata: Metadata) -> None:
+        self._source, self._key, self._metadata = source, key, metadata
+        self.shape = tuple(metadata["shape"])
+        self.dtype = storage.dtype_of(metadata)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        return storage.select(self._source, self._key, self._metadata, key)
+
+
+class _Backend(BackendEntrypoint):
+    """Builds the datasets of a validated store; xarray sees to it that numbers are read once and changes stay here."""
+
+    supports_groups = True
+
+    def open_groups_as_dict(self, filename_or_obj: Any, **_: Any) -> dict[str, xr.Dataset]:
+        source, nodes = filename_or_obj
+        variables: dict[str, dict[str, xr.Variable]] = {}
+        for key, data in nodes.items():
+            group, _name, name = key.partition("/")
+            if name:
+                variables[group][name] = _variable(source, key, data)
+            else:
+                variables[group] = {}
+        datasets = {
+            group: xr.Dataset(*_split(group, found), {"title": nodes[group]["attributes"].get("title", "")})
+            for group, found in variables.items()
+        }
+        _check_order(source, datasets)
+        return {"/": xr.Dataset(), **{f"/{group}": dataset for group, dataset in datasets.items()}}
+
+    def open_datatree(self, filename_or_obj: Any, **_: Any) -> xr.DataTree:
+        return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj))
+
+
+def _split(group: str, variables: Mapping[str, xr.Variable]) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:
+    """Split data variables from coordinates."""
+    rows = GROUPS[group].variables
+    coords = {name: values for name, values in variables.items() if name in rows and rows[name].coordinate}
+    return {name: values for name, values in variables.items() if name not in coords}, coords
+
+
+def _variable(source: Folder | Memory, key: str, data: Metadata) -> xr.Variable:
+    """Build a variable: labels and text at once, since xarray would, and everything else when it is used."""
+    stored = _Stored(source, key, data)
+    dims, name = data["dimension_names"], key.rpartition("/")[2]
+    values: Any = indexing.LazilyIndexedArray(stored)
+    if stored.dtype.kind == "T":
+        values = _plain_text(f"{source}: /{key}", storage.select(source, key, data, [slice(None)] * len(dims)))
+    elif dims == [name]:
+        values = storage.select(source, key, data, [slice(None)])
+    chunks = storage.chunks_of(data)
+    encoding = {"chunks": chunks, "preferred_chunks": dict(zip(dims, chunks, strict=True))}
+    return xr.Variable(dims, values, data["attributes"], encoding)
+
+
+def _plain_text(where: str, text: np.ndarray) -> np.ndarray:
     """Turn text, which is stored with variable length, into numpy's ordinary fixed-length text."""
-    plain = {}
-    for name, values in dataset.variables.items():
-        if values.dtype.kind == "T":
-            words = values.values.tolist()
-            if 4 * len(words) * max(map(len, words), default=0) > storage.MAX_CHUNK:
-                raise ValueError(f"{source}: {group}/{name}: its text is too long; expected short names and reasons")
-            plain[name] = (values.dims, np.array(words, dtype=str), values.attrs)
-    return dataset.assign({k: v for k, v in plain.items() if k not in dataset.coords}).assign_coords(
-        {k: v for k, v in plain.items() if k in dataset.coords}
-    )
+    words = text.tolist()
+    if 4 * len(words) * max(map(len, words), default=0) > storage.MAX_CHUNK:
+        raise ValueError(f"{where}: its text is too long; expected short names and reasons")
+    return np.array(words, dtype=str)
 
 
 def _check_order(source: Folder | Memory, datasets: Mapping[str, xr.Dataset]) -> None:
     """Check that no row is missing in the middle of a series, and that kept problems are problems of it."""
-    series = datasets["/series"].sizes["problem"]
-    for group, dim, first in (("/series", "problem", 0), ("/properties", "problem", -1), ("/trials", "trial", 0)):
+    series = datasets["series"].sizes["problem"]
+    for group, dim, first in (("series", "problem", 0), ("properties", "problem", -1), ("trials", "trial", 0)):
         values = datasets[group][dim].values
         wrong = np.flatnonzero(values != np.arange(first, first + len(values)))
         if wrong.size:
             row = wrong[0]
-            raise ValueError(f"{source}: {group}: {dim} {first + row} is missing: row {row} has {values[row]}")
-    states = datasets["/properties"].sizes["problem"]
+            raise ValueError(f"{source}: /{group}: {dim} {first + row} is missing: row {row} has {values[row]}")
+    states = datasets["properties"].sizes["problem"]
     if states not in (0, series + 1):
         raise ValueError(
             f"{source}: /properties: the dim 'problem' has {states} entries; expected {series + 1}: one before "
             f"learning, and one after each of {series} problems"
         )
-    for group in ("/weights", "/activity"):
+    for group in ("weights", "activity"):
         kept = datasets[group]["problem"].values
         if (np.diff(kept) <= 0).any() or ((kept < -1) | (kept >= series)).any():
-            raise ValueError(f"{source}: {group}: its problems are {kept}; expected increasing ones below {series}")
+            raise ValueError(f"{source}: /{group}: its problems are {kept}; expected increasing ones below {series}")
 
 
 # ---- reading everything ---------------------------------------------------------------------------------------
@@ -297,19 +347,23 @@ def _check_order(source: Folder | Memory, datasets: Mapping[str, xr.Dataset]) ->
 
 def damages(source: Folder | Memory, nodes: Mapping[str, Metadata]) -> Iterator[str]:
     """Read every chunk of a validated store and say of each that is wrong what is wrong with it."""
-    failed = _whole(source, nodes, "series/failed")
-    problems = {"series": _whole(source, nodes, "series/problem")}
+    failed = _all(source, nodes, "series/failed")
+    problems = {"series": _all(source, nodes, "series/problem")}
     for key, data in nodes.items():
         group, _, name = key.partition("/")
         if not name:
             continue
         if group not in problems:
-            problems[group] = _whole(source, nodes, f"{group}/problem")
+            problems[group] = _all(source, nodes, f"{group}/problem")
             yield from _check_problems(source, group, problems[group], len(failed))
         row = variable(group, name, data["dimension_names"])
         allowed = _where_missing(row.missing if row else "never", problems[group], failed)
         for index, block in _blocks(source, key, data):
             yield from _check_block(f"{source}: {key}", data, index, block, allowed)
+
+
+def _all(source: Folder | Memory, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
+    return storage.select(source, key, nodes[key], [slice(None)] * len(nodes[key]["shape"]))
 
 
 def _blocks(source: Folder | Memory, key: str, data: Metadata) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
@@ -319,11 +373,6 @@ def _blocks(source: Folder | Memory, key: str, data: Metadata) -> Iterator[tuple
         block = storage.decode(storage.read_chunk(source, f"{key}/{name}", data), data)
         inside = [slice(size - i * chunk) for size, i, chunk in zip(data["shape"], index, block.shape, strict=True)]
         yield index, block[tuple(inside)]
-
-
-def _whole(source: Folder | Memory, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
-    data = nodes[key]
-    return np.concatenate([np.zeros(0, storage.dtype_of(data)), *(block for _, block in _blocks(source, key, data))])
 
 
 def _check_problems(source: Folder | Memory, group: str, problems: np.ndarray, series: int) -> Iterator[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.properties import PROPERTIES
-from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
+from ip2lab.records.storage import MAX_CHUNK, MAX_SIZE, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
 ATTRS = ("schema_version", "family", "model", "learnable", "seed", "config", "versions", "date", "complete", "title")
@@ -325,14 +325,18 @@ def _condition_labels(labels: Mapping[str, np.ndarray]) -> list[str]:
 def chunk_shape(group: str, dims: Sequence[str], shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
     """Choose the chunks of an array: the group's rows of a growing dim, all of other dims, cut where that is large.
 
+    Numbers that are one a row take at least 1000 rows: many files of a few bytes would be slow to read.
+
     Examples
     --------
     >>> chunk_shape("activity", ("problem", "probe", "time", "neuron"), (0, 2, 100, 50), 4)
     (1, 2, 100, 50)
+    >>> chunk_shape("activity", ("problem",), (0,), 8)
+    (1000,)
     >>> chunk_shape("weights", ("problem", "neuron", "presynaptic"), (0, 10000, 10000), 4)
     (1, 2500, 2500)
     """
-    grows, rows = GROUPS[group].dim, GROUPS[group].rows
+    grows, rows = GROUPS[group].dim, GROUPS[group].rows if len(dims) > 1 else max(GROUPS[group].rows, 1000)
     chunk = [rows if dim == grows else max(size, 1) for dim, size in zip(dims, shape, strict=True)]
     while math.prod(chunk) * itemsize > MAX_CHUNK // 2:
         longest = chunk.index(max(chunk))
@@ -404,8 +408,8 @@ def _check_array(group: str, name: str, data: Any) -> None:
     whole = all(type(number) is int for number in (*shape, *chunks)) and all(chunk > 0 for chunk in chunks)
     if not whole or not len(dims) == len(shape) == len(chunks) or min(shape) < 0:
         raise ValueError(f"{where}: its shape is {shape} in chunks of {chunks}; expected as many whole numbers as dims")
-    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
-        raise ValueError(f"{where}: its chunks of shape {chunks} are larger than the {MAX_CHUNK} bytes that a run uses")
+    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK or max([0, *shape[1:]]) > MAX_SIZE:
+        raise ValueError(f"{where}: its shape {shape} in chunks of {chunks} is larger than a run's may be")
 
 
 def _check_sizes(group: str, name: str, data: Metadata, sizes: dict[str, tuple[int, str]]) -> None:

@@ -1,13 +1,13 @@
 """How bytes reach the disk and come back: chunks with checksums, files replaced whole, one writer at a time.
 
-A chunk is written here rather than through zarr's own arrays: one commit of a run touches some fifty small
-chunks, which costs zarr a round through its event loop each, and the last, partly filled chunk has to be
-written again without being read. What is written is plain Zarr version 3, which any reader of it understands.
+What is written is plain Zarr, version 3, which any reader of it understands. It is not written through zarr's own
+arrays because a commit touches some fifty small chunks, each a round through zarr's event loop, and rewrites chunks
+that are filled in part, which zarr would read first. It is not read through them because they take a missing chunk for
+zeros, and array metadata from other files than the one that a commit replaces.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import itertools
@@ -19,17 +19,14 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
-import zarr
 from numcodecs import blosc
 from numcodecs.vlen import VLenUTF8
-from zarr.abc.store import ByteRequest
-from zarr.core.buffer import Buffer, BufferPrototype, cpu
 
 try:
     import fcntl
@@ -54,6 +51,7 @@ NUMBERS = (
     "float64",
 )
 MAX_CHUNK = 64 * 2**20  # bytes of one chunk once decoded: what a reader has to trust a store with
+MAX_SIZE = 2**24  # entries along a dim that does not grow
 ROOT = "zarr.json"
 PARTIAL = ".partial"
 LOCK = ".lock"
@@ -235,81 +233,39 @@ class Folder:
                 if name.endswith(PARTIAL):
                     (self.path / key / name).unlink(missing_ok=True)
 
-    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> Any:
-        """Return a store for xarray that reads from here."""
-        return Reader(self.path, root=root, arrays=arrays)
-
     def __str__(self) -> str:
         return str(self.path)
 
 
 class Memory:
-    """The same in memory, around a store that zarr and xarray read from."""
+    """The same in memory."""
 
-    def __init__(self, store: zarr.storage.MemoryStore | None = None) -> None:
-        self.store = store or zarr.storage.MemoryStore()
-
-    @property
-    def _files(self) -> Any:
-        return self.store._store_dict
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
 
     def put(self, key: str, data: bytes, *, durable: bool = False) -> None:
         """Keep bytes under a key."""
-        self._files[key] = cpu.Buffer.from_bytes(data)
+        self._files[key] = data
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         """Return the bytes under a key."""
         try:
-            return bytes(self._files[key].to_bytes())
+            return self._files[key]
         except KeyError:
-            raise FileNotFoundError(f"{key} is not in this store in memory") from None
+            raise FileNotFoundError(errno.ENOENT, "is not there", key) from None
 
     def names(self, key: str) -> set[str]:
         """List the files directly under a key."""
         return {name.rpartition("/")[2] for name in self._files if name.rpartition("/")[0] == key}
 
     def make(self, key: str) -> None:
-        """Nothing to do: there are no folders."""
+        """Do nothing: there are no folders."""
 
     def sweep(self, keys: Iterable[str]) -> None:
-        """Nothing to do: memory does not outlive a killed writer."""
-
-    def reader(self, root: bytes, arrays: Mapping[str, Metadata]) -> Any:
-        """Return a store for xarray that reads from here."""
-        return self.store
+        """Do nothing: memory does not outlive a killed writer."""
 
     def __str__(self) -> str:
-        return "a store in memory"
-
-
-class Reader(zarr.storage.LocalStore):
-    """A folder as it was at one commit; a chunk that is gone or damaged is an error that says which.
-
-    Zarr reads a chunk that is not there as zeros, and takes array metadata from several files; here all metadata
-    come from the one root that was validated.
-    """
-
-    def __init__(self, root_path: Path, *, root: bytes, arrays: Mapping[str, Metadata]) -> None:
-        super().__init__(root_path, read_only=True)
-        self._document = root
-        self._arrays = {key: data for key, data in arrays.items() if data["node_type"] == "array"}
-
-    def with_read_only(self, read_only: bool = False) -> Reader:
-        """Return this store: it is never written to."""
-        return self
-
-    async def get(
-        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
-    ) -> Buffer | None:
-        """Return the root's metadata or a whole chunk."""
-        buffer = cpu.Buffer if prototype is None else prototype.buffer
-        if key == ROOT:
-            return buffer.from_bytes(self._document)
-        if key.rpartition("/")[0] not in self._arrays or key.endswith(ROOT):
-            return None
-        return buffer.from_bytes(
-            await asyncio.to_thread(read_chunk, Folder(self.root), key, self._arrays[key.rpartition("/")[0]])
-        )
+        return "a run in memory"
 
 
 def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
@@ -326,6 +282,27 @@ def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
             f"{source}: /{array}: chunk {name} cannot be read: {error}; take the run from a copy"
         ) from None
     return data
+
+
+def select(source: Folder | Memory, key: str, metadata: Metadata, indexers: Sequence[Any]) -> np.ndarray:
+    """Read from an array what one indexer for each dim selects: a number, a slice or numbers, independently."""
+    chunks = chunks_of(metadata)
+    wanted = [np.atleast_1d(np.arange(size)[i]) for size, i in zip(metadata["shape"], indexers, strict=True)]
+    values = np.empty([len(numbers) for numbers in wanted], dtype_of(metadata))
+    for index in itertools.product(*(np.unique(n // size) for n, size in zip(wanted, chunks, strict=True))):
+        places = [np.flatnonzero(n // size == i) for n, size, i in zip(wanted, chunks, index, strict=True)]
+        inside = [n[place] - i * size for n, place, size, i in zip(wanted, places, chunks, index, strict=True)]
+        block = decode(read_chunk(source, f"{key}/{chunk_name(index)}", metadata), metadata)
+        values[_grid(places)] = block[_grid(inside)]
+    kept = tuple(slice(None) if np.ndim(i) or isinstance(i, slice) else 0 for i in indexers)
+    return np.asarray(values[kept]) if kept else values
+
+
+def _grid(numbers: Sequence[np.ndarray]) -> Any:
+    """Index a block by numbers along each dim, by slices (much faster) where all of them are in a row."""
+    if all(n[-1] - n[0] == len(n) - 1 and (np.diff(n) == 1).all() for n in numbers):
+        return tuple(slice(int(n[0]), int(n[-1]) + 1) for n in numbers)
+    return np.ix_(*numbers)
 
 
 def to_json(document: Any) -> bytes:

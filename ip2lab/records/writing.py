@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import os
 import platform
 import time
@@ -183,8 +182,8 @@ class Recorder:
 
     @property
     def store(self) -> Any:
-        """What :func:`open_run` and :func:`read_checkpoint` take: the path, or the store in memory."""
-        return self._source.path if isinstance(self._source, Folder) else self._source.store
+        """What :func:`open_run` and :func:`read_checkpoint` take: the path, or the run in memory."""
+        return self._source.path if isinstance(self._source, Folder) else self._source
 
     @property
     def lengths(self) -> dict[str, int]:
@@ -420,17 +419,10 @@ class Recorder:
 
     def _resume(self, key: str, data: Metadata, length: int) -> _Column:
         """Return a column cut to a length, with the rows of its last chunk if that is not full."""
-        chunks = storage.chunks_of(data)
+        size = storage.chunks_of(data)[0]
         data = {**data, "shape": [length, *data["shape"][1:]]}
-        tail = np.zeros((length % chunks[0], *data["shape"][1:]), storage.dtype_of(data))
-        counts = storage.chunk_counts(data)[1:] if len(tail) else [0]
-        for index in itertools.product(*map(range, counts)):
-            name = storage.chunk_name((length // chunks[0], *index))
-            block = storage.decode(storage.read_chunk(self._source, f"{key}/{name}", data), data)
-            place = tuple(slice(i * chunk, (i + 1) * chunk) for i, chunk in zip(index, chunks[1:], strict=True))
-            part = tail[(slice(None), *place)]
-            part[...] = block[tuple(map(slice, part.shape))]
-        return _Column(data, tail)
+        rest = slice(length - length % size, length)
+        return _Column(data, storage.select(self._source, key, data, [rest, *[slice(None)] * (len(data["shape"]) - 1)]))
 
 
 def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
@@ -484,7 +476,7 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
     """Make the folder of a new run."""
     source = source_of(path)
     if isinstance(source, Memory):
-        raise TypeError("path is a store in memory; expected a folder, or None to record in memory")
+        raise TypeError("path is a run in memory; expected a folder, or None to record in memory")
     try:
         source.path.parent.mkdir(parents=True, exist_ok=True)
         source.path.mkdir()
