@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "PROPERTIES": "properties",
     "train": "learning",
+    "resume": "learning",
     "open_run": "records",
     "families": "tasks",
     "family": "tasks",

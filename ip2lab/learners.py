@@ -5,6 +5,7 @@ The plain one is what the compiled one must equal, to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,8 +16,16 @@ from torch.nn import functional
 from ip2lab.networks import kernels
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
+from ip2lab.tasks import Problem
 
-SLOTS = ("tau_dendrite", "tau_soma", "threshold", "adaptation_strength", "tau_adaptation", "gain")  # rows of kernels.Neurons
+SLOTS = (
+    "tau_dendrite",
+    "tau_soma",
+    "threshold",
+    "adaptation_strength",
+    "tau_adaptation",
+    "gain",
+)  # rows of kernels.Neurons
 
 
 @dataclass(frozen=True)
@@ -46,16 +55,26 @@ class Records:
     @classmethod
     def empty(cls, trials: int) -> Records:
         """Return room for at most `trials` trials."""
-        return cls(*(np.full(trials, np.nan) for _ in range(2)), np.zeros(trials, bool), np.full(trials, np.nan))
+        loss, response_loss, rate = np.full((3, trials), np.nan)
+        return cls(loss, response_loss, np.zeros(trials, bool), rate)
 
 
 class Learner(Protocol):
     """Does trials of a problem, one update each."""
 
     def run(
-        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+        self,
+        stimuli: kernels.Stimuli,
+        rows: np.ndarray,
+        span: tuple[int, int],
+        key: np.uint64,
+        goal: kernels.Goal,
+        records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
+
+    def set_rates(self, rates: Rates) -> None:
+        """Learn with other rates from now on."""
 
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
@@ -154,7 +173,13 @@ class CompiledLearner:
         )
 
     def run(
-        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+        self,
+        stimuli: kernels.Stimuli,
+        rows: np.ndarray,
+        span: tuple[int, int],
+        key: np.uint64,
+        goal: kernels.Goal,
+        records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         longest = stimuli.inputs.shape[1]
@@ -204,7 +229,13 @@ class PlainLearner:
                 self.optimizer.state[p] = old[id(p)]
 
     def run(
-        self, stimuli: kernels.Stimuli, rows: np.ndarray, span: tuple[int, int], key: np.uint64, goal: kernels.Goal, records: Records
+        self,
+        stimuli: kernels.Stimuli,
+        rows: np.ndarray,
+        span: tuple[int, int],
+        key: np.uint64,
+        goal: kernels.Goal,
+        records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         for trial in range(*span):
@@ -217,7 +248,9 @@ class PlainLearner:
                 return trial + 1, 1
         return span[1], 0
 
-    def _trial(self, stimuli: kernels.Stimuli, row: int, trial: int, key: np.uint64) -> tuple[float, float, bool, float]:
+    def _trial(
+        self, stimuli: kernels.Stimuli, row: int, trial: int, key: np.uint64
+    ) -> tuple[float, float, bool, float]:
         bias = self.network.bias
         steps = int(stimuli.length[row])
 
@@ -226,7 +259,12 @@ class PlainLearner:
 
         noise = draw_noise(self.network, key, trial, steps)
         activity = self.network(tensor(stimuli.inputs).to(bias.dtype)[None], noise, compiled=False)
-        logits, target, weight, response = activity.logits[0], tensor(stimuli.target), tensor(stimuli.weight), tensor(stimuli.response)
+        logits, target, weight, response = (
+            activity.logits[0],
+            tensor(stimuli.target),
+            tensor(stimuli.weight),
+            tensor(stimuli.response),
+        )
         each = functional.cross_entropy(logits, target, reduction="none")
         loss = (weight.to(bias.dtype) * each).sum()
         total = loss + self._penalties(activity.spikes[0])
@@ -246,7 +284,10 @@ class PlainLearner:
 
     def _penalties(self, spikes: torch.Tensor) -> torch.Tensor:
         rates = self.rates
-        total = sum((weight * self.named[name].square().mean() for name, weight in rates.l2.items() if name in self.named), spikes.new_zeros(()))
+        total = sum(
+            (weight * self.named[name].square().mean() for name, weight in rates.l2.items() if name in self.named),
+            spikes.new_zeros(()),
+        )
         if rates.rate_weight > 0:
             hertz = spikes.mean(0) * 1000 / self.network.dt
             total = total + rates.rate_weight * (hertz - rates.rate_target).square().mean()
@@ -262,21 +303,27 @@ class PlainLearner:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
-        kept = {f"parameter {name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
+        kept = {f"parameter.{name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
         for name, p in self.named.items():
-            kept |= {f"{key} {name}": value.cpu().numpy().copy() for key, value in self.optimizer.state.get(p, {}).items()}
+            kept |= {
+                f"{key}.{name}": value.cpu().numpy().copy() for key, value in self.optimizer.state.get(p, {}).items()
+            }
         return kept
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
         with torch.no_grad():
             for name, p in self.network.named_parameters():
-                p.copy_(torch.from_numpy(state[f"parameter {name}"]))
+                p.copy_(torch.from_numpy(state[f"parameter.{name}"]))
         self.optimizer.state.clear()
         for name, p in self.named.items():
-            found = {key: state[f"{key} {name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key} {name}" in state}
+            found = {
+                key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state
+            }
             if found:
-                self.optimizer.state[p] = {key: torch.as_tensor(value).to(p.device if key != "step" else "cpu") for key, value in found.items()}
+                self.optimizer.state[p] = {
+                    key: torch.as_tensor(value).to(p.device if key != "step" else "cpu") for key, value in found.items()
+                }
 
 
 def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Tensor | None:
@@ -286,3 +333,57 @@ def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Te
     noise = np.empty((steps, 1, network.neurons), network.bias.detach().cpu().numpy().dtype)
     kernels.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
     return torch.from_numpy(noise.swapaxes(0, 1)).to(network.bias.device)
+
+
+class TrialStream:
+    """The trials of one problem in the order in which they come; any stretch of them can be had again.
+
+    Attributes
+    ----------
+    conditions : ndarray (trial,)
+        Condition of each trial.
+    probe : kernels.Stimuli
+        One noise-free trial of each condition.
+    """
+
+    def __init__(self, problem: Problem, stream: np.random.SeedSequence, trials: int, dt: float, dtype: str) -> None:
+        self.problem, self.dt, self.dtype = problem, dt, dtype
+        self.conditions = np.random.default_rng(stream).integers(problem.conditions, size=trials)
+        self.probe = self._stimuli(np.arange(problem.conditions), None)
+        self._entropy = stream.entropy
+
+    def between(self, first: int, last: int) -> tuple[kernels.Stimuli, np.ndarray]:
+        """Return what trials `first` to `last` show, and which row of it each of them is."""
+        conditions = self.conditions[first:last]
+        if not self.problem.varies and not self.problem.noise:
+            return self.probe, conditions
+        seeds = (np.random.SeedSequence(self._entropy, spawn_key=(i,)) for i in range(first, last))
+        parts = [self._stimuli(conditions[i : i + 1], np.random.default_rng(seed)) for i, seed in enumerate(seeds)]
+        return _stack(parts), np.arange(last - first)
+
+    def _stimuli(self, conditions: np.ndarray, rng: np.random.Generator | None) -> kernels.Stimuli:
+        inputs, target, epoch = self.problem.arrays(conditions, self.dt, rng)
+        epochs = self.problem.epochs
+        scored = np.array([e.scored for e in epochs] + [False])[epoch]
+        responding = scored & np.array([e.name.startswith("response") for e in epochs] + [False])[epoch]
+        return kernels.Stimuli(
+            np.ascontiguousarray(inputs, self.dtype),
+            np.ascontiguousarray(target, np.int64),
+            np.ascontiguousarray(scored / scored.sum(1, keepdims=True), self.dtype),
+            responding.astype(self.dtype),
+            (epoch >= 0).sum(1),
+        )
+
+
+def _stack(parts: Sequence[kernels.Stimuli]) -> kernels.Stimuli:
+    """Put trials of different lengths into one set of arrays, the shorter ones filled up with zeros."""
+    longest = max(part.inputs.shape[1] for part in parts)
+
+    def joined(name: str) -> np.ndarray:
+        arrays = [getattr(part, name) for part in parts]
+        return np.concatenate(
+            [np.pad(a, [(0, 0), (0, longest - a.shape[1])] + [(0, 0)] * (a.ndim - 2)) for a in arrays]
+        )
+
+    filled = {name: joined(name) for name in ("inputs", "target", "weight", "response")}
+    return kernels.Stimuli(**filled, length=np.concatenate([part.length for part in parts]))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import platform
 import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +19,41 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ip2lab import records
-from ip2lab.learners import CompiledLearner, Learner, PlainLearner, Rates, Records
+from ip2lab.learners import CompiledLearner, Learner, PlainLearner, Rates, Records, TrialStream
 from ip2lab.networks import kernels
 from ip2lab.networks.spiking import Activity, SpikingNetwork
-from ip2lab.options import NETWORK_OPTIONS, learnable_names, rates_by_parameter, resolve
+from ip2lab.options import NETWORK_OPTIONS, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES = range(5)  # random streams: SeedSequence([seed, stream, problem])
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
-_FIRST_KEPT = (0, 1, 2, 3, 5)
+WEIGHTS = {
+    "input_weights": ("neuron", "input"),
+    "recurrent_weights": ("neuron", "presynaptic"),
+    "bias": ("neuron",),
+    "output_weights": ("output", "neuron"),
+    "output_bias": ("output",),
+}
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
+REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
+
+Progress = bool | Callable[["Series"], None]
 
 
 def kept(problem: int) -> bool:
-    """Tell whether activity and weights of a problem are kept: 0, 1, 2, 3, 5, 8, 10, 13, 16, 20, ... a quarter further each.
+    """Tell whether activity and weights of a problem are kept: the first ones, later ones ever farther apart.
 
     Examples
     --------
-    >>> [problem for problem in range(30) if kept(problem)]
-    [0, 1, 2, 3, 5, 8, 10, 13, 16, 20, 25]
+    >>> [problem for problem in range(40) if kept(problem)]
+    [0, 1, 2, 3, 5, 8, 10, 12, 16, 20, 24, 31, 38]
     """
     step = 8.0
     while round(step) < problem:
         step *= 1.25
-    return problem in _FIRST_KEPT or round(step) == problem
+    return problem in (0, 1, 2, 3, 5) or round(step) == problem
 
 
 def train(
@@ -56,7 +64,7 @@ def train(
     problems: int = 100,
     seed: int = 0,
     path: str | Path | None = None,
-    progress: bool | Callable[[Series], None] = True,
+    progress: Progress = True,
     **options: Any,
 ) -> xr.DataTree:
     """Train a network on a series of problems, one trial an update, each to criterion.
@@ -100,14 +108,46 @@ def train(
     >>> run["series"].sizes["problem"], run.attrs["complete"]
     (2, True)
     """
-    if not isinstance(problems, int) or isinstance(problems, bool) or problems < 1:
-        raise ValueError(f"problems: {problems!r} is not valid; give a positive whole number")
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
-        raise ValueError(f"seed: {seed!r} is not valid; give a whole number from 0")
     chosen = resolve(model, options)
-    names = learnable_names(model, learnable, chosen["adaptation"])
-    series = Series(make_family(family), model, names, problems, seed, chosen, path)
-    return series.run(progress)
+    names = learnable_names(model, learnable, chosen.get("adaptation", False))
+    problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
+    return Series(make_family(family), model, names, problems, seed, chosen).record(path).run(progress)
+
+
+def resume(path: str | Path, *, problems: int | None = None, progress: Progress = True) -> xr.DataTree:
+    """Go on with a stored run where its last checkpoint is, bit for bit as if it had never stopped.
+
+    Parameters
+    ----------
+    path : str or Path
+        The run's store.
+    problems : int, optional
+        A new length of the series, at least what is done; the old one by default.
+    progress : bool or callable
+        As for :func:`train`.
+
+    Returns
+    -------
+    DataTree
+        The run.
+
+    Examples
+    --------
+    >>> import ip2lab, tempfile
+    >>> path = tempfile.mkdtemp() + "/run.zarr"
+    >>> run = ip2lab.train("association", problems=1, neurons=20, max_trials=60, path=path, progress=False)
+    >>> ip2lab.resume(path, problems=2, progress=False)["series"].sizes["problem"]
+    2
+    """
+    attrs = records.open_run(path).attrs
+    config = dict(attrs["config"])
+    settings, length = config.pop("family"), config.pop("problems")
+    config.pop("parameters")
+    family = make_family(attrs["family"], **settings)
+    options = resolve(attrs["model"], config)
+    length = length if problems is None else whole("problems", problems, 1)
+    series = Series(family, attrs["model"], tuple(attrs["learnable"]), length, int(attrs["seed"]), options)
+    return series.go_on(path).run(progress)
 
 
 class Series:
@@ -125,89 +165,102 @@ class Series:
         The network as it is now.
     """
 
+    recorder: records.Recorder
+
     def __init__(
-        self, family: Family, model: str, learnable: tuple[str, ...], problems: int, seed: int, options: dict[str, Any], path: str | Path | None
+        self, family: Family, model: str, learnable: tuple[str, ...], problems: int, seed: int, options: dict[str, Any]
     ) -> None:
-        self.family, self.options, self.learnable, self.problems = family, options, learnable, problems
-        seeds = {name: seed if options[name] is None else options[name] for name in ("network_seed", "problem_seed")}
-        self.network_seed, self.problem_seed = seeds["network_seed"], seeds["problem_seed"]
-        order = options["problems_order"]
-        self.order = list(range(problems)) if order is None else [int(p) for p in order]
-        if len(self.order) < problems:
+        self.family, self.model, self.learnable = family, model, learnable
+        self.problems, self.seed, self.options = problems, seed, options
+        self.network_seed = seed if options["network_seed"] is None else options["network_seed"]
+        self.problem_seed = seed if options["problem_seed"] is None else options["problem_seed"]
+        self.order = options["problems_order"]
+        if self.order is not None and len(self.order) < problems:
             raise ValueError(f"problems_order: {len(self.order)} entries are too few for {problems} problems")
         self.problem = self.trial = 0
         self.trials_to_criterion: list[float] = []
         self._stop = threading.Event()
-        self.setting = self._draw(0)
+        self.setting = self.draw(0)
         self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
-        self.network = self._make_network()
-        self.learner: Learner = self._make_learner()
-        self.goal = kernels.Goal(float(options["criterion"]), int(options["window"]))
-        probe = self.setting.trials(dt=options["dt"])
-        weights = {
-            "input_weights": ("neuron", "input"),
-            "recurrent_weights": ("neuron", "presynaptic"),
-            "bias": ("neuron",),
-            "output_weights": ("output", "neuron"),
-            "output_bias": ("output",),
-        }
-        template = records.template(
-            model=model,
-            neurons=options["neurons"],
-            properties=tuple(self.network.free),
-            inputs=list(self.setting.input_names),
-            outputs=list(self.setting.output_names),
-            time=probe.time.values,
-            epochs=probe.epoch.values[0],
-            probes={name: probe[name].values for name in ("condition", "stimulus", "response", "context")} | {"repeat": np.zeros(probe.sizes["trial"], int)},
-            weights=weights,
-            adaptation=bool(options["adaptation"]),
-            dtype=options["dtype"],
-        )
-        self.weight_names = tuple(weights)
-        self.recorder = records.Recorder(path, template, self._attributes(model, seed))
-        self.current = Records.empty(options["max_trials"])
-        self._written = self._before_problem = 0  # trials of this problem handed to the recorder, trials of all problems before
-        self._since_problem = 0.0
-        self._zero_shot = (np.nan, np.nan)
-
-    # ------------------------------------------------------------ making
-
-    def _make_network(self) -> SpikingNetwork:
-        o = self.options
-        network = SpikingNetwork(
+        self.network = SpikingNetwork(
             len(self.setting.input_names),
             len(self.setting.output_names),
-            learnable=self.learnable,
+            learnable=learnable,
             seed=np.random.SeedSequence([self.network_seed, NETWORK, 0]),
-            dtype=getattr(torch, o["dtype"]),
-            **{name: o[name] for name in NETWORK_OPTIONS},
+            dtype=getattr(torch, options["dtype"]),
+            **{name: options[name] for name in NETWORK_OPTIONS},
+        ).to(options["device"])
+        plain = options["device"] != "cpu"
+        self.learner: Learner = (PlainLearner if plain else CompiledLearner)(self.network, self.rates())
+        self.goal = kernels.Goal(float(options["criterion"]), int(options["window"]))
+        self.current = Records.empty(options["max_trials"])
+        self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
+        self._duration = 0.0
+        self._zero_shot = (np.nan, np.nan)
+        self._undo = self.learner.state()
+
+    # ---------------------------------------------------------------- the store
+
+    def record(self, path: str | Path | None) -> Series:
+        """Start a new store at `path`, or in memory."""
+        probe = self.setting.trials(dt=self.options["dt"])
+        labels = {name: probe[name].values for name in ("condition", "stimulus", "response", "context")}
+        template = records.template(
+            model=self.model,
+            neurons=self.options["neurons"],
+            properties=tuple(self.network.free),
+            inputs=self.setting.input_names,
+            outputs=self.setting.output_names,
+            time=probe.time.values,
+            epochs=probe.epoch.values[0],
+            probes=labels | {"repeat": np.zeros(probe.sizes["trial"], int)},
+            weights=WEIGHTS,
+            adaptation=self.options["adaptation"],
+            dtype=self.options["dtype"],
         )
-        return network.to(o["device"])
+        self.recorder = records.Recorder(path, template, self._attributes())
+        return self
 
-    def _make_learner(self) -> Learner:
-        if self.options["device"] == "cpu":
-            return CompiledLearner(self.network, self.rates())
-        return PlainLearner(self.network, self.rates())
+    def go_on(self, path: str | Path) -> Series:
+        """Continue the store at `path` from its checkpoint."""
+        state = records.read_checkpoint(path)
+        self.problem, self.trial, self._earlier = (int(i) for i in state.pop("position"))
+        if self.problem > self.problems:
+            raise ValueError(f"problems: {self.problems} are fewer than the {self.problem} that this run has done")
+        self._duration, *zero_shot = state.pop("measures").tolist()
+        self._zero_shot = (zero_shot[0], zero_shot[1])
+        for name in ("loss", "response_loss", "correct", "rate"):
+            getattr(self.current, name)[: self.trial] = state.pop(name)
+        self._undo = {name.removeprefix("undo."): state.pop(name) for name in list(state) if name.startswith("undo.")}
+        self.learner.load(state)
+        self._written = self.trial
+        done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
+        self.trials_to_criterion = done.tolist()
+        self.recorder = records.Recorder.reopen(path)
+        self.recorder.attrs["config"] = self._attributes()["config"]
+        if self.trial:
+            self.setting = self.draw(self.problem)
+            if self._frozen_now:
+                self.learner.set_rates(self.rates())
+        return self
 
-    def rates(self) -> Rates:
-        """Return how parameters learn in the present problem."""
-        o = self.options
-        names = [name for name, _ in self.network.named_parameters()]
-        rate = rates_by_parameter(o, self.learnable, names)
-        after = o["freeze_after"]
-        if after is not None and self.problem > after:
-            rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
-        l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(("input_weights", "recurrent_weights", "output_weights"), float(o["l2"]))
-        return Rates(rate, l2, beta1=o["beta1"], clip=o["clip"], rate_weight=o["rate_weight"], rate_target=o["rate_target"])
+    def _checkpoint(self) -> dict[str, np.ndarray]:
+        now = self.current
+        return {
+            "position": np.array([self.problem, self.trial, self._earlier]),
+            "measures": np.array([self._duration, *self._zero_shot]),
+            **{name: getattr(now, name)[: self.trial] for name in ("loss", "response_loss", "correct", "rate")},
+            **self.learner.state(),
+            **{f"undo.{name}": value for name, value in self._undo.items()},
+        }
 
-    def _attributes(self, model: str, seed: int) -> dict[str, Any]:
+    def _attributes(self) -> dict[str, Any]:
         packages = ("ip2lab", "numpy", "torch", "numba", "xarray", "zarr")
         return {
             "family": self.family.name,
-            "model": model,
+            "model": self.model,
             "learnable": list(self.learnable),
-            "seed": seed,
+            "seed": self.seed,
             "config": {
                 "family": self.family.settings(),
                 "problems": self.problems,
@@ -215,55 +268,77 @@ class Series:
                 **{name: _plain(value) for name, value in self.options.items()},
             },
             "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
 
-    def _stream(self, seed: int, stream: int) -> np.random.SeedSequence:
-        return np.random.SeedSequence([seed, stream, self.order[self.problem]])
+    # ---------------------------------------------------------------- what is drawn and how it learns
 
-    def _draw(self, problem: int) -> Problem:
-        return self.family.problem(np.random.SeedSequence([self.problem_seed, PROBLEMS, self.order[problem]]))
+    def draw(self, problem: int) -> Problem:
+        """Draw a problem of the series, the same for every model."""
+        return self.family.problem(np.random.SeedSequence([self.problem_seed, PROBLEMS, self._number(problem)]))
 
-    # ------------------------------------------------------------ running
+    def _number(self, problem: int) -> int:
+        return problem if self.order is None else int(self.order[problem])
+
+    def rates(self) -> Rates:
+        """Return how parameters learn in the present problem."""
+        o = self.options
+        rate = rates_by_parameter(o, self.learnable, [name for name, _ in self.network.named_parameters()])
+        if self._frozen_now:
+            rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
+        matrices = ("input_weights", "recurrent_weights", "output_weights")
+        l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(matrices, float(o["l2"]))
+        return Rates(rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"])
+
+    @property
+    def _frozen_now(self) -> bool:
+        after = self.options["freeze_after"]
+        return after is not None and self.problem > after
+
+    # ---------------------------------------------------------------- running
 
     def stop(self) -> None:
         """End the series after the trials that are under way; everything learnt so far is kept."""
         self._stop.set()
 
-    def run(self, progress: bool | Callable[[Series], None] = False) -> xr.DataTree:
+    def run(self, progress: Progress = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
-        with _torch_threads(1), _interruptible(self), _reporter(self, progress) as report:
-            if self.problem == 0 and self.trial == 0:
+        with _one_torch_thread(), _interruptible(self), _reporter(self, progress) as report, self.recorder:
+            if self.problem == self.trial == 0:
                 self._keep_properties(-1)
             while self.problem < self.problems and not self._stop.is_set():
-                self._problem(report)
-        complete = self.problem >= self.problems
-        tree = self.recorder.close(complete=complete)
+                self._work(report)
+            self._append_trials()
+            complete = self.problem >= self.problems
+            tree = self.recorder.close(complete=complete, checkpoint=self._checkpoint())
         if not complete:
-            done = len(self.trials_to_criterion)
-            warnings.warn(f"stopped in problem {self.problem} of {self.problems}: the run holds the {done} problems done", stacklevel=3)
+            done = f"it holds the {self.problem} problems done and {self.trial} trials of the next"
+            warnings.warn(f"the run was stopped before its end: {done}", stacklevel=3)
         return tree
 
-    def _problem(self, report: Callable[[], None]) -> None:
-        o = self.options
+    def _work(self, report: Callable[[], None]) -> None:
+        """Work on the present problem until it is over or the series is stopped."""
+        o, problem = self.options, self._number(self.problem)
         if self.trial == 0:
-            self.setting = self._draw(self.problem)
-            self.current = Records.empty(o["max_trials"])
-            self._written, self._since_problem = 0, 0.0
-            self._zero_shot = self._test(self.setting)
-            self._before = self.learner.state()
-            if o["freeze_after"] is not None and self.problem == o["freeze_after"] + 1:
-                self.learner.set_rates(self.rates())  # type: ignore[attr-defined]
-        trials = TrialStream(self.setting, self._stream(self.problem_seed, TRIALS), o)
-        key = self._stream(self.network_seed, NOISE).generate_state(1, np.uint64)[0]
+            self.setting = self.draw(self.problem)
+        self.trials = TrialStream(
+            self.setting,
+            np.random.SeedSequence([self.problem_seed, TRIALS, problem]),
+            o["max_trials"],
+            o["dt"],
+            o["dtype"],
+        )
+        if self.trial == 0:
+            self._begin()
+        key = np.random.SeedSequence([self.network_seed, NOISE, problem]).generate_state(1, np.uint64)[0]
         every, status = int(o["record"]["trajectories"]), 0
         while status == 0 and self.trial < o["max_trials"] and not self._stop.is_set():
-            began = time.perf_counter()
-            last = min(self.trial - self.trial % every + every, o["max_trials"])
-            self.trial, status = self.learner.run(*trials.between(self.trial, last), (self.trial, last), key, self.goal, self.current)
-            if self.trial % every == 0:
+            began, first = time.perf_counter(), self.trial
+            last = min(first - first % every + every, o["max_trials"])
+            shown = self.trials.between(first, last)
+            self.trial, status = self.learner.run(*shown, (first, last), key, self.goal, self.current)
+            self._duration += time.perf_counter() - began
+            if self.trial % every == 0 and status != 2:
                 self._keep_trajectory()
-            self._since_problem += time.perf_counter() - began
             if self.recorder.due:
                 self._commit()
             report()
@@ -271,151 +346,111 @@ class Series:
             self._finish(status)
             report()
 
+    def _begin(self) -> None:
+        self.current = Records.empty(self.options["max_trials"])
+        self._written, self._duration = 0, 0.0
+        self._undo = self.learner.state()
+        if self._frozen_now:
+            self.learner.set_rates(self.rates())
+        self._zero_shot = self._test()
+
     def _finish(self, status: int) -> None:
         """Record the problem that is over and go on to the next."""
-        o, window = self.options, slice(max(0, self.trial - self.options["window"]), self.trial)
-        now, reason = self.current, {1: "", 2: "loss not finite", 0: "criterion not reached"}[status]
         if status == 2:  # what the broken trial did to the network is undone
-            self.learner.load(self._before)
+            self.learner.load(self._undo)
             self.trial -= 1
-            window = slice(max(0, self.trial - o["window"]), self.trial)
-        wrong = np.flatnonzero(~now.correct[: self.trial])
-        to_criterion = float(self.trial - o["window"]) if status == 1 else np.nan
         self._append_trials()
+        o, now, solved = self.options, self.current, status == 1
+        window = slice(max(0, self.trial - o["window"]), self.trial)
+        wrong = np.flatnonzero(~now.correct[: self.trial])
+        self.trials_to_criterion.append(float(self.trial - o["window"]) if solved else np.nan)
         row = {
             "problem": self.problem,
-            "trials_to_criterion": to_criterion,
-            "censored_trials": np.nan if status == 1 else float(o["max_trials"] - o["window"]),
+            "trials_to_criterion": self.trials_to_criterion[-1],
+            "censored_trials": np.nan if solved else float(o["max_trials"] - o["window"]),
             "trials": self.trial,
-            "failed": status != 1,
-            "failure_reason": reason,
+            "failed": not solved,
+            "failure_reason": REASONS[status],
             "loss": _mean(now.loss[window]),
             "accuracy": _mean(now.correct[window]),
             "zero_shot_loss": self._zero_shot[0],
             "zero_shot_accuracy": self._zero_shot[1],
             "last_error": float(wrong[-1]) if len(wrong) else np.nan,
             "firing_rate": _mean(now.rate[window]) * 1000 / o["dt"],
-            "duration": self._since_problem,
+            "duration": self._duration,
         }
         self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
         self._keep_properties(self.problem)
         self._keep_state()
-        self.trials_to_criterion.append(to_criterion)
         self.learner.reset(o["reset_optimizer"])
-        self._before_problem += self.trial
-        self.problem, self.trial = self.problem + 1, 0
-        if self.recorder.due:
-            self._commit()
+        self._earlier += self.trial
+        self.problem, self.trial, self._written = self.problem + 1, 0, 0
 
-    # ------------------------------------------------------------ keeping
+    # ---------------------------------------------------------------- keeping
 
     def _append_trials(self) -> None:
         span, now = slice(self._written, self.trial), self.current
-        if span.start >= span.stop:
-            return
-        conditions = TrialStream(self.setting, self._stream(self.problem_seed, TRIALS), self.options).conditions[span]
-        self.recorder.append(
-            "trials",
-            trial=self._before_problem + np.arange(span.start, span.stop),
-            loss=now.loss[span],
-            response_loss=now.response_loss[span],
-            correct=now.correct[span],
-            problem=np.full(span.stop - span.start, self.problem),
-            condition=conditions,
-        )
+        if span.start < span.stop:
+            self.recorder.append(
+                "trials",
+                trial=self._earlier + np.arange(span.start, span.stop),
+                loss=now.loss[span],
+                response_loss=now.response_loss[span],
+                correct=now.correct[span],
+                problem=np.full(span.stop - span.start, self.problem),
+                condition=self.trials.conditions[span],
+            )
         self._written = self.trial
-
-    def _keep_properties(self, problem: int) -> None:
-        values = {name: value.detach().cpu().numpy()[None] for name, value in self.network.properties().items()}
-        self.recorder.append("properties", problem=np.array([problem]), **values)
-
-    def _keep_trajectory(self) -> None:
-        values = {name: PROPERTIES[name].to_value(free.detach().cpu().numpy())[None] for name, free in self.network.free.items()}
-        self.recorder.append("trajectories", problem=np.array([self.problem]), trial=np.array([self.trial]), **values)
-
-    def _keep_state(self) -> None:
-        """Keep weights and activity after the present problem where it is one of those to be kept."""
-        asked = self.options["record"]["kept"]
-        keep = kept(self.problem) if asked is None else self.problem in asked
-        keep = keep or self.problem == self.problems - 1
-        if keep or self.problem in WEIGHTS_BLOCK:
-            weights = {name: getattr(self.network, name).detach().cpu().numpy()[None] for name in self.weight_names}
-            self.recorder.append("weights", problem=np.array([self.problem]), **weights)
-        if keep:
-            activity = self.activity(self.setting)
-            states = ("spikes", "membrane", "dendrite") + (("adaptation",) if self.options["adaptation"] else ())
-            arrays = {name: getattr(activity, name).detach().cpu().numpy()[None] for name in states}
-            arrays["spikes"] = arrays["spikes"] > 0
-            readout = torch.softmax(activity.logits, -1).detach().cpu().numpy()[None]
-            self.recorder.append("activity", problem=np.array([self.problem]), readout=readout, **arrays)
 
     def _commit(self) -> None:
         self._append_trials()
-        self.recorder.commit()
+        self.recorder.commit(self._checkpoint())
 
-    # ------------------------------------------------------------ testing
+    def _values(self) -> dict[str, np.ndarray]:
+        free = {name: parameter.detach().cpu().numpy() for name, parameter in self.network.free.items()}
+        return {name: PROPERTIES[name].to_value(value).astype(value.dtype)[None] for name, value in free.items()}
+
+    def _keep_properties(self, problem: int) -> None:
+        self.recorder.append("properties", problem=np.array([problem]), **self._values())
+
+    def _keep_trajectory(self) -> None:
+        place = {"problem": np.array([self.problem]), "trial": np.array([self.trial])}
+        self.recorder.append("trajectories", **place, **self._values())
+
+    def _keep_state(self) -> None:
+        """Keep weights and activity after the present problem where it is one of those to be kept."""
+        asked, place = self.options["record"]["kept"], np.array([self.problem])
+        keep = (kept(self.problem) if asked is None else self.problem in asked) or self.problem == self.problems - 1
+        if keep or self.problem in WEIGHTS_BLOCK:
+            weights = {name: getattr(self.network, name).detach().cpu().numpy()[None] for name in WEIGHTS}
+            self.recorder.append("weights", problem=place, **weights)
+        if keep:
+            activity = self.activity()
+            names = ("spikes", "membrane", "dendrite") + (("adaptation",) if self.options["adaptation"] else ())
+            states = {name: getattr(activity, name).cpu().numpy()[None] for name in names}
+            states["spikes"] = states["spikes"] > 0
+            readout = torch.softmax(activity.logits, -1).cpu().numpy()[None]
+            self.recorder.append("activity", problem=place, readout=readout, **states)
+
+    # ---------------------------------------------------------------- looking
 
     @torch.no_grad()
-    def activity(self, problem: Problem) -> Activity:
-        """Return what the network does now in one noise-free trial of each condition."""
-        inputs = problem.trials(dt=self.options["dt"]).inputs.values
+    def activity(self) -> Activity:
+        """Return what the network does now in one noise-free trial of each condition of the present problem."""
         bias = self.network.bias
-        return self.network(torch.as_tensor(inputs, dtype=bias.dtype, device=bias.device))
+        return self.network(torch.as_tensor(self.trials.probe.inputs, dtype=bias.dtype, device=bias.device))
 
-    def _test(self, problem: Problem) -> tuple[float, float]:
+    def _test(self) -> tuple[float, float]:
         """Return loss and accuracy over all conditions, frozen and noise-free."""
-        stimuli = make_stimuli(problem.trials(dt=self.options["dt"]), self.options["dtype"])
-        logits = self.activity(problem).logits.cpu().numpy()
-        scratch = np.empty((logits.shape[1], 1, logits.shape[2]), logits.dtype)
-        outcomes = [
-            kernels.cross_entropy(np.ascontiguousarray(one[:, None]), stimuli.target[i], stimuli.weight[i], stimuli.response[i], scratch)
-            for i, one in enumerate(logits)
-        ]
-        return float(np.mean([o[0] for o in outcomes])), float(np.mean([o[2] for o in outcomes]))
-
-
-class TrialStream:
-    """The trials of one problem in the order in which they come; any stretch of them can be had again."""
-
-    def __init__(self, problem: Problem, stream: np.random.SeedSequence, options: Mapping[str, Any]) -> None:
-        self.problem, self.options = problem, options
-        self.conditions = np.random.default_rng(stream).integers(problem.conditions, size=options["max_trials"])
-        self.varies = problem.noise > 0 or any(isinstance(epoch.duration, tuple) for epoch in problem.epochs)
-        self.entropy = list(stream.entropy)  # type: ignore[arg-type]
-        self.fixed = None if self.varies else make_stimuli(problem.trials(dt=options["dt"]), options["dtype"])
-
-    def between(self, first: int, last: int) -> tuple[kernels.Stimuli, np.ndarray]:
-        """Return trials `first` to `last`: what is shown, and which row of it each trial is."""
-        if self.fixed is not None:
-            return self.fixed, self.conditions[first:last]
-        trials = [
-            self.problem.trials(self.conditions[i], dt=self.options["dt"], seed=np.random.SeedSequence([*self.entropy, i])) for i in range(first, last)
-        ]
-        return stack([make_stimuli(trial, self.options["dtype"]) for trial in trials]), np.arange(last - first)
-
-
-def make_stimuli(trials: xr.Dataset, dtype: str) -> kernels.Stimuli:
-    """Turn labelled trials into the arrays that the learners take."""
-    scored = trials.scored.values
-    responding = scored & np.char.startswith(trials.epoch.values, "response")
-    return kernels.Stimuli(
-        np.ascontiguousarray(trials.inputs.values, dtype),
-        np.ascontiguousarray(trials.target.values, np.int64),
-        np.ascontiguousarray(scored / scored.sum(1, keepdims=True), dtype),
-        responding.astype(dtype),
-        (trials.epoch.values != "").sum(1),
-    )
-
-
-def stack(parts: Sequence[kernels.Stimuli]) -> kernels.Stimuli:
-    """Put trials of different lengths into one set of arrays, the shorter ones filled up with zeros."""
-    longest = max(part.inputs.shape[1] for part in parts)
-
-    def filled(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, 0), (0, longest - array.shape[1])] + [(0, 0)] * (array.ndim - 2))
-
-    columns = list(zip(*parts, strict=True))
-    return kernels.Stimuli(*(np.concatenate([filled(array) for array in column]) for column in columns[:4]), np.concatenate(columns[4]))
+        probe, logits = self.trials.probe, self.activity().logits.cpu().numpy()
+        logits = np.ascontiguousarray(logits[:, :, None])
+        scratch, outcomes = np.empty_like(logits[0]), []
+        for i in range(len(logits)):
+            outcomes.append(
+                kernels.cross_entropy(logits[i], probe.target[i], probe.weight[i], probe.response[i], scratch)
+            )
+        loss, _, answered = np.mean(outcomes, axis=0)
+        return float(loss), float(answered)
 
 
 @contextmanager
@@ -426,7 +461,7 @@ def _interruptible(series: Series) -> Iterator[None]:
         return
 
     def handle(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         series.stop()
 
     previous = signal.signal(signal.SIGINT, handle)
@@ -437,10 +472,10 @@ def _interruptible(series: Series) -> Iterator[None]:
 
 
 @contextmanager
-def _torch_threads(number: int) -> Iterator[None]:
-    """Let torch use so many threads: networks of this size only get slower with more."""
+def _one_torch_thread() -> Iterator[None]:
+    """Let torch use one thread: networks of this size only get slower with more."""
     before = torch.get_num_threads()
-    torch.set_num_threads(number)
+    torch.set_num_threads(1)
     try:
         yield
     finally:
@@ -448,37 +483,36 @@ def _torch_threads(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def _reporter(series: Series, progress: bool | Callable[[Series], None]) -> Iterator[Callable[[], None]]:
+def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]]:
+    """Give a function that tells `progress` where the series is, at most every `CALL_EVERY` seconds."""
     if progress is False:
         yield lambda: None
         return
     if progress is True and kernels.must_compile():
         print("compiling (once on this machine) ...", flush=True)
-    bar = tqdm(total=series.problems, unit="problem", initial=series.problem) if progress is True else None
-    last, seen = 0.0, series.problem
+    bar = tqdm(total=series.problems, initial=series.problem, unit="problem") if progress is True else None
+    tell = progress if callable(progress) else lambda series: _show(series, bar)
+    last = 0.0
 
     def report() -> None:
-        nonlocal last, seen
+        nonlocal last
         now = time.monotonic()
-        if now - last < CALL_EVERY and series.problem < series.problems:
-            return
-        last = now
-        if bar is None:
-            progress(series)  # type: ignore[operator]
-            return
-        bar.update(series.problem - seen)
-        seen = series.problem
-        done = series.trials_to_criterion
-        loss = series.current.loss[max(0, series.trial - 50) : series.trial]
-        bar.set_postfix_str(
-            f"trial {series.trial}, loss {_mean(loss):.4f}, trials to criterion {', '.join(f'{x:.0f}' for x in done[-5:]) or '-'}"
-        )
+        if now - last >= CALL_EVERY or series.problem == series.problems:
+            last = now
+            tell(series)
 
     try:
         yield report
     finally:
         if bar is not None:
             bar.close()
+
+
+def _show(series: Series, bar: Any) -> None:
+    bar.update(series.problem - bar.n)
+    recent = series.current.loss[max(0, series.trial - series.goal.window) : series.trial]
+    done = ", ".join(f"{trials:.0f}" for trials in series.trials_to_criterion[-5:]) or "-"
+    bar.set_postfix_str(f"trial {series.trial}, loss {_mean(recent):.4f}, trials to criterion {done}")
 
 
 def _mean(values: np.ndarray) -> float:
@@ -496,5 +530,5 @@ def _plain(value: Any) -> Any:
 def _version(name: str) -> str:
     try:
         return version(name)
-    except ModuleNotFoundError:
+    except PackageNotFoundError:
         return "unknown"

@@ -52,7 +52,10 @@ NETWORK_OPTIONS = (
     "spiking", "recurrent",
 )  # fmt: skip
 OUTPUT_FACTOR = 3.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
-RECORD = {"trajectories": 10, "kept": None}  # trials between two rows of /trajectories; kept problems (None: logarithmic)
+RECORD = {
+    "trajectories": 10,
+    "kept": None,
+}  # trials between two rows of /trajectories; kept problems (None: logarithmic)
 
 
 def _positive(value: Any) -> bool:
@@ -74,8 +77,13 @@ def _seed(value: Any) -> bool:
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("neurons", "max_trials"), (_whole, "a positive whole number")),
     **dict.fromkeys(("dt", "learning_rate", "criterion"), (_positive, "a positive number")),
-    **dict.fromkeys(("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight", "rate_target"), (_from_zero, "0 or a positive number")),
-    **dict.fromkeys(("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")),
+    **dict.fromkeys(
+        ("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight", "rate_target"),
+        (_from_zero, "0 or a positive number"),
+    ),
+    **dict.fromkeys(
+        ("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")
+    ),
     **dict.fromkeys(("network_seed", "problem_seed"), (_seed, "a whole number from 0, or None")),
     "window": (lambda v: _whole(v), "a positive whole number"),
     "freeze_after": (lambda v: v is None or (_from_zero(v) and v == int(v)), "the number of a problem, or None"),
@@ -112,11 +120,20 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name in options and not valid(options[name]):
             raise ValueError(f"{name}: {options[name]!r} is not valid; give {wanted}")
     if options["max_trials"] <= options["window"]:
-        raise ValueError(f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more")
+        raise ValueError(
+            f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more"
+        )
     unknown = sorted(set(options["record"]) - set(RECORD))
     if unknown:
         raise TypeError(f"record: there is no {unknown[0]!r}; there is {', '.join(RECORD)}")
     return options | {"record": RECORD | dict(options["record"])}
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    """Return `value` where it is a whole number from `least`, or raise ValueError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}: {value!r} is not valid; give a whole number from {least}")
+    return value
 
 
 def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, ...]:
@@ -127,7 +144,9 @@ def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, 
     if isinstance(learnable, str):
         learnable = has if learnable == "all" else (learnable,)
     if not isinstance(learnable, Iterable):
-        raise TypeError(f"learnable: {learnable!r} is not valid; give 'default', None, 'all', a name or names of properties")
+        raise TypeError(
+            f"learnable: {learnable!r} is not valid; give 'default', None, 'all', a name or names of properties"
+        )
     names = tuple(learnable)
     allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
@@ -139,7 +158,9 @@ def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, 
     return tuple(dict.fromkeys(names))
 
 
-def rates_by_parameter(options: Mapping[str, Any], learnable: Iterable[str], parameters: Iterable[str]) -> dict[str, float]:
+def rates_by_parameter(
+    options: Mapping[str, Any], learnable: Iterable[str], parameters: Iterable[str]
+) -> dict[str, float]:
     """Return the learning rate of every parameter that learns, by its name in the network."""
     base = options["learning_rate"]
     output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
@@ -147,7 +168,9 @@ def rates_by_parameter(options: Mapping[str, Any], learnable: Iterable[str], par
     by_property = given if isinstance(given, Mapping) else {}
     wrong = sorted(set(by_property) - set(learnable))
     if wrong:
-        raise ValueError(f"property_learning_rate: {wrong[0]!r} does not learn; learnable: {', '.join(learnable) or 'nothing'}")
+        raise ValueError(
+            f"property_learning_rate: {wrong[0]!r} does not learn; learnable: {', '.join(learnable) or 'nothing'}"
+        )
     frozen = set(options["frozen"])
     rates = {}
     for name in parameters:

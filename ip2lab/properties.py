@@ -118,8 +118,19 @@ PROPERTIES = PropertyTable(
     Property("tau_dendrite", r"\tau_d", "dendritic time constant", "ms", (5.0, 5000.0), 100.0, (200.0, 4000.0), 10.0),
     Property("tau_soma", r"\tau_s", "somatic time constant", "ms", (2.0, 1000.0), 20.0, (10.0, 40.0), 10.0),
     Property("threshold", r"\vartheta", "firing threshold", "1", (0.1, 10.0), 1.0, (0.5, 2.0), 0.3),
-    Property("adaptation_strength", r"\beta_a", "strength of spike-frequency adaptation", "1", (0.001, 20.0), 1.0, (0.5, 2.0), 1.0),
-    Property("tau_adaptation", r"\tau_a", "adaptation time constant", "ms", (20.0, 5000.0), 500.0, (200.0, 800.0), 10.0),
+    Property(
+        "adaptation_strength",
+        r"\beta_a",
+        "strength of spike-frequency adaptation",
+        "1",
+        (0.001, 20.0),
+        1.0,
+        (0.5, 2.0),
+        1.0,
+    ),
+    Property(
+        "tau_adaptation", r"\tau_a", "adaptation time constant", "ms", (20.0, 5000.0), 500.0, (200.0, 800.0), 10.0
+    ),
     Property("gain", "g", "input gain", "1", (0.1, 10.0), 1.0, (0.5, 2.0), 0.3),
     Property("tau", r"\tau", "time constant", "ms", (5.0, 5000.0), 100.0, (50.0, 2000.0), 10.0),
 )

@@ -104,7 +104,9 @@ def simulate(
                 waiting = torch.where(s.detach() > 0, float(model.refractory), (waiting - 1).clamp(min=0))
             reset = theta * s
         filtered = model.kappa * filtered + (1 - model.kappa) * model.charge * s
-        rows.append((functional.linear(filtered if model.read_spikes else u, weights.output, weights.output_bias), s, u, d, a))
+        rows.append(
+            (functional.linear(filtered if model.read_spikes else u, weights.output, weights.output_bias), s, u, d, a)
+        )
     return Activity(*(torch.stack(row, dim=1) for row in zip(*rows, strict=True)))
 
 
@@ -112,22 +114,29 @@ class _Compiled(torch.autograd.Function):
     """The same through the compiled kernels, with a hand-written backward pass; CPU only."""
 
     @staticmethod
-    def forward(ctx: Any, model: kernels.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor) -> tuple[Tensor, ...]:  # noqa: D102
+    def forward(
+        ctx: Any, model: kernels.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
+    ) -> tuple[Tensor, ...]:
         arrays = [np.ascontiguousarray(p.detach().numpy()) for p in learnt]
         neurons, weights = kernels.Neurons(*arrays[:6]), kernels.Weights(*arrays[6:])
         x = np.ascontiguousarray(inputs.detach().numpy().swapaxes(0, 1))
         empty = np.empty((0, 0, 0), x.dtype)
         eta = empty if noise is None else np.ascontiguousarray(noise.detach().numpy().swapaxes(0, 1))
-        trace = kernels.make_trace(x.shape[0], x.shape[1], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation))
+        trace = kernels.make_trace(
+            x.shape[0], x.shape[1], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation)
+        )
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
-        result = [torch.from_numpy(part).transpose(0, 1) for part in (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)]
+        result = [
+            torch.from_numpy(part).transpose(0, 1)
+            for part in (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
+        ]
         ctx.mark_non_differentiable(result[3], result[4])
         return tuple(result)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, neurons, weights, model, trace = ctx.kept
         empty = np.empty((0, 0, 0), x.dtype)
 
@@ -139,7 +148,17 @@ class _Compiled(torch.autograd.Function):
         g_weights = kernels.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
         kernels.backward(
-            x, neurons, weights, model, trace, d_logits, outer(grads[1], empty), outer(grads[2], empty), g_neurons, g_weights, g_inputs
+            x,
+            neurons,
+            weights,
+            model,
+            trace,
+            d_logits,
+            outer(grads[1], empty),
+            outer(grads[2], empty),
+            g_neurons,
+            g_weights,
+            g_inputs,
         )
         g_x = torch.from_numpy(g_inputs).transpose(0, 1) if ctx.needs_input_grad[1] else None
         return (None, g_x, None, *map(torch.from_numpy, (*g_neurons, *g_weights)))
@@ -224,7 +243,9 @@ class SpikingNetwork(nn.Module):
             raise ValueError("readout: without spiking there are no spikes to read; give readout='membrane'")
         self.dt, self.noise, self.autapses, self.learnable = float(dt), float(noise), bool(autapses), tuple(learnable)
         self.has = PAPER_PROPERTIES + (ADAPTATION_PROPERTIES if adaptation else ())
-        self.has += tuple(name for name in ("gain",) if name in self.learnable or (isinstance(start, Mapping) and name in start))
+        self.has += tuple(
+            name for name in ("gain",) if name in self.learnable or (isinstance(start, Mapping) and name in start)
+        )
         for name in self.learnable:
             if name not in self.has:
                 raise ValueError(f"learnable: this network has no property {name!r}; it has {', '.join(self.has)}")
@@ -242,13 +263,27 @@ class SpikingNetwork(nn.Module):
         self._draw_weights(rng, inputs, outputs, neurons, input_gain, recurrent_gain, dtype)
         values = draw_properties(self.has, start, neurons, rng)
         if values["tau_soma"].min() < dt:
-            warnings.warn(f"tau_soma of {values['tau_soma'].min():g} ms is not resolved by steps of {dt:g} ms", stacklevel=2)
+            warnings.warn(
+                f"tau_soma of {values['tau_soma'].min():g} ms is not resolved by steps of {dt:g} ms", stacklevel=2
+            )
         self.free = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(PROPERTIES[name].to_free(v), dtype=dtype), name in self.learnable) for name, v in values.items()}
+            {
+                name: nn.Parameter(torch.tensor(PROPERTIES[name].to_free(v), dtype=dtype), name in self.learnable)
+                for name, v in values.items()
+            }
         )
         self.register_load_state_dict_post_hook(SpikingNetwork._no_autapses)
 
-    def _draw_weights(self, rng: np.random.Generator, inputs: int, outputs: int, n: int, input_gain: float, recurrent_gain: float, dtype: torch.dtype) -> None:
+    def _draw_weights(
+        self,
+        rng: np.random.Generator,
+        inputs: int,
+        outputs: int,
+        n: int,
+        input_gain: float,
+        recurrent_gain: float,
+        dtype: torch.dtype,
+    ) -> None:
         w_in = rng.standard_normal((inputs, n)) * input_gain / math.sqrt(inputs)
         w_rec = rng.standard_normal((n, n)) * recurrent_gain / math.sqrt(n)
         w_out = rng.standard_normal((outputs, n)) * 0.1 / math.sqrt(n)
@@ -324,7 +359,9 @@ class SpikingNetwork(nn.Module):
             through logits, spikes and membrane.
         """
         self._check_inputs(inputs, noise)
-        weights = kernels.Weights(self.input_weights.T, self.recurrent_weights.T, self.bias, self.output_weights, self.output_bias)
+        weights = kernels.Weights(
+            self.input_weights.T, self.recurrent_weights.T, self.bias, self.output_weights, self.output_bias
+        )
         if compiled is None:
             compiled = inputs.device.type == "cpu"
         if not compiled:
@@ -336,17 +373,25 @@ class SpikingNetwork(nn.Module):
         if inputs.ndim != 3 or inputs.shape[2] != channels:
             raise ValueError(f"inputs: shape {tuple(inputs.shape)} is not (trial, time, input) with {channels} inputs")
         if inputs.dtype != self.bias.dtype:
-            raise TypeError(f"inputs: {inputs.dtype} does not fit a network of {self.bias.dtype}; convert one of the two")
+            raise TypeError(
+                f"inputs: {inputs.dtype} does not fit a network of {self.bias.dtype}; convert one of the two"
+            )
         if not torch.isfinite(inputs).all():
             raise ValueError("inputs: there are NaN or infinite values among them; clean the stimulus first")
         if noise is not None and noise.shape != (*inputs.shape[:2], self.neurons):
-            raise ValueError(f"noise: shape {tuple(noise.shape)} is not (trial, time, neuron) = {(*inputs.shape[:2], self.neurons)}")
+            raise ValueError(
+                f"noise: shape {tuple(noise.shape)} is not (trial, time, neuron) = {(*inputs.shape[:2], self.neurons)}"
+            )
 
 
-def draw_properties(names: Iterable[str], start: str | Mapping[str, Any], neurons: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def draw_properties(
+    names: Iterable[str], start: str | Mapping[str, Any], neurons: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     """Draw the values (neuron,) with which `neurons` neurons are born; see `start` of :class:`SpikingNetwork`."""
     if isinstance(start, str) and start not in ("homogeneous", "heterogeneous"):
-        raise ValueError(f"start: {start!r} is unknown; known: 'homogeneous', 'heterogeneous', or a mapping from property to values")
+        raise ValueError(
+            f"start: {start!r} is unknown; known: 'homogeneous', 'heterogeneous', or a mapping from property to values"
+        )
     given = start if isinstance(start, Mapping) else {}
     unknown = [name for name in given if name not in PROPERTIES]
     if unknown:
@@ -361,7 +406,9 @@ def draw_properties(names: Iterable[str], start: str | Mapping[str, Any], neuron
             row.check(value)
             value = np.exp(rng.uniform(*np.log(np.sort(value)), neurons))
         if value.ndim > 1 or value.size not in (1, neurons):
-            raise ValueError(f"start: {name} has {value.size} values for {neurons} neurons; give one, two (a range) or one a neuron")
+            raise ValueError(
+                f"start: {name} has {value.size} values for {neurons} neurons; give one, two (a range) or one a neuron"
+            )
         values[name] = np.full(neurons, row.check(value))
     return values
 
@@ -369,4 +416,6 @@ def draw_properties(names: Iterable[str], start: str | Mapping[str, Any], neuron
 def _check(**sizes: float) -> None:
     for name, value in sizes.items():
         if not value > 0 or (name != "dt" and value != int(value)):
-            raise ValueError(f"{name}: {value!r} is not valid; give a positive {'number of ms' if name == 'dt' else 'whole number'}")
+            raise ValueError(
+                f"{name}: {value!r} is not valid; give a positive {'number of ms' if name == 'dt' else 'whole number'}"
+            )

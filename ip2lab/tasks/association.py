@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem
+from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Association(Family):
 
     name: ClassVar[str] = "association"
 
-    def problem(self, seed: int | np.random.Generator | np.random.SeedSequence) -> Problem:
+    def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli of a problem."""
         stimuli = self.patterns(np.random.default_rng(seed))
         k, fixation = self.stimuli, self.stimuli

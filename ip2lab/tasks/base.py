@@ -14,11 +14,12 @@ import numpy.typing as npt
 import xarray as xr
 
 FIXATION_INPUT = 1 / np.sqrt(10)
+Seed = int | np.random.SeedSequence | np.random.Generator | None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One stretch of a trial: its name, its length in ms (or the two ends a length is drawn between), and whether it is scored."""
+    """One stretch of a trial: name, length in ms (or the ends between which it is drawn), and whether it is scored."""
 
     name: str
     duration: float | tuple[float, float]
@@ -71,10 +72,11 @@ class Problem:
         counts = np.diff(np.rint(ends / dt).astype(int))
         if (counts < 1).any():
             epoch = self.epochs[int(np.argmin(counts))]
-            raise ValueError(f"dt = {dt:g} ms leaves no step for the epoch {epoch.name!r} ({epoch.duration} ms); use a smaller dt")
+            wrong = f"dt = {dt:g} ms leaves no step for the epoch {epoch.name!r} ({epoch.duration} ms)"
+            raise ValueError(f"{wrong}; use a smaller dt")
         return counts
 
-    def trials(self, conditions: npt.ArrayLike | None = None, *, dt: float = 20.0, seed: int | None = None) -> xr.Dataset:
+    def trials(self, conditions: npt.ArrayLike | None = None, *, dt: float = 20.0, seed: Seed = None) -> xr.Dataset:
         """Draw trials, labelled.
 
         Parameters
@@ -106,35 +108,53 @@ class Problem:
         """
         chosen = np.arange(self.conditions) if conditions is None else np.atleast_1d(np.asarray(conditions))
         if chosen.size == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= self.conditions:
-            raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {self.conditions - 1}")
-        rng = None if seed is None else np.random.default_rng(seed)
-        rows = [np.repeat(np.arange(len(self.epochs)), self.steps(dt, 0.5 if rng is None else rng.random())) for _ in chosen]
-        length = max(map(len, rows))
-        names, scored = np.array([e.name for e in self.epochs]), np.array([e.scored for e in self.epochs])
-        inputs = np.zeros((len(chosen), length, self.inputs.shape[-1]))
-        target, counts = np.zeros((len(chosen), length), int), np.zeros((len(chosen), length), bool)
-        epoch = np.full((len(chosen), length), "", dtype=names.dtype)
-        for i, (condition, row) in enumerate(zip(chosen, rows, strict=True)):
-            inputs[i, : len(row)], target[i, : len(row)] = self.inputs[condition, row], self.targets[condition, row]
-            counts[i, : len(row)], epoch[i, : len(row)] = scored[row], names[row]
-            if rng is not None and self.noise:
-                inputs[i, : len(row)] += self.noise * np.sqrt(20 / dt) * rng.standard_normal((len(row), inputs.shape[-1]))
+            last = self.conditions - 1
+            raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {last}")
+        inputs, target, rows = self.arrays(chosen, dt, None if seed is None else np.random.default_rng(seed))
+        names = np.array([epoch.name for epoch in self.epochs] + [""])
+        scored = np.array([epoch.scored for epoch in self.epochs] + [False])
+        steps = ("trial", "time")
         along = {name: ("trial", [values[c] for c in chosen]) for name, values in self.labels.items()}
+        time = np.arange(inputs.shape[1]) * dt
         return xr.Dataset(
             {
-                "inputs": (("trial", "time", "input"), inputs, {"long_name": "input", "units": "1"}),
-                "target": (("trial", "time"), target, {"long_name": "index of the right output", "units": "1"}),
-                "scored": (("trial", "time"), counts, {"long_name": "step counts in the loss", "units": "1"}),
-                "epoch": (("trial", "time"), epoch, {"long_name": "epoch", "units": "1"}),
+                "inputs": ((*steps, "input"), inputs, {"long_name": "input", "units": "1"}),
+                "target": (steps, target, {"long_name": "index of the right output", "units": "1"}),
+                "scored": (steps, scored[rows], {"long_name": "step counts in the loss", "units": "1"}),
+                "epoch": (steps, names[rows], {"long_name": "epoch", "units": "1"}),
             },
             coords={
                 "condition": ("trial", chosen, {"long_name": "condition", "units": "1"}),
-                "time": ("time", np.arange(length) * dt, {"long_name": "time from the start of the trial", "units": "ms"}),
+                "time": ("time", time, {"long_name": "time from the start of the trial", "units": "ms"}),
                 "input": ("input", list(self.input_names)),
                 "output": ("output", list(self.output_names)),
                 **along,
             },
         )
+
+    def arrays(
+        self, conditions: np.ndarray, dt: float, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return :meth:`trials` without labels.
+
+        Inputs (trial, time, input), targets (trial, time) and the number of the epoch (trial, time), -1 where a
+        shorter trial is over.
+        """
+        shares = [0.5 if rng is None else rng.random() for _ in conditions] if self.varies else [0.5]
+        rows = [np.repeat(np.arange(len(self.epochs)), self.steps(dt, share)) for share in shares]
+        longest = max(map(len, rows))
+        epoch = np.array([np.pad(row, (0, longest - len(row)), constant_values=-1) for row in rows])
+        epoch = np.broadcast_to(epoch, (len(conditions), longest))
+        inputs = self.inputs[conditions[:, None], epoch]
+        if rng is not None and self.noise:
+            inputs += self.noise * np.sqrt(20 / dt) * rng.standard_normal(inputs.shape)
+        inputs[epoch < 0] = 0
+        return inputs, np.where(epoch < 0, 0, self.targets[conditions[:, None], epoch]), epoch
+
+    @property
+    def varies(self) -> bool:
+        """Whether the length of an epoch is drawn anew in every trial."""
+        return any(isinstance(epoch.duration, tuple) for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
@@ -178,21 +198,24 @@ class Family:
             object.__setattr__(self, "delay", (float(low), float(high)))
         low, high = self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
         if not 0 < low <= high:
-            raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or a (shortest, longest) pair")
+            raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or (shortest, longest)")
         if not self.unscored < self.response:
-            raise ValueError(f"unscored: {self.unscored:g} ms leaves nothing of a response of {self.response:g} ms to score")
+            raise ValueError(
+                f"unscored: {self.unscored:g} ms of a response of {self.response:g} ms leave nothing to score"
+            )
         if not 0 <= self.overlap < 1:
             raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
         if not self.noise >= 0:
             raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
         if not 2 <= self.stimuli < self.channels:
-            raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; give 2 to {self.channels - 1}")
+            wanted = f"give 2 to {self.channels - 1}"
+            raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; {wanted}")
 
     def settings(self) -> dict[str, Any]:
         """Return every setting by name, plain enough for JSON."""
         return asdict(self)
 
-    def problem(self, seed: int | np.random.Generator | np.random.SeedSequence) -> Problem:
+    def problem(self, seed: Seed) -> Problem:
         """Draw a problem; the same seed gives the same problem."""
         raise NotImplementedError(f"the family {type(self).__name__} has no method problem(seed)")
 
