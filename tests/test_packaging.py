@@ -75,6 +75,13 @@ def test_version_is_the_same_everywhere():
     assert f"## {ip2lab.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.slow
+def test_the_code_of_the_readme_runs(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    done = python(code, "-W", "error", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
