@@ -51,7 +51,7 @@ NETWORK_OPTIONS = (
     "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory", "readout",
     "spiking", "recurrent",
 )  # fmt: skip
-OUTPUT_FACTOR = 3.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
+OUTPUT_FACTOR = 6.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
 RECORD = {
     "trajectories": 10,
     "kept": None,
