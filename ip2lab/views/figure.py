@@ -1,0 +1,334 @@
+"""One live figure: HoloViews elements drawn by Bokeh in the page, of which later only the data are exchanged.
+
+A :class:`Figure` draws its elements once. An update takes new elements of the same build, puts their columns in the
+place of the old ones and sends what changed, of all panels, as one binary message; only an element of another build
+(another type, axis or number of parts) is drawn anew. BokehJS is read from the installed bokeh package and goes to
+the page once for each kernel, from a widget that all figures share, so nothing is asked of any other address and
+nothing of it is written into notebooks. Captions are HTML above the panels: a title inside would lay out the panel anew.
+"""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import bokeh
+import holoviews as hv
+import holoviews.plotting.bokeh  # noqa: F401  registers how elements are drawn
+import ipywidgets
+import numpy as np
+import traitlets
+from bokeh.core.json_encoder import PayloadEncoder
+from bokeh.document import Document
+from bokeh.layouts import column
+from bokeh.protocol import Protocol
+from bokeh.themes import Theme
+from holoviews.plotting.bokeh.element import ElementPlot
+
+from ip2lab.views import still
+
+HERE = Path(__file__).parent
+LOOKS = Theme(
+    json={
+        "attrs": {
+            "Axis": {
+                "axis_label_text_font_style": "normal",
+                "axis_label_text_font_size": "12px",
+                "major_label_text_font_size": "11px",
+                "minor_tick_line_color": None,
+                "axis_label_standoff": 6,
+            },
+            "Grid": {"grid_line_alpha": 1.0},
+            "Legend": {
+                "label_text_font_size": "11px",
+                "background_fill_alpha": 0.0,
+                "border_line_alpha": 0.0,
+                "spacing": 1,
+                "padding": 4,
+                "glyph_width": 16,
+                "label_height": 14,
+            },
+            "ColorBar": {"title_text_font_style": "normal", "width": 10},
+        }
+    }
+)
+
+
+class Loader(anywidget.AnyWidget):
+    """Holds BokehJS for the page: one widget a kernel, which figures name and the page reads once."""
+
+    _esm = "export default {}"
+    version = traitlets.Unicode(bokeh.__version__).tag(sync=True)
+    script = traitlets.Bytes().tag(sync=True)
+
+
+@cache
+def loader() -> Loader:
+    """Return the one loader of this process."""
+    source = Path(bokeh.__file__).parent / "server/static/js/bokeh.min.js"
+    return Loader(script=gzip.compress(source.read_bytes(), 6))
+
+
+class Panel:
+    """One element of a figure as it is drawn now."""
+
+    def __init__(self, element: hv.Element | hv.Overlay) -> None:
+        self.root = column(sizing_mode="stretch_width")
+        self.events: set[str] = set()
+        self.draw(element)
+
+    def draw(self, element: hv.Element | hv.Overlay) -> None:
+        """Draw the element anew."""
+        self.element, self.build = element, build(element)
+        self.plot = hv.renderer("bokeh").get_plot(element)
+        self.leaves = [p for p in self.plot.traverse(lambda p: p, [ElementPlot]) if "glyph_renderer" in p.handles]
+        state = self.plot.state
+        state.sizing_mode, state.min_width = "stretch_width", 120
+        state.min_border_right = 12
+        state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, True
+        state.subscribed_events |= self.events
+        for plot, leaf in zip(self.leaves, leaves(element), strict=True):
+            map_columns(plot, leaf)
+        self.root.children = [state]
+
+    def update(self, element: hv.Element | hv.Overlay) -> bool:
+        """Exchange the data; True where the element had to be drawn anew."""
+        if element is self.element:
+            return False
+        if build(element) != self.build:
+            self.draw(element)
+            return True
+        self.element = element
+        for plot, leaf in zip(self.leaves, leaves(element), strict=True):
+            data = plot.get_data(leaf, {}, dict(plot.lookup_options(leaf, "style")[plot.cyclic_index]))[0]
+            plot.handles["source"].data = data | own_columns(leaf)
+            if "color_mapper" in plot.handles:
+                self._recolour(plot, leaf)
+        self._set_ranges(options(element))
+        return False
+
+    @staticmethod
+    def _recolour(plot: ElementPlot, leaf: hv.Element) -> None:
+        low, high = options(leaf).get("clim") or leaf.range(leaf.vdims[0])
+        plot.handles["color_mapper"].update(low=float(low), high=float(high))
+
+    def _set_ranges(self, chosen: Mapping[str, Any]) -> None:
+        """Move the axes to the limits that the element states, or to its data."""
+        state = self.plot.state
+        log = (chosen.get("logx"), chosen.get("logy"))
+        for axis, name, logarithmic in zip((state.x_range, state.y_range), ("xlim", "ylim"), log, strict=True):
+            if not hasattr(axis, "start"):
+                axis.factors = [str(v) for v in dict.fromkeys(self.element.dimension_values(0))]
+                continue
+            low, high = chosen.get(name) or limits(self.element, 0 if name == "xlim" else 1, bool(logarithmic))
+            if (axis.start, axis.end) != (low, high):
+                axis.update(start=low, end=high, reset_start=low, reset_end=high)
+
+
+def own_columns(leaf: hv.Element) -> dict[str, Any]:
+    """Return the columns of an element that its glyph's looks follow: one value an item, however many differ."""
+    style = hv.Store.lookup_options("bokeh", leaf, "style").kwargs
+    followed = {d.name for d in leaf.vdims if d.name in [v for v in style.values() if isinstance(v, str)]}
+    return {name: list(leaf.dimension_values(name, expanded=False)) if leaf.interface.multi else leaf[name] for name in followed}
+
+
+def map_columns(plot: ElementPlot, leaf: hv.Element) -> None:
+    """Let a glyph follow its columns. HoloViews fixes a look where all items happen to share it; later ones may not."""
+    style = hv.Store.lookup_options("bokeh", leaf, "style").kwargs
+    columns = own_columns(leaf)
+    plot.handles["source"].data = dict(plot.handles["source"].data) | columns
+    renderer = plot.handles["glyph_renderer"]
+    for glyph in (renderer.glyph, renderer.nonselection_glyph, renderer.selection_glyph, renderer.muted_glyph):
+        for option, column in style.items():
+            names = {option, *(f"{part}_{option}" for part in ("line", "fill") if f"{part}_{option}" not in style)}
+            for name in names if isinstance(column, str) and column in columns else ():
+                if hasattr(glyph, name):
+                    setattr(glyph, name, {"field": column})
+
+
+def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
+    """Return the single elements that an element is made of, in drawing order."""
+    return list(element) if isinstance(element, hv.Overlay) else [element]
+
+
+def options(element: hv.Element | hv.Overlay) -> dict[str, Any]:
+    """Return the plot options that an element carries for Bokeh."""
+    return dict(hv.Store.lookup_options("bokeh", element, "plot").kwargs)
+
+
+def build(element: hv.Element | hv.Overlay) -> tuple[Any, ...]:
+    """Return what two elements must share so that the one is drawn with the glyphs of the other."""
+    chosen = options(element)
+    axes = tuple(str(chosen.get(key)) for key in ("xlabel", "ylabel", "logx", "logy", "height", "xticks", "yticks"))
+    return (axes, *((type(leaf), leaf.label, *(d.pprint_label for d in leaf.dimensions())) for leaf in leaves(element)))
+
+
+def limits(element: hv.Element | hv.Overlay, dimension: int, logarithmic: bool) -> tuple[float, float]:
+    """Return the ends of an axis that shows everything, with a little room."""
+    ends = [leaf.range(dimension) for leaf in leaves(element) if len(leaf)]
+    values = np.array([end for pair in ends for end in pair if end is not None and np.isfinite(end)], dtype=float)
+    if not values.size:
+        return 0.0, 1.0
+    low, high = float(values.min()), float(values.max())
+    if logarithmic:
+        return low / 1.2, high * 1.2
+    room = 0.05 * (high - low) or 0.5
+    return low - room, high + room
+
+
+class Figure(anywidget.AnyWidget):
+    """A live figure of named panels.
+
+    Parameters
+    ----------
+    panels : mapping of str to Element or Overlay
+        What is drawn, by name.
+    grid : str
+        CSS ``grid-template`` that places the panels by name: rows of areas, then the widths of the columns.
+        One below the other by default.
+    captions, notes : mapping of str to str, optional
+        HTML above a panel; a plain message in the place of a panel that has nothing to show.
+
+    Examples
+    --------
+    >>> import holoviews as hv
+    >>> from ip2lab.views.figure import Figure
+    >>> figure = Figure({"curve": hv.Curve([1, 4, 2])})
+    >>> figure.update(curve=hv.Curve([2, 3, 4]))
+    >>> list(figure.elements["curve"]["y"])
+    [2, 3, 4]
+    """
+
+    _esm = HERE / "figure.js"
+    _css = HERE / "figure.css"
+    loader = traitlets.Instance(Loader).tag(sync=True, **ipywidgets.widget_serialization)
+    panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    grid = traitlets.Unicode().tag(sync=True)
+    page = traitlets.Int().tag(sync=True, to_json=lambda _, figure: figure._page())
+
+    def __init__(
+        self,
+        panels: Mapping[str, hv.Element | hv.Overlay],
+        grid: str = "",
+        captions: Mapping[str, str] | None = None,
+        notes: Mapping[str, str] | None = None,
+    ) -> None:
+        self._panels = {name: Panel(element) for name, element in panels.items()}
+        self._captions, self._notes = dict(captions or {}), dict(notes or {})
+        self._changes: list[Any] = []
+        self._handlers: dict[tuple[str, str], Callable[..., None]] = {}
+        self._document = Document(theme=LOOKS)
+        for panel in self._panels.values():
+            self._document.add_root(panel.root)
+        self._document.on_change(self._changes.append)
+        super().__init__(
+            loader=loader(), panels=list(panels), grid=grid or " ".join(f'"{name}"' for name in panels) + " / minmax(0, 1fr)"
+        )
+        self.on_msg(self._hear)
+
+    @property
+    def elements(self) -> dict[str, hv.Element | hv.Overlay]:
+        """The elements as they are shown now, by panel."""
+        return {name: panel.element for name, panel in self._panels.items()}
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """The captions as they are shown now, by panel."""
+        return dict(self._captions)
+
+    def update(
+        self,
+        captions: Mapping[str, str] | None = None,
+        notes: Mapping[str, str] | None = None,
+        **elements: hv.Element | hv.Overlay,
+    ) -> None:
+        """Show other elements, captions and notes; what is not named stays. One message, however many panels."""
+        rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
+        self._captions |= captions or {}
+        self._notes |= notes or {}
+        self._push(any(rebuilt), captions=dict(captions or {}), notes=dict(notes or {}))
+
+    def busy(self) -> None:
+        """Show the busy sign until the next update."""
+        self.send({"busy": True})
+
+    def listen(self, panel: str, event: str, handler: Callable[..., None]) -> None:
+        """Call ``handler(x, y)`` at a Bokeh UI event (``tap``, ``doubletap``, ``mousemove``), or ``handler(indices)`` at a ``selection``."""
+        self._handlers[panel, event] = handler
+        if event != "selection":
+            self._panels[panel].events.add(event)
+            self._panels[panel].plot.state.subscribed_events |= {event}
+
+    def select(self, panel: str, indices: Sequence[int]) -> None:
+        """Select points in the last part of a panel."""
+        self._panels[panel].leaves[-1].handles["source"].selected.indices = [int(i) for i in indices]
+        self._push(False)
+
+    def _push(self, rebuilt: bool, **words: Mapping[str, str]) -> None:
+        message: dict[str, Any] = {"rebuilt": rebuilt, "ids": [], **words}
+        buffers: list[bytes] = []
+        if self._changes:
+            patch = Protocol().create("PATCH-DOC", list(self._changes))
+            message["patch"] = patch.content_json
+            message["ids"] = [b.id for b in patch.buffers]
+            buffers = [b.to_bytes() for b in patch.buffers]
+            self._changes.clear()
+        self.send(message, buffers)
+
+    def _page(self) -> dict[str, Any]:
+        """Everything the page needs to draw the figure as it is now."""
+        self._changes.clear()
+        document = self._document.to_json()
+        self._document.models.flush_synced(lambda model: False)
+        buffers = document.buffers
+        return {
+            "document": PayloadEncoder().encode(document.content),
+            "ids": [b.id for b in buffers],
+            "buffers": [b.to_bytes() for b in buffers],
+            "captions": self._captions,
+            "notes": self._notes,
+        }
+
+    def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        for name, panel in self._panels.items():
+            handler = self._handlers.get((name, content.get("event", "")))
+            if handler is None:
+                continue
+            if content["event"] == "selection":
+                if content["model"] in {leaf.handles["source"].selected.id for leaf in panel.leaves}:
+                    handler(content["indices"])
+            elif content["model"] == panel.plot.state.id and content["x"] is not None:
+                handler(content["x"], content["y"])
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return still.with_picture(bundle, self.elements, self.grid, self._captions)
+
+
+def show(element: hv.Element | hv.Overlay, caption: str = "") -> Figure:
+    """Show any element of ours in a notebook, offline.
+
+    Parameters
+    ----------
+    element : Element or Overlay
+        What one of :mod:`ip2lab.views.pictures` returned.
+    caption : str
+        HTML above it.
+
+    Returns
+    -------
+    Figure
+        A widget that a cell shows by naming it.
+
+    Examples
+    --------
+    >>> import holoviews as hv
+    >>> from ip2lab.views import show
+    >>> type(show(hv.Curve([1, 4, 2]))).__name__
+    'Figure'
+    """
+    return Figure({"picture": element}, captions={"picture": caption} if caption else None)
