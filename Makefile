@@ -25,9 +25,10 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # The stamp makes a second `make lab` start at once. Editable, so that who edits a notebook can edit the package beside it
-# and a `git pull` needs no new install. Without build isolation, so that the build tools are pinned like all the rest.
+# and a `git pull` needs no new install. Without build isolation, so that the build tools are pinned like all the rest;
+# setuptools is for dependencies that come as source only.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) hatchling editables
+	$(PIP) hatchling editables setuptools
 	$(PIP) --no-build-isolation -e '.[$*]'
 	@touch $@
 

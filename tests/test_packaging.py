@@ -54,6 +54,12 @@ def test_constraints_are_plain_versions():
     assert not wrong  # a host, a path or a build of one platform would tie the file to one machine
 
 
+def test_build_tools_are_pinned():
+    (line,) = re.findall(r"\$\(PIP\) ((?!-).*)", (ROOT / "Makefile").read_text())
+    assert "hatchling" in line.split()
+    assert set(line.split()) <= set(pins())
+
+
 @pytest.mark.parametrize("name", requirements(*EXTRAS))
 def test_every_dependency_is_pinned_within_its_range(name):
     assert requirements(*EXTRAS)[name].specifier.contains(pins()[name])
