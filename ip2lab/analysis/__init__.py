@@ -6,6 +6,7 @@ questions; `from_events`, `from_pynapple` and `to_pynapple` bring data in and ou
 
 from __future__ import annotations
 
-from ip2lab.analysis import curves, neurons, population
+from ip2lab.analysis import connectivity, curves, neurons, population
+from ip2lab.analysis.io import from_events, from_pynapple, to_pynapple
 
-__all__ = ["curves", "neurons", "population"]
+__all__ = ["connectivity", "curves", "from_events", "from_pynapple", "neurons", "population", "to_pynapple"]

@@ -8,13 +8,22 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage, stats
 
+from ip2lab.analysis._excitability import fi_curve, relative_threshold
+from ip2lab.analysis._intervals import adaptation_index, interspike_intervals
 from ip2lab.analysis._labelled import apply, called, check, dataset, describe, labels_along, listed, samples, times, units_of
+from ip2lab.analysis._selectivity import mixed_selectivity, selectivity
 
 __all__ = [
+    "adaptation_index",
     "density",
     "drift",
+    "fi_curve",
     "firing_rate",
+    "interspike_intervals",
+    "mixed_selectivity",
     "psth",
+    "relative_threshold",
+    "selectivity",
 ]
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._decode import decode
+from ip2lab.analysis._demix import demix
 from ip2lab.analysis._labelled import (
     MASK,
     apply,
@@ -28,13 +30,22 @@ from ip2lab.analysis._labelled import (
     units_of,
 )
 from ip2lab.analysis._moments import NotFinite, moments, principal_axes, working_dtype
+from ip2lab.analysis._shape import align, manifold
+from ip2lab.analysis._subspaces import principal_angles, subspaces, turning
 
 __all__ = [
+    "align",
     "aligned",
+    "decode",
+    "demix",
+    "manifold",
     "participation_ratio",
     "pca",
+    "principal_angles",
     "project",
     "speed",
+    "subspaces",
+    "turning",
 ]
 
 

@@ -1,0 +1,263 @@
+"""Linear decoding, cross-validated by trial, with a null from permuted labels that costs little more than one fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis._labelled import called, check, dataset, describe, labels_along, listed
+
+FEW_VALUES, FEW_ENTRIES = 64, 10  # data with few distinct values may coincide where fewer entries than this are not zero
+
+
+def decode(
+    data: xr.DataArray,
+    label: str | xr.DataArray,
+    *,
+    feature: str = "neuron",
+    trial: str | Sequence[str] = "trial",
+    time: str | None = "time",
+    across_time: bool = False,
+    hold_out: str | xr.DataArray | None = None,
+    folds: int = 5,
+    permutations: int = 100,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""When can a label (stimulus, context, response) be read out of the population, and how well?
+
+    At each time a linear decoder is fitted on some trials and tested on others. It is least squares on one target per
+    class, 1/p - 1 for members of a class that holds a share p of the trials and -1 for all others, with features
+    standardised on the training trials and a ridge penalty equal to the mean eigenvalue of their inner products. Its
+    predictions are linear in the labels, so that the permutation null comes at little extra cost.
+
+    .. math:: \mathrm{score} = \frac{\text{balanced accuracy} - 1/k}{1 - 1/k}
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (trial, time, feature), in any order: activity with noise. Noise-free probes of a network are alike whenever
+        they are repeated, and are refused: ask `ip2lab.probe` for noisy repeats.
+    label : str or xarray.DataArray
+        What to read out: a coord along the trials, or an array (trial).
+    feature : str
+        The dim of the neurons.
+    trial : str or sequence of str
+        The dim of trials, or several that are trials together, such as ``("problem", "probe")``.
+    time : str, optional
+        The dim of time, or None if there is none.
+    across_time : bool
+        Also test the decoder of each time at all others.
+    hold_out : str or xarray.DataArray, optional
+        A second label of trials (``"condition"``, ``"problem"``): each of its values is left out of the fit in turn
+        and tested, which asks whether the code carries over to what was never seen.
+    folds : int
+        Folds of the cross-validation, stratified by class, where `hold_out` is not given.
+    permutations : int
+        Number of label permutations. With `hold_out` labels are permuted within its values, or, where each of
+        them has one class only, between them.
+    seed : int
+        Seed of folds and permutations.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``accuracy`` and ``score`` (time), with `across_time` (train_time, time). Beside them ``null_mean`` and
+        ``null_upper`` (the 95% quantile) of the scores with permuted labels, ``p_value`` at each time and
+        ``p_corrected`` against the largest score over all times. attrs: ``classes``, ``chance`` (accuracy),
+        ``same_as``, the other labels of the trials that say the same thing in other words.
+
+    Raises
+    ------
+    ValueError
+        Identical trials, one class only, fewer trials of a class than `folds`, a class that is not seen when a value
+        is held out, a missing dim or coord, NaN.
+
+    References
+    ----------
+    Bernardi et al., Cell 183:954-967 (2020), for held-out conditions; King and Dehaene, Trends Cogn Sci 18:203-210
+    (2014), across time; Ojala and Garriga, JMLR 11:1833-1863 (2010), for the null.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> rng = np.random.default_rng(0)
+    >>> values = rng.normal(size=(60, 10, 8))
+    >>> stimulus = np.arange(60) % 2
+    >>> values[stimulus == 1, 5:] += 1.0
+    >>> data = xr.DataArray(values, dims=("trial", "time", "neuron"), coords={"stimulus": ("trial", stimulus)})
+    >>> found = population.decode(data, "stimulus")
+    >>> bool(found.score[:5].mean() < 0.2), bool(found.score[5:].min() > 0.6)
+    (True, True)
+    """
+    trials = [trial] if isinstance(trial, str) else list(trial)
+    check(data, feature=feature, time=time, **dict.fromkeys(["trial"], trials[0]), finite=True)
+    for name in trials:
+        check(data, trial=name)
+    known = {*trials, feature, *([time] if time else [])}
+    if set(data.dims) - known:
+        raise ValueError(f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; select or average")
+    if permutations < 1 or (across_time and time is None):
+        raise ValueError(f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time")
+    moved = data.transpose(*trials, *([time] if time else []), feature)
+    values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
+    refuse_identical(values.reshape(len(values), -1), data, trials)
+    labels = labels_along(data, label, trials).values.ravel()
+    classes, codes = np.unique(labels, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    if hold_out is None:
+        groups, name = _stratified(codes, classes, folds, rng), None
+    else:
+        groups, name = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1], str(hold_out if isinstance(hold_out, str) else hold_out.name)
+        _seen(codes, groups, classes, name)
+    drawn = np.stack([codes, *(_permuted(codes, groups if name else None, rng) for _ in range(permutations))])
+    accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
+    return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
+        classes=[str(c) for c in classes],
+        chance=1 / len(classes),
+        hold_out=name or f"{folds} folds",
+        same_as=_same_things(data, codes, trials, label if isinstance(label, str) else str(label.name)),
+    )
+
+
+def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]) -> None:
+    """Raise ValueError where two trials (trial, value) are the same to the last bit and cannot be so by chance."""
+    seen: dict[bytes, int] = {}
+    coarse = rows.dtype.kind in "biu" or np.unique(rows.ravel()[:100_000]).size <= FEW_VALUES
+    for i, row in enumerate(np.ascontiguousarray(rows)):
+        if coarse and np.count_nonzero(row) <= FEW_ENTRIES:
+            continue  # a few spikes may well come out the same twice
+        j = seen.setdefault(row.tobytes(), i)
+        if j != i:
+            raise ValueError(
+                f"trials {j} and {i} along {listed(trials)} of {called(data)} are identical to the last bit: a decoder that "
+                f"has seen one knows the other, and the score would mean nothing. Noise-free probes are all alike; give "
+                f"noisy repeats (ip2lab.probe(run, problem, repeats=...)) or leave out the copies"
+            )
+
+
+def _stratified(codes: np.ndarray, classes: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """Fold of each trial, every class spread evenly."""
+    counts = np.bincount(codes)
+    if folds < 2 or counts.min() < folds:
+        rare = classes[counts.argmin()]
+        raise ValueError(
+            f"folds={folds}, and the rarest class {rare!s} has {counts.min()} trials; every fold needs one of each: "
+            f"give more trials or 2 <= folds <= {counts.min()}"
+        )
+    order = np.concatenate([rng.permutation(np.flatnonzero(codes == c)) for c in range(len(classes))])
+    fold = np.empty(len(codes), int)
+    fold[order] = np.arange(len(codes)) % folds
+    return fold
+
+
+def _seen(codes: np.ndarray, groups: np.ndarray, classes: np.ndarray, name: str) -> None:
+    for group in np.unique(groups):
+        inside = groups == group
+        unseen = np.setdiff1d(codes[inside], codes[~inside])
+        if unseen.size:
+            raise ValueError(
+                f"holding out a value of {name!r} leaves no trials of class {listed(classes[unseen])} to learn from: the two "
+                f"labels cannot be told apart in this design"
+            )
+
+
+def _permuted(codes: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
+    """Permuted labels: freely, within groups, or whole groups where each has one class."""
+    if groups is None:
+        return rng.permutation(codes)
+    members = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
+    result = codes.copy()
+    if all((codes[m] == codes[m[0]]).all() for m in members):
+        return rng.permutation(np.array([codes[m[0]] for m in members]))[groups]
+    for m in members:
+        result[m] = rng.permutation(codes[m])
+    return result
+
+
+class _Counts(NamedTuple):
+    hits: np.ndarray  # (train time, test time, draw, class)
+    totals: np.ndarray  # (draw, class)
+
+
+def _cross_validated(
+    values: np.ndarray, drawn: np.ndarray, groups: np.ndarray, k: int, across_time: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Accuracy and score (draw, train time, test time) of `values` (trial, time, feature) for labels (draw, trial)."""
+    n_times = values.shape[1]
+    hits = np.zeros((n_times, n_times if across_time else 1, len(drawn), k))
+    one_hot = np.eye(k)[drawn]  # (draw, trial, class)
+    for group in np.unique(groups):
+        test = groups == group
+        members = one_hot[:, ~test]
+        share = np.maximum(members.mean(1, keepdims=True), 1e-12)
+        targets = (members / share - 1).transpose(1, 0, 2).reshape(int((~test).sum()), -1)
+        for t in range(n_times):
+            tested = values[test] if across_time else values[test, t : t + 1]
+            smoother = _smoother(values[~test, t], tested.transpose(1, 0, 2))  # (test time, test trial, train trial)
+            guess = (smoother @ targets).reshape(*smoother.shape[:2], len(drawn), k).argmax(-1)
+            right = guess == drawn[:, test].T
+            hits[t] += np.einsum("snd,dnk->sdk", right.astype(float), one_hot[:, test])
+    totals = one_hot.sum(1)
+    accuracy = hits.sum(-1) / len(groups)
+    balanced = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0).sum(-1) / (totals > 0).sum(-1)
+    return np.moveaxis(accuracy, -1, 0), np.moveaxis((balanced - 1 / k) / (1 - 1 / k), -1, 0)
+
+
+def _smoother(train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The matrix that turns targets of `train` (trial, feature) into ridge predictions for `test` (..., trial, feature)."""
+    mean, sd = train.mean(0), train.std(0)
+    scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12 * (1 + np.abs(mean)))
+    x, new = (train - mean) * scale, (test - mean) * scale
+    n, p = x.shape
+    penalty = max((x**2).sum() / n, 1e-12)
+    if n <= p:
+        return np.linalg.solve(x @ x.T + penalty * np.eye(n), x @ np.swapaxes(new, -1, -2).reshape(-1, p, new.shape[-2])).swapaxes(-1, -2)
+    return new @ np.linalg.solve(x.T @ x + penalty * np.eye(p), x.T)
+
+
+def _labelled_result(
+    data: xr.DataArray, accuracy: np.ndarray, score: np.ndarray, time: str | None, across_time: bool
+) -> xr.Dataset:
+    """The dataset of (draw, train time, test time) accuracies and scores; draw 0 has the labels as they are."""
+    largest = score[1:].max((1, 2))
+    times = dict(data[time].reset_coords(drop=True).coords) if time in data.coords else {}
+    if across_time:
+        dims = ("train_time", str(time))
+        times |= {"train_time": data[time].values} if times else {}
+    elif time is not None:
+        accuracy, score, dims = accuracy[:, :, 0], score[:, :, 0], (time,)
+    else:
+        accuracy, score, dims = accuracy[:, 0, 0], score[:, 0, 0], ()
+    null, n = score[1:], len(score)
+    over = largest.reshape(-1, *[1] * (score.ndim - 1))
+    parts = {
+        "accuracy": (accuracy[0], "share of trials read out right"),
+        "score": (score[0], "decoding score (0 at chance, 1 perfect)"),
+        "null_mean": (null.mean(0), "mean score with permuted labels"),
+        "null_upper": (np.quantile(null, 0.95, axis=0), "95% quantile of the score with permuted labels"),
+        "p_value": ((1 + (null >= score[0]).sum(0)) / n, "p-value by permutation"),
+        "p_corrected": ((1 + (over >= score[0]).sum(0)) / n, "p-value against the largest score over all times"),
+    }
+    made = [describe(xr.DataArray(v, dims=dims, coords=times), name, "1", words) for name, (v, words) in parts.items()]
+    result = dataset(data, *made)
+    if across_time and "train_time" in result.coords:
+        result["train_time"].attrs.update({**data[time].attrs, "long_name": "time of training"})
+    return result
+
+
+def _same_things(data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], name: str) -> list[str]:
+    """Other labels of the trials that go one to one with `codes`."""
+    found = []
+    for other in data.coords:
+        if other == name or other in data.dims or not data[other].dims or set(data[other].dims) - set(trials):
+            continue
+        values = labels_along(data, str(other), trials, least=1).values.ravel()
+        pairs = np.unique(np.stack([codes, np.unique(values, return_inverse=True)[1]]), axis=1)
+        if pairs.shape[1] == len(np.unique(codes)) == len(np.unique(values)):
+            found.append(str(other))
+    return found

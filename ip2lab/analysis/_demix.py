@@ -1,0 +1,257 @@
+"""Demixed principal components: one set of components for each factor of the task."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis._labelled import called, check, dataset, describe, labels_along, listed, units_of
+
+PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
+
+
+def demix(
+    data: xr.DataArray,
+    factors: Sequence[str],
+    *,
+    feature: str = "neuron",
+    trial: str = "trial",
+    time: str = "time",
+    n_components: int = 3,
+    splits: int = 5,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Demixed principal component analysis: how much of the activity belongs to which factor, and where.
+
+    The means of all conditions are split into marginalisations :math:`X = \sum_\phi X_\phi` (of time, of each factor,
+    of their interactions, the latter with their change over time), each condition counting the same however many
+    trials it has. For each,
+
+    .. math:: \min_{F, D}\; \lVert X_\phi - F D X\rVert^2 + \lambda\lVert F D\rVert^2
+
+    over all trials, with `n_components` columns in F and rows in D; the penalty is found by cross-validation.
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (trial, time, feature): single trials with noise, two or more of each condition.
+    factors : sequence of str
+        One or more coords along the trials, such as ``["stimulus", "context"]``, whose combinations all occur.
+    feature, trial, time : str
+        The dims.
+    n_components : int
+        Components of each marginalisation.
+    splits : int
+        How often one trial of each condition is left out to choose the penalty.
+    seed : int
+        Seed of these choices.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``components`` (marginalisation, component, feature), the directions F; ``decoders`` (marginalisation,
+        component, feature), the readouts D; ``scores`` (marginalisation, component, factors..., time), D on the means;
+        ``explained_variance_ratio`` (marginalisation, component), of all variance of the means;
+        ``variance`` (marginalisation), the shares of the means' variance, which sum to 1, and ``signal`` (marginalisation), the same with the variance
+        subtracted that noise leaves in means over few trials (not clipped at 0); ``penalty``; ``mean`` (feature).
+
+    Raises
+    ------
+    ValueError
+        Factors that are the same thing in this design or combinations that never occur, fewer than two trials of a
+        condition, identical trials, more components than neurons, a missing dim or coord, NaN.
+
+    References
+    ----------
+    Kobak et al., eLife 5:e10989 (2016), doi 10.7554/eLife.10989.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> rng = np.random.default_rng(0)
+    >>> stimulus, context = np.arange(80) % 2, np.arange(80) // 2 % 2
+    >>> values = 0.5 * rng.normal(size=(80, 20, 10))
+    >>> values[..., 0] += 2 * stimulus[:, None]
+    >>> values[..., 1] += context[:, None]
+    >>> data = xr.DataArray(values, dims=("trial", "time", "neuron"),
+    ...                     coords={"stimulus": ("trial", stimulus), "context": ("trial", context)})
+    >>> found = population.demix(data, ["stimulus", "context"])
+    >>> found.signal.round(1).to_series().to_dict()
+    {'time': 0.0, 'stimulus': 0.8, 'context': 0.2, 'stimulus:context': 0.0}
+    """
+    if isinstance(factors, str):
+        factors = [factors]
+    check(data, feature=feature, trial=trial, time=time, finite=True)
+    if set(data.dims) != {feature, trial, time}:
+        raise ValueError(f"{called(data)} has dims {listed(data.dims)}; expected {trial}, {time}, {feature} only")
+    if not 1 <= n_components <= data.sizes[feature]:
+        raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
+    if not factors:
+        raise ValueError("no factors were given; name one or more coords along the trials")
+    labels = {name: labels_along(data, name, [trial]).values for name in factors}
+    levels = {name: np.unique(values) for name, values in labels.items()}
+    cells = _cells(labels, levels, data)
+    values = data.transpose(trial, time, feature).values.astype(float)
+    design = _Design(values, cells, tuple(len(v) for v in levels.values()))
+    noise = _noise(design)
+    if noise.covariance.trace() == 0:
+        raise ValueError(
+            f"all trials of each condition of {called(data)} are identical; without noise there is nothing to demix from: "
+            f"give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
+        )
+    penalty = _penalty(design, n_components, splits, np.random.default_rng(seed))
+    return _described(data, design, noise, penalty, n_components, levels, (feature, time))
+
+
+class _Design(NamedTuple):
+    values: np.ndarray  # (trial, time, neuron)
+    cells: list[np.ndarray]  # the trials of each condition, the last factor running fastest
+    shape: tuple[int, ...]  # levels of each factor
+
+    def means(self) -> np.ndarray:
+        """Means of the conditions (factors..., time, neuron)."""
+        each = np.stack([self.values[cell].mean(0) for cell in self.cells])
+        return each.reshape(*self.shape, *each.shape[1:])
+
+
+class _Noise(NamedTuple):
+    covariance: np.ndarray  # (neuron, neuron), summed over conditions and times, per trial
+    in_means: float  # squared noise in all means
+    in_level: float  # the part of it that does not change over time
+
+
+def _cells(labels: dict[str, np.ndarray], levels: dict[str, np.ndarray], data: xr.DataArray) -> list[np.ndarray]:
+    """The trials of each combination of levels; refuses designs that cannot tell factors apart."""
+    for one, other in itertools.combinations(labels, 2):
+        pairs = {(a, b) for a, b in zip(labels[one].tolist(), labels[other].tolist(), strict=True)}
+        if len(pairs) <= max(len(levels[one]), len(levels[other])):
+            raise ValueError(
+                f"{one!r} and {other!r} cannot be told apart in {called(data)}: each value of one occurs with a single value of "
+                f"the other ({listed(sorted(pairs, key=str))}). Name only one of them"
+            )
+    cells = []
+    for combination in itertools.product(*levels.values()):
+        match = np.all([labels[name] == value for name, value in zip(labels, combination, strict=True)], axis=0)
+        words = ", ".join(f"{name}={value}" for name, value in zip(labels, combination, strict=True))
+        if match.sum() < 2:
+            raise ValueError(f"{called(data)} has {match.sum()} trials with {words}; every combination needs two or more")
+        cells.append(np.flatnonzero(match))
+    return cells
+
+
+def _noise(design: _Design) -> _Noise:
+    n = design.values.shape[-1]
+    covariance, in_means, in_level = np.zeros((n, n)), 0.0, 0.0
+    for cell in design.cells:
+        rest = design.values[cell] - design.values[cell].mean(0)
+        k = len(cell)
+        flat = rest.reshape(-1, n)
+        covariance += flat.T @ flat / k
+        in_means += (rest**2).sum() / (k * (k - 1))
+        in_level += rest.shape[1] * (rest.mean(1) ** 2).sum() / (k * (k - 1))
+    return _Noise(covariance, in_means, in_level)
+
+
+def marginalise(means: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
+    """Split `means` (factors..., time, neuron) into its marginalisations, keyed by factors; () is time's alone.
+
+    They sum to `means` less the mean of each neuron, and any two are orthogonal.
+    """
+    axes = tuple(range(means.ndim - 2))
+    centred = means - means.mean(axis=tuple(range(means.ndim - 1)))
+    found: dict[tuple[int, ...], np.ndarray] = {}
+    for size in range(len(axes) + 1):
+        for kept in itertools.combinations(axes, size):
+            part = centred.mean(axis=tuple(a for a in axes if a not in kept), keepdims=True)
+            part = part - sum((found[less] for less in found if set(less) < set(kept)), np.zeros(1))
+            found[kept] = part if part.ndim == centred.ndim else np.broadcast_to(part, centred.shape)
+    return {key: np.broadcast_to(part, centred.shape) for key, part in found.items()}
+
+
+def _solve(
+    part: np.ndarray, means: np.ndarray, covariance: np.ndarray, penalty: float, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Directions F (component, neuron) and readouts D (component, neuron) of one marginalisation (neuron, sample)."""
+    inner = means @ means.T
+    whole = inner + covariance + penalty * np.trace(inner) * np.eye(len(means))
+    regression = np.linalg.solve(whole, means @ part.T).T
+    # the leading left singular vectors of regression @ means
+    vectors = np.linalg.eigh(regression @ inner @ regression.T)[1][:, ::-1][:, :k]
+    vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(0), np.arange(k)])
+    return vectors.T, vectors.T @ regression
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    return values.reshape(-1, values.shape[-1]).T
+
+
+def _penalty(design: _Design, k: int, splits: int, rng: np.random.Generator) -> float:
+    """The penalty with which components of training means predict them best from one left-out trial per condition."""
+    errors = np.zeros(len(PENALTIES))
+    for _ in range(splits):
+        left_out = [rng.integers(len(cell)) for cell in design.cells]
+        train = design._replace(cells=[np.delete(cell, i) for cell, i in zip(design.cells, left_out, strict=True)])
+        test = design._replace(cells=[cell[[i]] for cell, i in zip(design.cells, left_out, strict=True)])
+        means, tested = train.means(), test.means()
+        center = means.mean(axis=tuple(range(means.ndim - 1)))
+        covariance = _noise(train).covariance if min(map(len, train.cells)) > 1 else np.zeros((len(center),) * 2)
+        columns, new = _columns(means - center), _columns(tested - center)
+        for part in marginalise(means).values():
+            target = _columns(part)
+            for i, penalty in enumerate(PENALTIES):
+                directions, readouts = _solve(target, columns, covariance, penalty, k)
+                errors[i] += ((target - directions.T @ (readouts @ new)) ** 2).sum() / (columns**2).sum()
+    return float(PENALTIES[errors.argmin()])
+
+
+def _described(
+    data: xr.DataArray,
+    design: _Design,
+    noise: _Noise,
+    penalty: float,
+    k: int,
+    levels: dict[str, np.ndarray],
+    dims: tuple[str, str],
+) -> xr.Dataset:
+    """Fit every marginalisation on all trials and label what comes out."""
+    feature, time = dims
+    means = design.means()
+    center = means.mean(axis=tuple(range(means.ndim - 1)))
+    columns = _columns(means - center)
+    parts = marginalise(means)
+    fits = [_solve(_columns(part), columns, noise.covariance, penalty, k) for part in parts.values()]
+    directions, readouts = (np.stack(side) for side in zip(*fits, strict=True))
+    scores = (readouts @ columns).reshape(len(fits), k, *means.shape[:-1])
+    total = (columns**2).sum()
+    explained = np.array([
+        [total - ((columns - np.outer(f, d @ columns)) ** 2).sum() for f, d in zip(*fit, strict=True)] for fit in fits
+    ])
+    variance = np.array([(part**2).sum() for part in parts.values()])
+    shares = np.array([np.prod([design.shape[a] - 1 for a in kept]) / len(design.cells) for kept in parts])
+    wasted = shares * noise.in_means
+    wasted[0] -= shares[0] * noise.in_level  # the mean over time of all conditions is taken out as the neurons' mean
+    names = list(levels)
+    words = ["time" if not kept else ":".join(names[a] for a in kept) for kept in parts]
+    coords = {"marginalisation": words, **levels} | {d: data[d] for d in dims if d in data.coords}
+    main = ("marginalisation", "component")
+
+    def named(values: np.ndarray, axes: tuple[str, ...], name: str, unit: str, meaning: str) -> xr.DataArray:
+        array = xr.DataArray(values, dims=axes, coords={d: coords[d] for d in axes if d in coords})
+        return describe(array, name, unit, meaning)
+
+    return dataset(
+        data,
+        named(directions, (*main, feature), "components", "1", "direction of the component"),
+        named(readouts, (*main, feature), "decoders", "1", "readout of the component"),
+        named(scores, (*main, *names, time), "scores", units_of(data), "score of the mean activity"),
+        named(explained / total, main, "explained_variance_ratio", "1", "share of the variance of the means"),
+        named(variance / total, main[:1], "variance", "1", "share of the variance of the means"),
+        named((variance - wasted) / (total - wasted.sum()), main[:1], "signal", "1", "share of the variance, noise subtracted"),
+        named(np.array(penalty), (), "penalty", "1", "penalty, as a part of the whole variance"),
+        named(center, (feature,), "mean", units_of(data), "mean over conditions and times"),
+    )

@@ -1,0 +1,191 @@
+"""How excitable a neuron is with the properties it has now."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from ip2lab.analysis._labelled import called, check, dataset, describe, listed, units_of
+
+CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
+OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
+
+
+def fi_curve(
+    properties: xr.Dataset,
+    currents: npt.ArrayLike,
+    *,
+    feature: str = "neuron",
+    dt: float = 1.0,
+    duration: float = 2000.0,
+) -> xr.Dataset:
+    r"""Firing rate against a constant input, for every neuron as it is tuned now.
+
+    The two-stage neuron with its dendrite at the steady state d = g I, simulated in steps of `dt`:
+
+    .. math:: u_t = \alpha u_{t-1} + (1-\alpha)\,g I - \theta_{t-1}s_{t-1},\quad
+              a_t = \rho a_{t-1} + (1-\rho)\tfrac{20}{\Delta t}s_{t-1},\quad
+              \theta_t = \vartheta + b\,a_t,\quad s_t = H(u_t-\theta_t)
+
+    Without adaptation and for small `dt` the rate is :math:`1/(\tau_s\ln\frac{gI}{gI-\vartheta})` above the rheobase
+    :math:`\vartheta/g`. The dendrite's time constant changes how fast the rate is reached, not the rate.
+
+    Parameters
+    ----------
+    properties : xarray.Dataset
+        A run's ``/properties`` (..., feature), whole or at one problem: ``tau_soma`` (ms), ``threshold``, and where it
+        has them ``gain``, ``adaptation_strength`` and ``tau_adaptation`` (ms).
+    currents : array_like
+        (current,): constant inputs, in the unit of the threshold.
+    feature : str
+        The dim of the neurons.
+    dt : float
+        Time step (ms); that of the run to see the neuron as it was trained.
+    duration : float
+        Simulated time (ms); the rate is that of the second half, after adaptation has settled.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``firing_rate`` (..., feature, current) in Hz, from the first to the last spike of the second half, and
+        ``rheobase`` (..., feature), the least input that makes the neuron fire.
+
+    Raises
+    ------
+    ValueError
+        Missing properties or dim, values that are not positive, NaN, a `dt` or `duration` that is not positive.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> properties = xr.Dataset({"tau_soma": ("neuron", [20.0, 20.0]), "threshold": ("neuron", [1.0, 2.0])})
+    >>> found = neurons.fi_curve(properties, [0.5, 1.5, 3.0], dt=0.1)
+    >>> found.firing_rate.round(0).values.tolist(), found.rheobase.values.tolist()
+    ([[0.0, 45.0, 123.0], [0.0, 0.0, 45.0]], [1.0, 2.0])
+    """
+    if not isinstance(properties, xr.Dataset):
+        raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
+    if not (dt > 0 and duration >= 10 * dt):
+        raise ValueError(f"dt={dt}, duration={duration}; expected a positive step and at least ten of them")
+    drive = np.asarray(currents, dtype=float)
+    if drive.ndim != 1 or not drive.size or not np.isfinite(drive).all():
+        raise ValueError(f"currents has shape {drive.shape}; expected one or more finite values in a row")
+    values = _values(properties, feature)
+    units = {"units": units_of(properties["threshold"]), "long_name": "constant input"}
+    current = xr.DataArray(drive, dims="current", coords={"current": ("current", drive, units)})
+    arrays = xr.broadcast(*values.values(), current)
+    arrays = tuple(a.transpose(..., feature, "current") for a in arrays)
+    rate = _simulate(*(a.values for a in arrays), dt=dt, steps=round(duration / dt))
+    rheobase = values["threshold"] / values["gain"]
+    return dataset(
+        properties,
+        describe(arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate at a constant input"),
+        describe(rheobase, "rheobase", units["units"], "least input that makes the neuron fire"),
+        dt=dt,
+    )
+
+
+def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:
+    """The five properties that matter, checked, those that the network does not have at their neutral value."""
+    missing = [name for name in ("tau_soma", "threshold") if name not in properties]
+    if missing:
+        raise ValueError(f"the properties lack {listed(missing)}; they have {listed(properties.data_vars)}")
+    found: dict[str, xr.DataArray] = {}
+    for name in ("tau_soma", "threshold", *OPTIONAL):
+        if name in properties:
+            values = check(properties[name], feature=feature, finite=True)
+            if (values < 0).any() or (name not in OPTIONAL and (values == 0).any()):
+                raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
+        else:
+            values = xr.full_like(properties["threshold"], OPTIONAL[name], dtype=float)
+        found[name] = values.drop_attrs(deep=False)
+    return found
+
+
+def _simulate(
+    tau: np.ndarray,
+    threshold: np.ndarray,
+    gain: np.ndarray,
+    strength: np.ndarray,
+    tau_adaptation: np.ndarray,
+    current: np.ndarray,
+    *,
+    dt: float,
+    steps: int,
+) -> np.ndarray:
+    """Rate (Hz) in the second half of `steps`, for arrays that share one shape."""
+    alpha, rho = np.exp(-dt / tau), np.exp(-dt / tau_adaptation)
+    target = (1 - alpha) * gain * current
+    u, a, theta = np.zeros_like(tau), np.zeros_like(tau), threshold.astype(float)
+    spike = np.zeros(tau.shape, bool)
+    count, first, last = (np.zeros_like(tau) for _ in range(3))
+    for step in range(steps):
+        u = alpha * u + target - theta * spike
+        a = rho * a + (1 - rho) * (CHARGE / dt) * spike
+        theta = threshold + strength * a
+        spike = u > theta
+        if step >= steps // 2:
+            first = np.where(spike & (count == 0), step, first)
+            last = np.where(spike, step, last)
+            count += spike
+    once = count == 1  # one spike in half the time: its interval is not known better
+    span = np.where(once, steps - steps // 2, np.maximum(last - first, 1))
+    return np.where(count > 0, (count - 1 + once) / (span * dt) * 1000.0, 0.0)
+
+
+def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature: str = "neuron") -> xr.Dataset:
+    r"""The threshold in units of what drives the neuron.
+
+    .. math:: \frac{\vartheta}{\mathrm{SD}(d)},\qquad z = \frac{\vartheta-\langle d\rangle}{\mathrm{SD}(d)}
+
+    A threshold that rises says little where the drive rises with it.
+
+    Parameters
+    ----------
+    threshold : xarray.DataArray
+        (..., feature), for instance ``run["properties"].threshold``.
+    drive : xarray.DataArray
+        (..., time, feature), for instance ``run["activity"].dendrite``. Mean and standard deviation are over all dims
+        that `threshold` does not have; dims of both are matched by their labels, and only what both have is kept.
+    feature : str
+        The dim of the neurons.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``relative_threshold`` and ``distance`` (..., feature), in standard deviations of the drive.
+
+    Raises
+    ------
+    ValueError
+        A missing dim, no problem in common, NaN, a drive that does not vary.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import neurons
+    >>> drive = xr.DataArray(np.tile([[0.0, 0.0], [2.0, 4.0]], (50, 1)), dims=("time", "neuron"))
+    >>> found = neurons.relative_threshold(xr.DataArray([2.0, 2.0], dims="neuron"), drive)
+    >>> found.relative_threshold.values.tolist(), found.distance.values.tolist()
+    ([2.0, 1.0], [1.0, 0.0])
+    """
+    check(threshold, feature=feature, finite=True)
+    check(drive, feature=feature, finite=True)
+    matched = xr.align(threshold.drop_attrs(deep=False), drive.drop_attrs(deep=False), join="inner")
+    for dim in threshold.dims:
+        if matched[0].sizes[dim] == 0:
+            raise ValueError(f"{called(threshold)} and {called(drive)} have no label along {dim!r} in common")
+    limit, varying = matched
+    over = [d for d in varying.dims if d not in limit.dims]
+    if not over:
+        raise ValueError(f"{called(drive)} has no dim besides {listed(limit.dims)}; give it over time")
+    mean, sd = varying.mean(over), varying.std(over)
+    if (sd <= 1e-12 * np.abs(mean)).any():
+        raise ValueError(f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; leave them out")
+    return dataset(
+        threshold,
+        describe(limit / sd, "relative_threshold", "1", "threshold over the standard deviation of the drive"),
+        describe((limit - mean) / sd, "distance", "1", "threshold above the mean drive, in its standard deviations"),
+    )

@@ -1,0 +1,299 @@
+"""Subspaces of the population: what they are, the angles between them, how far they turn from problem to problem."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis._labelled import apply, called, check, dataset, describe, labels_along, listed
+from ip2lab.analysis._moments import principal_axes
+
+
+def principal_angles(
+    first: xr.DataArray, second: xr.DataArray, *, feature: str = "neuron", component: str = "component"
+) -> xr.DataArray:
+    r"""Principal angles between two subspaces.
+
+    .. math:: \cos\theta_k = \sigma_k(Q_1^\top Q_2)
+
+    with orthonormal bases Q of the two. Two planes share a line where one angle is 0; all angles are 90 degrees where
+    they have nothing in common. Random subspaces are not orthogonal: see `turning` for chance.
+
+    Parameters
+    ----------
+    first, second : xarray.DataArray
+        (..., component, feature): spanning directions, not necessarily orthogonal. Other dims are matched by name.
+    feature, component : str
+        The dims of neurons and of directions.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``angle`` (..., component) in rad, the largest first, as many as the smaller subspace has directions.
+
+    Raises
+    ------
+    ValueError
+        A missing dim, NaN, different neurons, directions that are linearly dependent.
+
+    References
+    ----------
+    Knyazev and Argentati, SIAM J Sci Comput 23:2008-2040 (2002), doi 10.1137/S1064827500377332.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> plane = xr.DataArray([[1.0, 0, 0], [0, 1, 0]], dims=("component", "neuron"))
+    >>> tilted = xr.DataArray([[1.0, 0, 0], [0, 1, 1]], dims=("component", "neuron"))
+    >>> np.degrees(population.principal_angles(plane, tilted)).round(6).values.tolist()
+    [45.0, 0.0]
+    """
+    for basis in (first, second):
+        check(basis, feature=feature, component=component, finite=True)
+    if feature in first.coords and feature in second.coords and first.sizes[feature] == second.sizes[feature]:
+        strange = np.setdiff1d(first[feature].values, second[feature].values)
+        if strange.size:
+            raise ValueError(f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons")
+        second = second.sel({feature: first[feature].values})
+    elif first.sizes[feature] != second.sizes[feature]:
+        raise ValueError(f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second")
+    bare = [basis.drop_vars(component, errors="ignore") for basis in (first, second)]
+    bare[1] = bare[1].rename({component: "_other"})
+    angle = apply(_angles, *bare, over=[(component, feature), ("_other", feature)], into=[("_angle",)])
+    return describe(angle.rename(_angle=component), "angle", "rad", "principal angle, largest first")
+
+
+def _angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Angles (..., k) between subspaces (..., direction, feature), falling; precise for small ones too."""
+    one, other = (_orthonormal(basis) for basis in (first, second))
+    if one.shape[-1] < other.shape[-1]:
+        one, other = other, one
+    cosines = np.linalg.svd(np.swapaxes(one, -1, -2) @ other, compute_uv=False)
+    rest = other - one @ (np.swapaxes(one, -1, -2) @ other)
+    sines = np.linalg.svd(rest, compute_uv=False)[..., ::-1]  # rising, as the angles of falling cosines are
+    angles = np.where(cosines**2 < 0.5, np.arccos(cosines.clip(0, 1)), np.arcsin(sines.clip(0, 1)))
+    return angles[..., ::-1]
+
+
+def _orthonormal(basis: np.ndarray) -> np.ndarray:
+    columns = np.swapaxes(basis.astype(float), -1, -2)
+    if columns.shape[-1] > columns.shape[-2]:
+        raise ValueError(f"{columns.shape[-1]} directions in {columns.shape[-2]} dimensions; at most as many can span")
+    q, r = np.linalg.qr(columns)
+    sizes = np.abs(np.diagonal(r, axis1=-2, axis2=-1))
+    if (sizes.min(-1) <= 1e-10 * np.maximum(sizes.max(-1), 1e-300)).any():
+        raise ValueError("the directions along 'component' are linearly dependent; leave those out that add nothing")
+    return q
+
+
+def subspaces(
+    data: xr.DataArray,
+    *,
+    feature: str = "neuron",
+    problem: str = "problem",
+    response: str = "response",
+    time: str = "time",
+    block: int = 50,
+    n_decision: int = 4,
+    n_stimulus: int = 3,
+) -> xr.Dataset:
+    r"""Decision and stimulus subspaces of a network that solves one problem after another.
+
+    Averaged over a block of consecutive problems, what depends on the problems' stimuli cancels and what leads to
+    each response stays: the *decision* subspace is spanned by the first principal components, not centred, of that
+    average (response, time). The *stimulus* subspace of each problem is spanned by the first principal components of
+    what is left of its activity outside the decision subspace.
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (problem, probe, time, feature): activity, with a coord `response` along the probes. The block must be of
+        problems in a row; a run keeps the weights of 450-499, from which `ip2lab.probe` makes their activity.
+    feature, problem, time : str
+        The dims of neurons, of problems and of time.
+    response : str
+        The coord with the response of each probe.
+    block : int
+        Fewest problems in a row that are accepted; Goudar et al. average 50.
+    n_decision, n_stimulus : int
+        Dimensions of the two.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``decision`` (component, feature) and ``stimulus`` (problem, stimulus_component, feature), unit vectors;
+        ``decision_share`` (problem), the part of the squared activity inside the decision subspace, and
+        ``stimulus_share`` (problem), the part of the variance of the rest that the stimulus subspace explains.
+
+    Raises
+    ------
+    ValueError
+        Fewer problems than `block`, problems not in a row, one response only, a missing dim or coord, NaN.
+
+    References
+    ----------
+    Goudar, Peysakhovich, Freedman, Buffalo and Wang, Nat Neurosci 26:879-890 (2023), doi 10.1038/s41593-023-01293-9.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> rng = np.random.default_rng(0)
+    >>> shared, own = rng.normal(size=(1, 2, 30, 12)), rng.normal(size=(50, 2, 30, 12))
+    >>> data = xr.DataArray(shared + 0.1 * own, dims=("problem", "probe", "time", "neuron"),
+    ...                     coords={"problem": np.arange(450, 500), "response": ("probe", ["left", "right"])})
+    >>> found = population.subspaces(data)
+    >>> dict(found.decision.sizes), dict(found.stimulus.sizes)
+    ({'component': 4, 'neuron': 12}, {'problem': 50, 'stimulus_component': 3, 'neuron': 12})
+    """
+    check(data, feature=feature, problem=problem, time=time, finite=True)
+    _in_a_row(data, problem, block)
+    if n_decision + n_stimulus > data.sizes[feature]:
+        raise ValueError(
+            f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {data.sizes[feature]} along {feature!r}"
+        )
+    if response not in data.coords or data[response].ndim != 1:
+        raise ValueError(f"{called(data)} needs a coord {response!r} along its probes; its coords are {listed(data.coords)}")
+    probe = str(data[response].dims[0])
+    labels = labels_along(data, response, [probe])
+    average = np.stack([
+        data.isel({probe: labels.values == value}).mean([problem, probe]).transpose(..., feature).values
+        for value in np.unique(labels)
+    ])
+    decision = principal_axes(average, center=False)[0][:n_decision]
+    each = data.transpose(problem, ..., feature).values.astype(float)
+    each = each.reshape(len(each), -1, data.sizes[feature])
+    inside = each @ decision.T
+    rest = each - inside @ decision
+    stimulus, share = np.empty((len(each), n_stimulus, data.sizes[feature])), np.empty(len(each))
+    for i, left in enumerate(rest):
+        axes, variance, *_ = principal_axes(left)
+        if len(axes) < n_stimulus:
+            raise ValueError(f"what is left of {called(data)} outside the decision subspace has {len(axes)} directions")
+        stimulus[i], share[i] = axes[:n_stimulus], variance[:n_stimulus].sum() / variance.sum()
+    coords = {dim: data[dim] for dim in (feature, problem) if dim in data.coords}
+
+    def named(values: np.ndarray, *dims: str) -> xr.DataArray:
+        return xr.DataArray(values, dims=dims, coords={d: coords[d] for d in dims if d in coords})
+
+    part = (inside**2).sum((1, 2)) / (each**2).sum((1, 2))
+    return dataset(
+        data,
+        describe(named(decision, "component", feature), "decision", "1", "decision subspace"),
+        describe(named(stimulus, problem, "stimulus_component", feature), "stimulus", "1", "stimulus subspace of the problem"),
+        describe(named(part, problem), "decision_share", "1", "share of squared activity inside the decision subspace"),
+        describe(named(share, problem), "stimulus_share", "1", "share of the remaining variance in the stimulus subspace"),
+    )
+
+
+def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
+    numbers = data[problem].values
+    if len(numbers) < block or (np.diff(numbers) != 1).any():
+        raise ValueError(
+            f"the decision subspace is an average over {block} problems in a row, in which the stimuli cancel; {called(data)} "
+            f"has {len(numbers)} ({listed(numbers)}). Give the block that a run keeps (450-499), its activity made by "
+            f"ip2lab.probe, or state block=... if fewer will do"
+        )
+
+
+def turning(
+    data: xr.DataArray,
+    *,
+    along: str = "problem",
+    split: str = "trial",
+    feature: str = "neuron",
+    n_components: int = 3,
+    remove: xr.DataArray | None = None,
+    n_splits: int = 20,
+    n_random: int = 200,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""How far the leading subspace turns from one problem to the next, between ceiling and chance.
+
+    The subspace of the first principal components is estimated from random halves of the repeats. Angles between
+    problem p - 1 (one half) and problem p (other half) are set against angles between the halves of one problem (what
+    noise alone turns: the *ceiling* of similarity) and between random subspaces of as many dimensions (*chance*).
+
+    Parameters
+    ----------
+    data : xarray.DataArray
+        (along, split, ..., feature): activity, with several noisy repeats of the same conditions along `split`.
+    along, split, feature : str
+        The dims of problems, of repeats and of neurons. Repeats are averaged within each half.
+    n_components : int
+        Dimensions of the subspace.
+    remove : xarray.DataArray, optional
+        (component, feature): a subspace that is taken out first, such as ``decision`` of `subspaces`; what turns is
+        then the stimulus subspace.
+    n_splits, n_random : int
+        Number of random halves, and of random subspaces.
+    seed : int
+        Seed of both.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``angle`` (along, component), from the second problem on, against the one before; ``ceiling`` (along,
+        component); ``chance`` (component), the mean over random subspaces, and ``chance_low`` (component), their 5%
+        quantile. All in rad, the largest first, means over halves.
+
+    Raises
+    ------
+    ValueError
+        A missing dim, fewer than two problems or repeats, repeats that are identical, NaN, more components than the
+        data have.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import population
+    >>> rng = np.random.default_rng(0)
+    >>> signal = np.zeros((3, 1, 40, 20))
+    >>> signal[..., :3] = rng.normal(size=(3, 1, 40, 3))  # the same three neurons in every problem
+    >>> data = xr.DataArray(signal + 0.1 * rng.normal(size=(3, 10, 40, 20)), dims=("problem", "trial", "time", "neuron"))
+    >>> found = population.turning(data)
+    >>> bool(found.angle.max() < 0.2), bool(found.chance[0] > 1.2)
+    (True, True)
+    """
+    check(data, along=along, split=split, feature=feature, finite=True)
+    n = data.sizes[split]
+    if n < 2 or data.sizes[along] < 2:
+        raise ValueError(f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both")
+    moved = data.transpose(along, split, ..., feature)
+    if bool((moved == moved.isel({split: 0})).all()):
+        raise ValueError(
+            f"the {n} repeats along {split!r} of {called(data)} are identical; halves of them cannot show what noise does. "
+            f"Give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
+        )
+    values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
+    if remove is not None:
+        basis = _orthonormal(remove.transpose("component", feature).values)
+        values = values - values @ basis @ basis.T
+    rng = np.random.default_rng(seed)
+    found = [_turned(values, rng.permutation(n), n_components, data) for _ in range(n_splits)]
+    angle, ceiling = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
+    random = rng.normal(size=(2, n_random, n_components, values.shape[-1]))
+    chance = _angles(*random)
+    numbers = {along: data[along]} if along in data.coords else {along: np.arange(data.sizes[along])}
+    both, last = (along, "component"), ("component",)
+    words = f"principal angle to the {along} before"
+    return dataset(
+        data,
+        describe(xr.DataArray(angle, dims=both, coords={along: numbers[along][1:]}), "angle", "rad", words),
+        describe(xr.DataArray(ceiling, dims=both, coords=numbers), "ceiling", "rad", f"angle between halves of one {along}"),
+        describe(xr.DataArray(chance.mean(0), dims=last), "chance", "rad", "angle between random subspaces"),
+        describe(xr.DataArray(np.quantile(chance, 0.05, axis=0), dims=last), "chance_low", "rad", "its 5% quantile"),
+    )
+
+
+def _turned(values: np.ndarray, order: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
+    half = len(order) // 2
+    bases = []
+    for part in (order[:half], order[half:]):
+        axes = [principal_axes(rows)[0][:k] for rows in values[:, part].mean(1)]
+        if min(map(len, axes)) < k:
+            raise ValueError(f"n_components={k}; {called(data)} has {min(map(len, axes))} directions in one of its problems")
+        bases.append(np.stack(axes))
+    return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

@@ -1,0 +1,604 @@
+"""Connectivity: communities of neurons, whether they are more than chance, and how the weights move.
+
+Weight matrices are (..., neuron, presynaptic), as a run keeps them. Communities are those of the undirected graph of
+the mean strengths of both directions, (abs(W) + abs(W)^T) / 2 without its diagonal; they need the package
+scikit-network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis._labelled import apply, called, check, dataset, describe, listed
+
+__all__ = [
+    "change_size",
+    "communities",
+    "gradient_alignment",
+    "modularity",
+    "spectral_radius",
+    "stationarity",
+]
+
+METHODS = ("leiden", "louvain")
+TOLERANCE = 1e-7  # gain in modularity below which an optimisation stops: that of weak communities is small
+
+
+def _square(weights: xr.DataArray, neuron: str, presynaptic: str) -> xr.DataArray:
+    check(weights, neuron=neuron, presynaptic=presynaptic, finite=True)
+    if weights.sizes[neuron] != weights.sizes[presynaptic]:
+        raise ValueError(
+            f"{called(weights)} has {weights.sizes[neuron]} along {neuron!r} and {weights.sizes[presynaptic]} along "
+            f"{presynaptic!r}; expected recurrent weights, as many of both"
+        )
+    return weights.astype(float)
+
+
+def _graph(matrix: np.ndarray) -> np.ndarray:
+    """Undirected strengths (neuron, neuron) of a weight matrix, without self-connections."""
+    strength = np.abs(matrix)
+    strength = (strength + strength.T) / 2
+    np.fill_diagonal(strength, 0)
+    if not strength.any():
+        raise ValueError("the weight matrix is zero off its diagonal: there is no graph to find communities in")
+    return strength
+
+
+def _partitions(graph: np.ndarray, resolution: float, method: str, runs: int, rng: np.random.Generator) -> np.ndarray:
+    """Communities (run, neuron) that `runs` optimisations of modularity find, each from an order of its own."""
+    from scipy.sparse import csr_matrix
+    from sknetwork.clustering import Leiden, Louvain
+
+    maker = {"leiden": Leiden, "louvain": Louvain}[method]
+    settings = {"modularity": "newman", "tol_optimization": TOLERANCE, "tol_aggregation": TOLERANCE, "return_probs": False}
+    sparse = csr_matrix(graph)
+    seeds = rng.integers(2**31, size=runs)
+    found = [maker(resolution, shuffle_nodes=True, random_state=int(s), **settings).fit_predict(sparse) for s in seeds]
+    return np.stack(found)
+
+
+def quality(graph: np.ndarray, labels: np.ndarray, resolution: float = 1.0) -> float:
+    """Newman's modularity of a partition (neuron,) of an undirected graph (neuron, neuron)."""
+    strength, total = graph.sum(0), graph.sum()
+    same = labels[:, None] == labels[None, :]
+    return float(((graph / total) - resolution * np.multiply.outer(strength, strength) / total**2)[same].sum())
+
+
+def _agreement(partitions: np.ndarray) -> np.ndarray:
+    """How often two neurons (neuron, neuron) are in one community over `partitions` (run, neuron)."""
+    return (partitions[:, :, None] == partitions[:, None, :]).mean(0)
+
+
+def _consensus(partitions: np.ndarray, method: str, rng: np.random.Generator) -> np.ndarray:
+    """One partition (neuron,) for many: communities of what agrees more than by chance, until all runs agree."""
+    for _ in range(20):
+        if (partitions == partitions[0]).all():
+            break
+        sizes = [np.bincount(p) / p.size for p in partitions]
+        expected = float(np.mean([(share**2).sum() for share in sizes]))
+        graph = (_agreement(partitions) - expected).clip(0)
+        np.fill_diagonal(graph, 0)
+        if not graph.any():
+            return np.arange(partitions.shape[1])  # nothing agrees: every neuron on its own
+        partitions = _partitions(graph, 1.0, method, len(partitions), rng)
+    return _ordered(partitions[0])
+
+
+def _ordered(labels: np.ndarray) -> np.ndarray:
+    """Communities numbered by falling size."""
+    _, codes, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    rank = np.empty(len(sizes), int)
+    rank[np.argsort(-sizes, kind="stable")] = np.arange(len(sizes))
+    return rank[codes]
+
+
+def _similarity(one: np.ndarray, other: np.ndarray) -> float:
+    from sklearn.metrics import adjusted_mutual_info_score
+
+    return float(adjusted_mutual_info_score(one, other))
+
+
+def _chosen(method: str, **counts: int) -> None:
+    if method not in METHODS:
+        raise ValueError(f"method={method!r}; choose one of {listed(METHODS)}")
+    for name, value in counts.items():
+        if value < 2:
+            raise ValueError(f"{name}={value}; expected 2 or more")
+
+
+def communities(
+    weights: xr.DataArray,
+    *,
+    neuron: str = "neuron",
+    presynaptic: str = "presynaptic",
+    method: Literal["leiden", "louvain"] = "leiden",
+    resolution: float | Sequence[float] = 1.0,
+    runs: int = 100,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Communities of neurons that are strongly connected among themselves, by consensus of many runs.
+
+    .. math:: Q = \frac1{2m}\sum_{ij}\Bigl(A_{ij}-\gamma\frac{k_ik_j}{2m}\Bigr)\delta(c_i,c_j),\qquad
+              A = \tfrac12(\lvert W\rvert+\lvert W\rvert^\top)
+
+    Runs differ because modularity has many nearly equal maxima. What the runs agree on beyond chance is clustered
+    again until all agree; how well they agreed at first is `consistency`. Any matrix has a partition with positive
+    Q, random ones too: see `modularity`.
+
+    Parameters
+    ----------
+    weights : xarray.DataArray
+        (..., neuron, presynaptic): recurrent weights; every matrix along other dims is done on its own.
+    neuron, presynaptic : str
+        The dims.
+    method : {"leiden", "louvain"}
+        The optimisation.
+    resolution : float or sequence of float
+        The resolution :math:`\gamma`, larger for more communities; several for a sweep, along a new dim.
+    runs : int
+        Number of runs.
+    seed : int
+        Seed of the runs.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``community`` (..., neuron), numbers from 0 by falling size; ``modularity`` (...) of the consensus;
+        ``n_communities`` (...); ``consistency`` (...), the mean adjusted mutual information of two runs;
+        ``agreement`` (..., neuron, presynaptic), the share of runs that put two neurons together. With several
+        resolutions all have a dim ``resolution``.
+
+    Raises
+    ------
+    ValueError
+        A matrix that is not square or zero, NaN, a missing dim, an unknown method, fewer than two runs.
+
+    References
+    ----------
+    Traag, Waltman and van Eck, Sci Rep 9:5233 (2019); Blondel et al., J Stat Mech P10008 (2008); Lancichinetti and
+    Fortunato, Sci Rep 2:336 (2012).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> group = np.repeat([0, 1], 10)
+    >>> strength = np.where(group[:, None] == group, 1.0, 0.2)
+    >>> weights = xr.DataArray(strength * np.random.default_rng(0).normal(size=(20, 20)), dims=("neuron", "presynaptic"))
+    >>> found = connectivity.communities(weights, runs=20)
+    >>> int(found.n_communities), len(set(found.community.values[:10])), len(set(found.community.values[10:]))
+    (2, 1, 1)
+    """
+    weights = _square(weights, neuron, presynaptic)
+    _chosen(method, runs=runs)
+    gamma = np.asarray(resolution, dtype=float)
+    if gamma.ndim > 1 or not gamma.size or not (gamma > 0).all():
+        raise ValueError(f"resolution={resolution!r}; expected a positive number or several")
+    dims = ["resolution"] * gamma.ndim
+    sweep = xr.DataArray(gamma, dims=dims, coords={"resolution": ("resolution", gamma)} if dims else {})
+    into: list[tuple[str, ...]] = [("_one",), (), (), (), ("_one", "_other")]
+    bare = weights.rename({neuron: "_row", presynaptic: "_column"}).drop_vars(["_row", "_column"], errors="ignore")
+    parts = apply(
+        _communities, bare, sweep, over=[("_row", "_column"), ()], into=into, loop=True, method=method, runs=runs, seed=seed
+    )
+    parts = [part.rename({k: v for k, v in (("_one", neuron), ("_other", presynaptic)) if k in part.dims}) for part in parts]
+    parts = [part.assign_coords({d: weights[d] for d in (neuron, presynaptic) if d in part.dims and d in weights.coords}) for part in parts]
+    return dataset(
+        weights,
+        describe(parts[0].astype(int), "community", "1", "community, numbered by falling size"),
+        describe(parts[1], "modularity", "1", "modularity of the consensus"),
+        describe(parts[2].astype(int), "n_communities", "1", "number of communities"),
+        describe(parts[3], "consistency", "1", "mean adjusted mutual information of two runs"),
+        describe(parts[4], "agreement", "1", "share of runs in which two neurons are in one community"),
+        method=method,
+    )
+
+
+def _communities(
+    matrix: np.ndarray, resolution: float, method: str, runs: int, seed: int
+) -> tuple[np.ndarray, float, int, float, np.ndarray]:
+    """What `communities` returns, for one matrix (neuron, presynaptic)."""
+    rng = np.random.default_rng(seed)
+    graph = _graph(matrix)
+    partitions = _partitions(graph, float(resolution), method, runs, rng)
+    consistency = float(np.mean([_similarity(a, b) for a, b in zip(partitions, np.roll(partitions, 1, 0), strict=True)]))
+    labels = _consensus(partitions, method, rng)
+    return labels, quality(graph, labels, float(resolution)), labels.max() + 1, consistency, _agreement(partitions)
+
+
+def modularity(
+    weights: xr.DataArray,
+    *,
+    untrained: xr.DataArray | None = None,
+    neuron: str = "neuron",
+    presynaptic: str = "presynaptic",
+    method: Literal["leiden", "louvain"] = "leiden",
+    resolution: float = 1.0,
+    runs: int = 20,
+    nulls: int = 100,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Modularity of the recurrent weights against matrices with the same strengths and signs, and the untrained one.
+
+    Weight matrices are dense, so that rewiring with the degrees kept changes nothing. Here the magnitudes of all
+    weights of one sign are shuffled among their places and then scaled, row and column in turn, until each neuron has
+    exactly its strength of incoming and outgoing weights of that sign again; every weight keeps its sign.
+
+    Parameters
+    ----------
+    weights : xarray.DataArray
+        (..., neuron, presynaptic): recurrent weights.
+    untrained : xarray.DataArray, optional
+        (neuron, presynaptic): the weights before learning.
+    neuron, presynaptic : str
+        The dims.
+    method : {"leiden", "louvain"}
+        The optimisation.
+    resolution : float
+        Its resolution.
+    runs : int
+        Runs over which modularity is averaged.
+    nulls : int
+        Null matrices, with one run each.
+    seed : int
+        Seed of runs and null matrices.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``modularity`` (...), mean over runs; ``null_mean``, ``null_sd`` (...); ``z`` (...), in standard deviations of
+        the null; ``p_value`` (...), one-sided. With `untrained` also ``untrained``, its modularity.
+
+    Raises
+    ------
+    ValueError
+        A matrix that is not square, zero, or so sparse that its strengths leave no other, NaN, a missing dim, an
+        unknown method, fewer than two runs or nulls.
+
+    References
+    ----------
+    Rubinov and Sporns, NeuroImage 56:2068-2079 (2011), doi 10.1016/j.neuroimage.2011.03.069; Sinkhorn and Knopp, Pac J
+    Math 21:343-348 (1967), for the scaling.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> random = np.random.default_rng(0).normal(size=(2, 20, 20))
+    >>> group = np.repeat([0, 1], 10)
+    >>> random[1] *= np.where(group[:, None] == group, 1.0, 0.2)
+    >>> found = connectivity.modularity(xr.DataArray(random, dims=("matrix", "neuron", "presynaptic")), nulls=40)
+    >>> (found.p_value < 0.05).values.tolist()
+    [False, True]
+    """
+    weights = _square(weights, neuron, presynaptic)
+    _chosen(method, runs=runs, nulls=nulls)
+    options: dict[str, Any] = {"method": method, "resolution": resolution, "runs": runs, "seed": seed, "loop": True}
+    core = [(neuron, presynaptic)]
+    q, mean, sd, p = apply(_modularity, weights, over=core, into=[()] * 4, nulls=nulls, **options)
+    parts = [
+        describe(q, "modularity", "1", "modularity"),
+        describe(mean, "null_mean", "1", "mean modularity with the same strengths and signs"),
+        describe(sd, "null_sd", "1", "its standard deviation"),
+        describe((q - mean) / sd, "z", "1", "modularity in standard deviations above the null"),
+        describe(p, "p_value", "1", "p-value against the same strengths and signs"),
+    ]
+    if untrained is not None:
+        before = apply(_mean_quality, _square(untrained, neuron, presynaptic), over=core, **options)
+        parts.append(describe(before, "untrained", "1", "modularity of the untrained weights"))
+    return dataset(weights, *parts, method=method)
+
+
+def _mean_quality(matrix: np.ndarray, method: str, resolution: float, runs: int, seed: int) -> float:
+    graph = _graph(matrix)
+    found = _partitions(graph, resolution, method, runs, np.random.default_rng(seed))
+    return float(np.mean([quality(graph, labels, resolution) for labels in found]))
+
+
+def _modularity(
+    matrix: np.ndarray, method: str, resolution: float, runs: int, seed: int, nulls: int
+) -> tuple[float, float, float, float]:
+    """Modularity of one matrix; mean, standard deviation and p-value of its null."""
+    observed = _mean_quality(matrix, method, resolution, runs, seed)
+    rng = np.random.default_rng([seed, 1])
+    null = np.empty(nulls)
+    for i in range(nulls):
+        graph = _graph(shuffled(matrix, rng))
+        null[i] = quality(graph, _partitions(graph, resolution, method, 1, rng)[0], resolution)
+    if np.ptp(null) < 1e-9 and abs(null[0] - observed) < 1e-9:
+        raise ValueError(
+            "no other matrix has these strengths and signs (too few weights): modularity has nothing to be compared with"
+        )
+    return observed, float(null.mean()), float(null.std(ddof=1)), float((1 + (null >= observed).sum()) / (1 + nulls))
+
+
+def shuffled(matrix: np.ndarray, rng: np.random.Generator, tolerance: float = 1e-8) -> np.ndarray:
+    """A random matrix (neuron, presynaptic) with the signs of `matrix` and its strengths of each sign.
+
+    Self-connections stay as they are.
+    """
+    result = np.zeros_like(matrix)
+    off = ~np.eye(len(matrix), dtype=bool)
+    for sign in (1, -1):
+        place = off & (np.sign(matrix) == sign)
+        magnitude = np.where(place, np.abs(matrix), 0.0)
+        goals = magnitude.sum(1), magnitude.sum(0)
+        drawn = np.zeros_like(matrix)
+        drawn[place] = rng.permutation(magnitude[place])
+        for _ in range(5000):
+            for axis, goal in ((1, goals[0]), (0, goals[1])):
+                now = drawn.sum(axis)
+                factor = np.divide(goal, now, out=np.zeros_like(goal), where=now > 0)
+                drawn *= np.expand_dims(factor, axis)
+            if np.abs(drawn.sum(1) - goals[0]).max(initial=0) <= tolerance * goals[0].max(initial=0):
+                break
+        result += sign * drawn
+    result[~off] = matrix[~off]
+    return result
+
+
+def stationarity(
+    weights: xr.DataArray,
+    *,
+    along: str = "problem",
+    neuron: str = "neuron",
+    presynaptic: str = "presynaptic",
+    method: Literal["leiden", "louvain"] = "leiden",
+    resolution: float = 1.0,
+    runs: int = 20,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""How much the communities stay the same from one problem to the next, between ceiling and null.
+
+    Similarity is adjusted mutual information: 1 for the same partition, 0 on average for unrelated ones. The
+    *ceiling* is that of two runs on one and the same matrix. The *null* asks what a change of this size does that
+    leads nowhere: the entries of :math:`\Delta W` are shuffled and added to the former matrix, so that
+    :math:`\lVert\Delta W\rVert` is the same.
+
+    Parameters
+    ----------
+    weights : xarray.DataArray
+        (..., along, neuron, presynaptic): recurrent weights at successive problems.
+    along, neuron, presynaptic : str
+        The dims.
+    method : {"leiden", "louvain"}
+        The optimisation.
+    resolution : float
+        Its resolution.
+    runs : int
+        Runs on every matrix, and null matrices; all similarities are means over as many pairs of runs.
+    seed : int
+        Seed of both.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``stationarity`` (..., along) against the problem before, from the second on; ``ceiling``, ``null_mean`` and
+        ``null_sd`` (..., along).
+
+    Raises
+    ------
+    ValueError
+        Fewer than two along `along`, matrices that are not square or zero, NaN, a missing dim.
+
+    References
+    ----------
+    Vinh, Epps and Bailey, JMLR 11:2837-2854 (2010); Bassett et al., PNAS 108:7641-7646 (2011).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> group = np.repeat([0, 1], 10)
+    >>> start = np.where(group[:, None] == group, 1.0, 0.2) * np.random.default_rng(0).normal(size=(20, 20))
+    >>> other = start[np.ix_(np.roll(np.arange(20), 5), np.roll(np.arange(20), 5))]
+    >>> weights = xr.DataArray(np.stack([start, start, other]), dims=("problem", "neuron", "presynaptic"))
+    >>> found = connectivity.stationarity(weights).stationarity
+    >>> found.problem.values.tolist(), (found > 0.5).values.tolist()
+    ([1, 2], [True, False])
+    """
+    check(weights, along=along)
+    weights = _square(weights, neuron, presynaptic)
+    _chosen(method, runs=runs)
+    if weights.sizes[along] < 2:
+        raise ValueError(f"{called(weights)} has one matrix along {along!r}; two or more are needed to compare")
+    numbers = weights[along].values[1:]
+    bare = weights.rename({along: "_from"}).drop_vars("_from", errors="ignore")
+    into: list[tuple[str, ...]] = [(along,)] * 4
+    parts = apply(
+        _stationarity,
+        bare,
+        over=[("_from", neuron, presynaptic)],
+        into=into,
+        loop=True,
+        method=method,
+        resolution=resolution,
+        runs=runs,
+        seed=seed,
+    )
+    names = ("stationarity", "ceiling", "null_mean", "null_sd")
+    words = (
+        f"similarity of communities to the {along} before (adjusted mutual information)",
+        "similarity of two runs on one matrix",
+        "similarity after a random change of the same size",
+        "standard deviation of the null",
+    )
+    made = [describe(p.assign_coords({along: numbers}), n, "1", w) for p, n, w in zip(parts, names, words, strict=True)]
+    return dataset(weights, *made, method=method)
+
+
+def _stationarity(
+    matrices: np.ndarray, method: str, resolution: float, runs: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Similarity, ceiling, mean and standard deviation of the null (problem - 1,) of `matrices` (problem, ...)."""
+    rng = np.random.default_rng(seed)
+    found = [_partitions(_graph(m), resolution, method, runs, rng) for m in matrices]
+    alike, ceiling, null = [], [], []
+    for before, after, old, new in zip(found[:-1], found[1:], matrices[:-1], matrices[1:], strict=True):
+        alike.append(np.mean([_similarity(a, b) for a, b in zip(before, after, strict=True)]))
+        ceiling.append(np.mean([_similarity(a, b) for a, b in zip(after, np.roll(after, 1, 0), strict=True)]))
+        null.append([])
+        for partition in before:
+            moved = old + rng.permutation((new - old).ravel()).reshape(old.shape)
+            null[-1].append(_similarity(partition, _partitions(_graph(moved), resolution, method, 1, rng)[0]))
+    return np.array(alike), np.array(ceiling), np.mean(null, axis=1), np.std(null, axis=1, ddof=1)
+
+
+def spectral_radius(weights: xr.DataArray, *, neuron: str = "neuron", presynaptic: str = "presynaptic") -> xr.DataArray:
+    r"""Spectral radius :math:`\max_k\lvert\lambda_k\rvert` of the recurrent weights.
+
+    Parameters
+    ----------
+    weights : xarray.DataArray
+        (..., neuron, presynaptic)
+    neuron, presynaptic : str
+        The dims.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``spectral_radius`` (...).
+
+    Raises
+    ------
+    ValueError
+        A matrix that is not square, NaN, a missing dim.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> rotation = xr.DataArray([[0.0, -2.0], [2.0, 0.0]], dims=("neuron", "presynaptic"))
+    >>> round(float(connectivity.spectral_radius(rotation)), 6)
+    2.0
+    """
+    radius = apply(_radius, _square(weights, neuron, presynaptic), over=[(neuron, presynaptic)])
+    return describe(radius, "spectral_radius", "1", "spectral radius", weights)
+
+
+def _radius(matrices: np.ndarray) -> np.ndarray:
+    return np.abs(np.linalg.eigvals(matrices)).max(-1)
+
+
+def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, list[np.ndarray]]:
+    """The names of the parameter groups and each as a matrix (along, value)."""
+    if isinstance(parameters, xr.DataArray):
+        parameters = parameters.to_dataset(name=parameters.name or "parameter")
+    if not isinstance(parameters, xr.Dataset):
+        raise TypeError(f"expected parameters (xarray.Dataset) or one group of them, got {type(parameters).__name__}")
+    found = {str(name): v for name, v in parameters.data_vars.items() if along in v.dims}
+    if not found:
+        raise ValueError(f"no variable has the dim {along!r}; there are {listed(parameters.data_vars)}")
+    for values in found.values():
+        check(values, along=along, finite=True)
+    if parameters.sizes[along] < 2:
+        raise ValueError(f"one point along {along!r}; two or more are needed to compare")
+    names = xr.DataArray(list(found), dims="parameter", attrs={"units": "1", "long_name": "group of parameters"})
+    return names, [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]
+
+
+def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
+    r"""How far each group of parameters moves: :math:`\lVert W_p-W_{p-1}\rVert_F` and relative to what it was.
+
+    Parameters
+    ----------
+    weights : xarray.Dataset or xarray.DataArray
+        A run's ``/weights`` (along, ...), or one group. Groups without `along` are left out.
+    along : str
+        The dim of problems.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``change`` (parameter, along), the Frobenius norm, from the second problem on; ``relative`` (parameter, along),
+        the same over the norm of the former weights; ``from_start`` (parameter, along), the distance from the first
+        over the norm of the first. Relative sizes are infinite for weights that were 0.
+
+    Raises
+    ------
+    ValueError
+        No group with `along`, one point along it, NaN.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> weights = xr.Dataset({"input_weights": (("problem", "neuron"), [[3.0, 4.0], [3.0, 4.5], [3.0, 5.0]])})
+    >>> found = connectivity.change_size(weights)
+    >>> found.relative.round(2).values.tolist(), found.from_start.values.tolist()
+    ([[0.1, 0.09]], [[0.1, 0.2]])
+    """
+    names, groups = _groups(weights, along)
+    change = np.stack([np.linalg.norm(np.diff(g, axis=0), axis=1) for g in groups])
+    norms = np.stack([np.linalg.norm(g, axis=1) for g in groups])
+    away = np.stack([np.linalg.norm(g[1:] - g[0], axis=1) for g in groups])
+    coords = {"parameter": names, along: weights[along].values[1:]}
+    dims = ("parameter", along)
+    relative, start = (
+        np.divide(a, b, out=np.where(a > 0, np.inf, 0.0), where=b > 0) for a, b in ((change, norms[:, :-1]), (away, np.broadcast_to(norms[:, :1], away.shape)))
+    )
+    return dataset(
+        weights,
+        describe(xr.DataArray(change, dims=dims, coords=coords), "change", "1", f"size of the change since the {along} before"),
+        describe(xr.DataArray(relative, dims=dims, coords=coords), "relative", "1", "relative size of the change"),
+        describe(xr.DataArray(start, dims=dims, coords=coords), "from_start", "1", "relative distance from the first"),
+    )
+
+
+def gradient_alignment(gradients: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
+    r"""Do the gradients of different problems (or trials) point the same way? Cosines, for each group of parameters.
+
+    .. math:: \cos(g_p, g_q) = \frac{g_p\cdot g_q}{\lVert g_p\rVert\lVert g_q\rVert}
+
+    Parameters
+    ----------
+    gradients : xarray.Dataset or xarray.DataArray
+        (along, ...): the gradient (or the update) of each group of parameters at each problem.
+    along : str
+        The dim of problems or trials.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``alignment`` (parameter, along, other), where ``other`` has the labels of `along`: 1 for the same direction; 0
+        where a gradient is zero; ``chance`` (parameter), the 95% quantile of its absolute value for random directions
+        in as many dimensions.
+
+    Raises
+    ------
+    ValueError
+        No group with `along`, one point along it, NaN.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> gradients = xr.DataArray([[1.0, 0.0], [1.0, 1.0], [0.0, -2.0]], dims=("problem", "neuron"), name="threshold")
+    >>> connectivity.gradient_alignment(gradients).alignment.sel(parameter="threshold").round(2).values.tolist()
+    [[1.0, 0.71, 0.0], [0.71, 1.0, -0.71], [0.0, -0.71, 1.0]]
+    """
+    from scipy import stats
+
+    names, groups = _groups(gradients, along)
+    cosines, chance = [], []
+    for values in groups:
+        norm = np.linalg.norm(values, axis=1, keepdims=True)
+        unit = np.divide(values, norm, out=np.zeros_like(values), where=norm > 0)
+        cosines.append(unit @ unit.T)
+        n = values.shape[1]
+        # the square of a cosine of random directions has this distribution; in one dimension it is always 1
+        chance.append(np.sqrt(stats.beta.ppf(0.95, 0.5, (n - 1) / 2)) if n > 1 else 1.0)
+    numbers = gradients[along].values
+    coords = {"parameter": names, along: numbers, "other": numbers}
+    # + 0.0 turns -0.0 into 0.0
+    alignment = xr.DataArray(np.stack(cosines) + 0.0, dims=("parameter", along, "other"), coords=coords)
+    bound = xr.DataArray(chance, dims="parameter", coords={"parameter": names})
+    return dataset(
+        gradients,
+        describe(alignment, "alignment", "1", "cosine between gradients"),
+        describe(bound, "chance", "1", "95% quantile of its absolute value for random directions"),
+    )
