@@ -5,22 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from ip2lab.tasks.association import Association
-from ip2lab.tasks.base import Epoch, Family, Problem, configure
+from ip2lab.tasks.base import FAMILIES, FIXATION_INPUT, Epoch, Family, Problem, configure
+from ip2lab.tasks.dms import DMS, ContextDMS
+from ip2lab.tasks.gng_dr import GoNoGoRecall2, GoNoGoRecall4
 
-__all__ = ["Epoch", "Family", "Problem", "families", "family"]
-
-_FAMILIES: dict[str, type[Family]] = {cls.name: cls for cls in (Association,)}
+__all__ = [
+    "DMS",
+    "FIXATION_INPUT",
+    "Association",
+    "ContextDMS",
+    "Epoch",
+    "Family",
+    "GoNoGoRecall2",
+    "GoNoGoRecall4",
+    "Problem",
+    "families",
+    "family",
+]
 
 
 def families() -> list[str]:
-    """Return the names of the families.
+    """Return the names of the families: the five of the paper and those that a user has defined since.
 
     Examples
     --------
-    >>> "association" in families()
-    True
+    >>> families()[:5]
+    ['association', 'dms', 'cd_dms', 'gng_dr_2', 'gng_dr_4']
     """
-    return list(_FAMILIES)
+    return list(FAMILIES)
 
 
 def family(name: str | Family, **settings: Any) -> Family:
@@ -49,6 +61,7 @@ def family(name: str | Family, **settings: Any) -> Family:
         if settings:
             raise TypeError(f"the family {name.name!r} is made already; set {', '.join(settings)} where it is made")
         return name
-    if name not in _FAMILIES:
-        raise ValueError(f"unknown family {name!r}; known: {', '.join(_FAMILIES)}")
-    return configure(_FAMILIES[name], **settings)
+    if name not in FAMILIES:
+        own = "define a family of your own before its name is used"
+        raise ValueError(f"unknown family {name!r}; known: {', '.join(FAMILIES)}; {own}")
+    return configure(FAMILIES[name], **settings)

@@ -102,7 +102,7 @@ class Problem:
         >>> problem = family("association").problem(seed=0)
         >>> trials = problem.trials()
         >>> dict(trials.sizes)
-        {'trial': 2, 'time': 100, 'input': 11}
+        {'trial': 2, 'time': 100, 'input': 11, 'output': 3}
         >>> trials.response.values.tolist()
         ['response 1', 'response 2']
         """
@@ -189,10 +189,21 @@ class Family:
     overlap: float = 0.0
     noise: float = 0.0
 
+    def __init_subclass__(cls) -> None:
+        """Make the family known by its name, so that a stored run of it can be resumed, probed and replayed."""
+        name = cls.__dict__.get("name")
+        if not isinstance(name, str) or not name.isidentifier():
+            raise TypeError(
+                f'the family {cls.__name__} has the name {name!r}; give it one of its own: name = "my_family"'
+            )
+        other = FAMILIES.get(name, cls)
+        if other.__module__ != cls.__module__:  # the same cell run again replaces the family of before
+            raise TypeError(f"the name {name!r} is that of {other.__module__}.{other.__name__}; choose another one")
+        FAMILIES[name] = cls
+
     def __post_init__(self) -> None:
         for field in ("stimulus", "response", "unscored"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field}: {getattr(self, field)!r} ms is not a length; give a positive number")
+            require_length(field, getattr(self, field))
         if isinstance(self.delay, (list, tuple)):
             low, high = self.delay
             object.__setattr__(self, "delay", (float(low), float(high)))
@@ -233,6 +244,15 @@ class Family:
     def stimulus_names(self) -> tuple[str, ...]:
         """Names of the stimulus channels and the fixation channel."""
         return (*(f"stimulus channel {i + 1}" for i in range(self.channels)), "fixation")
+
+
+FAMILIES: dict[str, type[Family]] = {}
+
+
+def require_length(name: str, value: float) -> None:
+    """Raise ValueError unless `value` is a length in ms."""
+    if not value > 0:
+        raise ValueError(f"{name}: {value!r} ms is not a length; give a positive number")
 
 
 def configure(cls: type[Family], **settings: Any) -> Family:

@@ -1,0 +1,223 @@
+"""The five families against a table written by hand, and a sixth one that a user defines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ip2lab
+from ip2lab.tasks import FIXATION_INPUT, Epoch, Family, Problem, families, family
+
+# epochs: name, from, to (ms), scored
+REST = [("stimulus", 0, 500, True), ("delay", 500, 1500, True)]
+AT_1500 = [*REST, ("response onset", 1500, 1600, False), ("response", 1600, 2000, True)]
+AT_2000 = [*REST, ("test", 1500, 2000, True), ("response onset", 2000, 2100, False), ("response", 2100, 2500, True)]
+FIX = "fixation"
+# conditions: stimulus, test, context, response, and what is shown in each epoch:
+# S1 .. S4 stimuli, C1 C2 context cues, f fixation, g go, n no-go
+TABLE = {
+    "association": (
+        AT_1500,
+        11,
+        ["response 1", "response 2", FIX],
+        [
+            ("stimulus 1", None, "none", "response 1", "S1f f . ."),
+            ("stimulus 2", None, "none", "response 2", "S2f f . ."),
+        ],
+    ),
+    "dms": (
+        AT_2000,
+        11,
+        ["match", "non-match", FIX],
+        [
+            ("stimulus 1", "test 1", "none", "match", "S1f f S1f . ."),
+            ("stimulus 1", "test 2", "none", "non-match", "S1f f S2f . ."),
+            ("stimulus 2", "test 1", "none", "non-match", "S2f f S1f . ."),
+            ("stimulus 2", "test 2", "none", "match", "S2f f S2f . ."),
+        ],
+    ),
+    "cd_dms": (
+        AT_2000,
+        21,
+        ["match", "non-match", FIX],
+        [
+            ("stimulus 1", "test 1", "context 1", "match", "S1C1f f S1f . ."),
+            ("stimulus 1", "test 2", "context 1", "non-match", "S1C1f f S2f . ."),
+            ("stimulus 2", "test 1", "context 1", "non-match", "S2C1f f S1f . ."),
+            ("stimulus 2", "test 2", "context 1", "match", "S2C1f f S2f . ."),
+            ("stimulus 1", "test 1", "context 2", "non-match", "S1C2f f S1f . ."),
+            ("stimulus 1", "test 2", "context 2", "match", "S1C2f f S2f . ."),
+            ("stimulus 2", "test 1", "context 2", "match", "S2C2f f S1f . ."),
+            ("stimulus 2", "test 2", "context 2", "non-match", "S2C2f f S2f . ."),
+        ],
+    ),
+    "gng_dr_2": (
+        AT_1500,
+        13,
+        ["response 1", "response 2", FIX],
+        [
+            ("stimulus 1", None, "go", "response 1", "S1f f g g"),
+            ("stimulus 1", None, "no-go", FIX, "S1f f n n"),
+            ("stimulus 2", None, "go", "response 2", "S2f f g g"),
+            ("stimulus 2", None, "no-go", FIX, "S2f f n n"),
+        ],
+    ),
+    "gng_dr_4": (
+        AT_1500,
+        13,
+        ["response 1", "response 2", "response 3", "response 4", FIX],
+        [
+            ("stimulus 1", None, "go", "response 1", "S1f f g g"),
+            ("stimulus 1", None, "no-go", FIX, "S1f f n n"),
+            ("stimulus 2", None, "go", "response 2", "S2f f g g"),
+            ("stimulus 2", None, "no-go", FIX, "S2f f n n"),
+            ("stimulus 3", None, "go", "response 3", "S3f f g g"),
+            ("stimulus 3", None, "no-go", FIX, "S3f f n n"),
+            ("stimulus 4", None, "go", "response 4", "S4f f g g"),
+            ("stimulus 4", None, "no-go", FIX, "S4f f n n"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_conditions_epochs_masks_and_labels(name):
+    epochs, channels, outputs, conditions = TABLE[name]
+    problem = family(name).problem(seed=5)
+    trials = problem.trials()
+    assert trials.inputs.shape == (len(conditions), epochs[-1][2] / 20, channels)
+    assert trials.output.values.tolist() == outputs
+    for label, column in (("stimulus", 0), ("context", 2), ("response", 3)):
+        assert problem.labels[label] == [row[column] for row in conditions]
+    if name.endswith("dms"):
+        assert problem.labels["test"] == [row[1] for row in conditions]
+    response_starts = epochs[-1][1] - 100
+    for epoch, start, stop, scored in epochs:
+        inside = trials.sel(time=slice(start, stop - 1))
+        assert (inside.epoch == epoch).all()
+        assert (inside.scored == scored).all()
+        for k, row in enumerate(conditions):
+            right = row[3] if start >= response_starts else FIX
+            assert (inside.target[k] == outputs.index(right)).all()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_is_shown(name):
+    epochs, _, _, conditions = TABLE[name]
+    trials = family(name).problem(seed=5).trials()
+    seen: dict[str, np.ndarray] = {}  # each token is one pattern, wherever it appears
+    for k, row in enumerate(conditions):
+        for (epoch, start, stop, _), token in zip(epochs, row[4].split(), strict=True):
+            shown = trials.inputs[k].sel(time=slice(start, stop - 1)).values
+            assert (shown == shown[0]).all(), epoch
+            assert np.allclose(shown[0], seen.setdefault(token, shown[0]), atol=0), (epoch, token)
+            by_name = dict(zip(trials.input.values, shown[0], strict=True))
+            assert by_name["fixation"] == (FIXATION_INPUT if token.endswith("f") else 0)
+            assert by_name.get("go", 0) == (token == "g")
+            assert by_name.get("no-go", 0) == (token == "n")
+            stimulus = np.array([v for c, v in by_name.items() if c.startswith("stimulus")])
+            cue = np.array([v for c, v in by_name.items() if c.startswith("cue")])
+            assert np.isclose(np.linalg.norm(stimulus), float("S" in token))
+            assert np.isclose(np.linalg.norm(cue), float("C" in token))
+    patterns = np.array([v for token, v in seen.items() if "S" in token and "f" in token])
+    assert len(np.unique(patterns, axis=0)) == len(patterns)
+
+
+@given(seed=st.integers(0, 10**6), name=st.sampled_from(list(TABLE)), overlap=st.floats(0, 0.9))
+def test_stimuli_have_the_overlap_that_was_asked_for(seed, name, overlap):
+    problem = family(name, overlap=overlap).problem(seed)
+    stimuli = np.unique(problem.inputs[:, 0, :10].round(9), axis=0)
+    cosines = stimuli @ stimuli.T
+    assert np.allclose(cosines, np.where(np.eye(len(stimuli)), 1, overlap), atol=1e-6)
+    again = family(name, overlap=overlap).problem(seed)
+    assert (again.inputs == problem.inputs).all()
+    assert (family(name, overlap=overlap).problem(seed + 1).inputs[:, 0] != problem.inputs[:, 0]).any()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_timing_is_settable(name):
+    settings = {"stimulus": 300.0, "delay": (200.0, 800.0), "response": 400.0, "unscored": 60.0, "stimuli": 3}
+    chosen = family(name, **settings)
+    assert chosen.settings() == {**family(name).settings(), **settings}
+    trials = chosen.problem(0).trials(np.zeros(50, int), seed=1)
+    lengths = (trials.epoch == "delay").sum("time") * 20
+    assert 200 <= lengths.min() < 300
+    assert 700 < lengths.max() <= 800
+    assert (lengths % 20 == 0).all()
+    assert ((trials.epoch == "stimulus").sum("time") == 15).all()
+    assert ((trials.epoch == "response").sum("time") == 17).all()
+    assert set(chosen.problem(0).labels["stimulus"]) == {"stimulus 1", "stimulus 2", "stimulus 3"}
+
+
+def test_noise_of_inputs():
+    trials = family("dms", noise=0.2).problem(0).trials(np.zeros(200, int), seed=1)
+    clean = family("dms").problem(0).trials(np.zeros(200, int)).inputs
+    spread = float((trials.inputs - clean).std())
+    # a standard deviation estimated from n samples errs by sigma / sqrt(2n); six of those
+    assert abs(spread - 0.2) < 6 * 0.2 / np.sqrt(2 * clean.size)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "error", "wording"),
+    [
+        ("dms", {"test": 0}, ValueError, r"test: 0 ms is not a length; give a positive number"),
+        ("gng_dr_2", {"test": 500}, TypeError, r"family 'gng_dr_2' has no setting 'test'; it has stimulus"),
+        ("gng_dr_4", {"stimuli": 10}, ValueError, r"stimuli: 10 stimuli do not fit 10 channels; give 2 to 9"),
+        ("cd_dms", {"overlap": 1}, ValueError, r"overlap: 1 is not a cosine"),
+        ("dsm", {}, ValueError, r"unknown family 'dsm'; known: association, dms"),
+    ],
+)
+def test_bad_settings_are_named(name, settings, error, wording):
+    with pytest.raises(error, match=wording):
+        family(name, **settings)
+
+
+def reversal() -> type[Family]:
+    """Define a sixth family as a user would, in one cell."""
+
+    @dataclass(frozen=True)
+    class Reversal(Family):
+        name = "reversal"
+
+        def problem(self, seed):
+            plain = family("association", stimulus=self.stimulus, delay=self.delay).problem(seed)
+            return replace(plain, targets=np.where(plain.targets < 2, 1 - plain.targets, plain.targets))
+
+    return Reversal
+
+
+def test_a_sixth_family_is_trained_and_resumed(tmp_path):
+    chosen = reversal()(delay=200.0)
+    path = tmp_path / "run.zarr"
+    ip2lab.train(chosen, problems=1, neurons=20, max_trials=60, path=path, progress=False)
+    run = ip2lab.resume(path, problems=2, progress=False)
+    assert run.attrs["family"] == "reversal"
+    assert run.attrs["config"]["family"]["delay"] == 200.0
+    assert "reversal" in families()
+    assert reversal().name == "reversal"  # the cell run again is no error
+
+
+def test_names_of_families_are_their_own():
+    with pytest.raises(TypeError, match=r"the family Nameless has the name None; give it one of its own: name = "):
+        type("Nameless", (Family,), {})
+    with pytest.raises(TypeError, match=r"the name 'dms' is that of ip2lab.tasks.dms.DMS; choose another one"):
+        type("Other", (Family,), {"name": "dms", "__module__": "somewhere"})
+    with pytest.raises(TypeError, match=r"is made already; set delay where it is made"):
+        family(family("dms"), delay=5)
+
+
+def test_a_problem_of_ones_own():
+    epochs = (Epoch("cue", 100), Epoch("response", 100))
+    inputs = np.arange(4.0).reshape(2, 2, 1)
+    labels = {"stimulus": ["a", "b"], "response": ["x", "y"], "context": ["none", "none"]}
+    problem = Problem(inputs, np.array([[2, 0], [2, 1]]), epochs, labels, ("in",), ("x", "y", "fixation"))
+    trials = problem.trials([1], dt=50)
+    assert trials.inputs[0, :, 0].values.tolist() == [2, 2, 3, 3]
+    assert all(after >= before for before, after in pairwise(trials.time.values))
+    with pytest.raises(ValueError, match="dt = 400 ms leaves no step for the epoch 'cue'"):
+        problem.trials(dt=400)
