@@ -164,12 +164,12 @@ class CompiledLearner:
             start + np.array([self.sizes[name] for name in names], np.int64),
             np.array([rates.rate[name] for name in names], float),
             np.array([rates.l2.get(name, 0.0) for name in names], float),
-            rates.beta1,
+            float(rates.beta1),  # an int would be another type: compiled anew
             rates.beta2,
             rates.epsilon,
             float(rates.clip),
             float(rates.rate_weight) * (1000 / self.network.dt) ** 2,
-            rates.rate_target * self.network.dt / 1000,
+            float(rates.rate_target) * self.network.dt / 1000,
         )
 
     def run(

@@ -111,6 +111,7 @@ def train(
     chosen = resolve(model, options)
     names = learnable_names(model, learnable, chosen.get("adaptation", False))
     problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
+    _check_progress(progress)
     return Series(make_family(family), model, names, problems, seed, chosen).record(path).run(progress)
 
 
@@ -139,6 +140,7 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     >>> ip2lab.resume(path, problems=2, progress=False)["series"].sizes["problem"]
     2
     """
+    _check_progress(progress)
     attrs = records.open_run(path).attrs
     config = dict(attrs["config"])
     settings, length = config.pop("family"), config.pop("problems")
@@ -451,6 +453,11 @@ class Series:
             )
         loss, _, answered = np.mean(outcomes, axis=0)
         return float(loss), float(answered)
+
+
+def _check_progress(progress: Any) -> None:
+    if not (isinstance(progress, bool) or callable(progress)):
+        raise TypeError(f"progress: {progress!r} is not valid; give True, False or a function of the series")
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
 from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
 from ip2lab.properties import PROPERTIES
 
@@ -58,12 +61,16 @@ RECORD = {
 }  # trials between two rows of /trajectories; kept problems (None: logarithmic)
 
 
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _positive(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf")
+    return _number(value) and 0 < value < float("inf")
 
 
 def _from_zero(value: Any) -> bool:
-    return _positive(value) or (value == 0 and not isinstance(value, bool))
+    return _number(value) and 0 <= value < float("inf")
 
 
 def _whole(value: Any) -> bool:
@@ -71,7 +78,27 @@ def _whole(value: Any) -> bool:
 
 
 def _seed(value: Any) -> bool:
-    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _one_or_each(value: Any) -> bool:
+    each = value.values() if isinstance(value, Mapping) else [value]
+    return all(map(_from_zero, each))
+
+
+def _many(value: Any) -> bool:
+    return isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+
+
+def _device(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and bool(torch.empty(0, device=value).device)
+    except (RuntimeError, AssertionError):  # no such device, or torch was built without it
+        return False
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: isinstance(value, str) and value in names, " or ".join(map(repr, names))
 
 
 _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -84,14 +111,36 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(
         ("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")
     ),
-    **dict.fromkeys(("network_seed", "problem_seed"), (_seed, "a whole number from 0, or None")),
-    "window": (lambda v: _whole(v), "a positive whole number"),
-    "freeze_after": (lambda v: v is None or (_from_zero(v) and v == int(v)), "the number of a problem, or None"),
+    **dict.fromkeys(
+        ("network_seed", "problem_seed"), (lambda v: v is None or _seed(v), "a whole number from 0, or None")
+    ),
+    "window": (_whole, "a positive whole number"),
+    "freeze_after": (lambda v: v is None or _seed(v), "the number of a problem, or None"),
     "output_learning_rate": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
-    "beta1": (lambda v: isinstance(v, (int, float)) and 0 <= v < 1, "a number from 0 to below 1"),
-    "reset_optimizer": (lambda v: v in ("all", "first_moment", "none"), "'all', 'first_moment' or 'none'"),
-    "readout": (lambda v: v in ("spikes", "membrane"), "'spikes' or 'membrane'"),
-    "dtype": (lambda v: v in ("float32", "float64"), "'float32' or 'float64'"),
+    "property_learning_rate": (
+        lambda v: v is None or _one_or_each(v),
+        "0, a positive number, a mapping from properties to such numbers, or None",
+    ),
+    "l2": (_one_or_each, "0, a positive number, or a mapping from weight matrices to such numbers"),
+    "beta1": (lambda v: _number(v) and 0 <= v < 1, "a number from 0 to below 1"),
+    "reset_optimizer": _one_of("all", "first_moment", "none"),
+    "readout": _one_of("spikes", "membrane"),
+    "dtype": _one_of("float32", "float64"),
+    "device": (_device, "the name of a device that torch has here, such as 'cpu' or 'cuda'"),
+    "frozen": (lambda v: _many(v) and all(isinstance(name, str) for name in v), "names of parameters"),
+    "record": (lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
+    "problems_order": (
+        lambda v: v is None or (isinstance(v, (list, tuple, range)) and all(map(_seed, v))),
+        "a list of whole numbers from 0, or None",
+    ),
+    "start": (
+        lambda v: isinstance(v, (str, Mapping)),
+        "'homogeneous', 'heterogeneous', or a mapping from properties to values",
+    ),
+}
+_RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "trajectories": (_whole, "a positive whole number"),
+    "kept": (lambda v: v is None or (_many(v) and all(map(_seed, v))), "numbers of problems, or None"),
 }
 
 
@@ -110,27 +159,41 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     >>> resolve("spiking", {"neurons": 50})["neurons"]
     50
     """
-    if model not in DEFAULTS:
+    if not isinstance(model, str) or model not in DEFAULTS:
         raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}")
-    unknown = sorted(set(given) - set(DEFAULTS[model]))
+    unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
         raise TypeError(f"{model} has no option {unknown[0]!r}; it has {', '.join(sorted(DEFAULTS[model]))}")
-    options = DEFAULTS[model] | dict(given)
-    for name, (valid, wanted) in _RULES.items():
-        if name in options and not valid(options[name]):
-            raise ValueError(f"{name}: {options[name]!r} is not valid; give {wanted}")
+    options = DEFAULTS[model] | {name: _plain(value) for name, value in given.items()}
+    _obey(_RULES, options, "")
     if options["max_trials"] <= options["window"]:
         raise ValueError(
             f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more"
         )
-    unknown = sorted(set(options["record"]) - set(RECORD))
+    unknown = sorted(set(options["record"]) - set(RECORD), key=str)
     if unknown:
         raise TypeError(f"record: there is no {unknown[0]!r}; there is {', '.join(RECORD)}")
-    return options | {"record": RECORD | dict(options["record"])}
+    record = RECORD | {name: _plain(value) for name, value in options["record"].items()}
+    _obey(_RECORD_RULES, record, "record.")
+    return options | {"record": record}
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers and lists of numpy's into Python's; ``for seed in np.arange(5)`` gives whole numbers too."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _obey(rules: Mapping[str, tuple[Callable[[Any], bool], str]], options: Mapping[str, Any], prefix: str) -> None:
+    for name, (valid, wanted) in rules.items():
+        if name in options and not valid(options[name]):
+            raise ValueError(f"{prefix}{name}: {options[name]!r} is not valid; give {wanted}")
 
 
 def whole(name: str, value: Any, least: int) -> int:
     """Return `value` where it is a whole number from `least`, or raise ValueError."""
+    value = _plain(value)
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}: {value!r} is not valid; give a whole number from {least}")
     return value
@@ -166,7 +229,7 @@ def rates_by_parameter(
     output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
     given = options["property_learning_rate"]
     by_property = given if isinstance(given, Mapping) else {}
-    wrong = sorted(set(by_property) - set(learnable))
+    wrong = sorted(set(by_property) - set(learnable), key=str)
     if wrong:
         raise ValueError(
             f"property_learning_rate: {wrong[0]!r} does not learn; learnable: {', '.join(learnable) or 'nothing'}"
@@ -179,11 +242,14 @@ def rates_by_parameter(
             if prop not in learnable:
                 continue
             default = base * PROPERTIES[prop].rate
-            rates[name] = by_property.get(prop, default) if given is None or by_property else float(given)
+            rates[name] = (
+                by_property.get(prop, default) if given is None or isinstance(given, Mapping) else float(given)
+            )
         else:
             rates[name] = output if name.startswith("output") else base
     short = {name.removeprefix("free.") for name in parameters}
-    wrong = sorted(frozen - short)
-    if wrong:
-        raise ValueError(f"frozen: {wrong[0]!r} is unknown; known: {', '.join(sorted(short))}")
+    for option, names in (("frozen", frozen), ("l2", options["l2"] if isinstance(options["l2"], Mapping) else ())):
+        wrong = sorted(set(names) - short, key=str)
+        if wrong:
+            raise ValueError(f"{option}: {wrong[0]!r} is unknown; known: {', '.join(sorted(short))}")
     return {name: rate for name, rate in rates.items() if name.removeprefix("free.") not in frozen and rate > 0}

@@ -237,6 +237,9 @@ class SpikingNetwork(nn.Module):
     ) -> None:
         super().__init__()
         _check(inputs=inputs, outputs=outputs, neurons=neurons, dt=dt)
+        for name, value in {"noise": noise, "refractory": refractory}.items():
+            if not 0 <= value < 1e9:
+                raise ValueError(f"{name}: {value!r} is not valid; give 0 or a positive number below a billion")
         if readout not in ("spikes", "membrane"):
             raise ValueError(f"readout: {readout!r} is unknown; known: 'spikes', 'membrane'")
         if readout == "spikes" and not spiking:
@@ -382,6 +385,8 @@ class SpikingNetwork(nn.Module):
             raise ValueError(
                 f"noise: shape {tuple(noise.shape)} is not (trial, time, neuron) = {(*inputs.shape[:2], self.neurons)}"
             )
+        if noise is not None and noise.dtype != self.bias.dtype:
+            raise TypeError(f"noise: {noise.dtype} does not fit a network of {self.bias.dtype}; convert one of the two")
 
 
 def draw_properties(
