@@ -61,7 +61,7 @@ def family(name: str | Family, **settings: Any) -> Family:
         if settings:
             raise TypeError(f"the family {name.name!r} is made already; set {', '.join(settings)} where it is made")
         return name
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         own = "define a family of your own before its name is used"
         raise ValueError(f"unknown family {name!r}; known: {', '.join(FAMILIES)}; {own}")
     return configure(FAMILIES[name], **settings)
