@@ -102,8 +102,10 @@ class Panel:
         if build(element) != self.build:
             self.draw(element)
             return True
-        self.element = element
-        for plot, leaf in zip(self.leaves, leaves(element), strict=True):
+        before, self.element = self.element, element
+        for plot, leaf, old in zip(self.leaves, leaves(element), leaves(before), strict=True):
+            if leaf is old:
+                continue
             data = plot.get_data(leaf, {}, dict(plot.lookup_options(leaf, "style")[plot.cyclic_index]))[0]
             plot.handles["source"].data = data | own_columns(leaf)
             if "color_mapper" in plot.handles:
@@ -306,7 +308,7 @@ class Figure(anywidget.AnyWidget):
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
-        return still.with_picture(bundle, self.elements, self.grid, self._captions)
+        return still.with_picture(bundle, self)
 
 
 def show(element: hv.Element | hv.Overlay, caption: str = "") -> Figure:

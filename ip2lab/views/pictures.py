@@ -14,6 +14,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis import population
 from ip2lab.views.style import (
     DIVERGING,
     MARK,
@@ -110,6 +111,22 @@ def learning_curves(
         hv.Overlay(parts), height, logy=log, logx=log_problems, ylim=(low, high), xlim=(min(ends), max(max(ends), min(ends) + 1)),
         xlabel=names[0], ylabel=names[1], legend_position="top_right",
     )
+
+
+def moved(picture: hv.Overlay, at: float | None) -> hv.Overlay:
+    """Return a picture with its marker at another place; all other parts are the same objects.
+
+    Examples
+    --------
+    >>> picture = over_problems(xr.DataArray([3.0, 2.0], dims="problem", coords={"problem": [0, 1]}), at=0)
+    >>> again = moved(picture, 1)
+    >>> [new is old for new, old in zip(again, picture)]
+    [True, True, False]
+    """
+    low, high = hv.Store.lookup_options("bokeh", picture, "plot").kwargs["ylim"]
+    names = [d.name for d in list(picture)[0].kdims]
+    parts = [marker_line(at, low, high, names) if part.group == "Marker" else part for part in picture]
+    return picture.clone(parts)
 
 
 def _with_seeds(values: xr.DataArray) -> xr.DataArray:
@@ -253,7 +270,7 @@ def bars(
         _scattered(dots, names, size=5, alpha=0.8),
         texts.opts(backend="bokeh", text_align="left", text_baseline="middle", text_font_size="11px", text_color=QUIET),
     ]
-    ticks = [(place, name) for name, place in places.items()]
+    ticks = [(place, name if len(name) < 22 else name[:20] + "…") for name, place in places.items()]
     return looks(hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks)
 
 
@@ -309,6 +326,23 @@ def trajectories(
     return looks(
         hv.Overlay(parts), height, xlim=span(values[..., 0]), ylim=span(values[..., 1]), xlabel=names[0], ylabel=names[1], legend_position="top_right"
     )
+
+
+def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArray:
+    """Return scores (..., component) in three components as two: seen from `azimuth` and `elevation` (degrees).
+
+    Examples
+    --------
+    >>> scores = xr.DataArray(np.eye(3), dims=("time", "component"))
+    >>> turned(scores, 0, 0).round(2).values[:, 0].tolist()
+    [1.0, 0.0, 0.0]
+    """
+    if scores.sizes["component"] < 3:
+        raise ValueError(f"scores have {scores.sizes['component']} components; three are needed to turn them")
+    a, e = np.deg2rad([azimuth, elevation])
+    axes = [[np.cos(a), np.sin(a), 0.0], [-np.sin(a) * np.sin(e), np.cos(a) * np.sin(e), np.cos(e)]]
+    seen = scores.isel(component=slice(3)).drop_vars("component", errors="ignore").rename(component="direction")
+    return population.project(seen, xr.DataArray(axes, dims=("component", "direction")), feature="direction")
 
 
 def _component(share: xr.DataArray | None, index: int) -> str:
@@ -551,6 +585,81 @@ def neuron_trace(
                  legend_position="bottom_right")
 
 
+def scatter(
+    x: xr.DataArray,
+    y: xr.DataArray,
+    *,
+    picked: int | None = None,
+    inks: Sequence[str] | None = None,
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    height: int = 260,
+) -> hv.Overlay:
+    """Two properties of every neuron against each other, on logarithmic axes.
+
+    Parameters
+    ----------
+    x, y : DataArray
+        (neuron), positive.
+    picked : int, optional
+        The index of a neuron to mark.
+    inks : sequence of str, optional
+        Colour of each neuron.
+    limits : pair of (float, float), optional
+        Ends of the two axes.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+
+    Examples
+    --------
+    >>> values = xr.DataArray([1.0, 2.0], dims="neuron", name="threshold")
+    >>> len(scatter(values, 10 * values, picked=0))
+    2
+    """
+    names = [axis(x), axis(y) if axis(y) != axis(x) else axis(y) + " "]
+    a, b = x.values.astype(float), y.values.astype(float)
+    xlim, ylim = limits or (span(a, 0.06, True), span(b, 0.06, True))
+    chosen = [] if picked is None else [picked]
+    parts = [
+        points(a[chosen], b[chosen], names, MARK, size=15),
+        points(a, b, names, list(inks) if inks is not None else colours(1) * len(a), size=7, alpha=0.75),
+    ]
+    return looks(hv.Overlay(parts), height, logx=True, logy=True, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1])
+
+
+def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -> hv.Overlay:
+    """One neuron in the same trial after different problems, one row a problem.
+
+    Parameters
+    ----------
+    signal : DataArray
+        (problem, time); bool for spikes.
+    at : int, optional
+        The problem to mark.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+
+    Examples
+    --------
+    >>> spikes = xr.DataArray(np.eye(3, dtype=bool), dims=("problem", "time"), coords={"problem": [0, 1, 5], "time": [0.0, 20.0, 40.0]})
+    >>> len(history(spikes, at=5))
+    4
+    """
+    problems = signal["problem"].values
+    rows = signal.drop_vars(["neuron", "problem"], errors="ignore").rename(problem="neuron")
+    found = np.flatnonzero(problems == at)
+    picture = raster(rows, picked=int(found[0]) if found.size else None, height=height)
+    keep = np.unique(np.linspace(0, len(problems) - 1, min(len(problems), 9)).astype(int))
+    return picture.opts(backend="bokeh", ylabel="after problem", yticks=[(int(i), str(problems[i])) for i in keep])
+
+
 def over_problems(values: xr.DataArray, *, at: float | None = None, log: bool = False, floor: float | None = None, height: int = 220) -> hv.Overlay:
     """One number a problem as a line with dots; a further dim gives a line each, with a legend.
 
@@ -584,6 +693,8 @@ def over_problems(values: xr.DataArray, *, at: float | None = None, log: bool = 
     inks = colours(len(table))
     low, high = span(table, 0.06, log)
     low = low if floor is None else floor
+    if others and not log:
+        high += 0.2 * (high - low)  # room for the legend
     kinds = [_named(others[0], k) for k in flat[others[0]].values] if others else []
     parts = [
         lines([np.column_stack([x, row]) for row in table], names, inks, line_width=2),
@@ -591,7 +702,9 @@ def over_problems(values: xr.DataArray, *, at: float | None = None, log: bool = 
         marker_line(at, low, high, names),
         *legend(kinds, inks[: len(kinds)], names),
     ]
-    return looks(hv.Overlay(parts), height, logy=log, xlim=span(x), ylim=(low, high), xlabel=names[0], ylabel=names[1], legend_position="top_right")
+    return looks(
+        hv.Overlay(parts), height, logy=log, xlim=span(x), ylim=(low, high), xlabel=names[0], ylabel=names[1], legend_position="top_right", legend_cols=True
+    )
 
 
 def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:

@@ -1,3 +1,4 @@
 from __future__ import annotations
-def with_picture(bundle, elements, grid, captions):
+def with_picture(bundle, figure):
     return bundle
+def export(path, figure, data): ...

@@ -105,7 +105,7 @@ def span(values: Any, room: float = 0.05, logarithmic: bool = False) -> tuple[fl
 def marker_line(at: float | None, low: float, high: float, names: Sequence[str]) -> hv.Contours:
     """Return a vertical line at `at` (nothing where that is None): what the slider points to."""
     paths = [] if at is None else [np.array([[at, low], [at, high]])]
-    return lines(paths, names, MARK, line_width=1.2, alpha=0.8)
+    return lines(paths, names, MARK, line_width=1.2, alpha=0.8).relabel(group="Marker")
 
 
 def legend(names: Sequence[str], inks: Sequence[str], dims: Sequence[str]) -> list[hv.Points]:

@@ -1,0 +1,229 @@
+"""What the explorers share: controls, pictures that follow them, ``.state``, ``.code()``, ``.export(path)``."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import holoviews as hv
+import ipywidgets
+import traitlets
+import xarray as xr
+
+from ip2lab.views import still
+from ip2lab.views.figure import Figure
+from ip2lab.views.style import looks
+
+Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
+PATIENCE = 0.3  # seconds after which work shows the busy sign
+
+
+class NothingToShow(Exception):
+    """Raised by a panel that has nothing to draw; its text takes the picture's place."""
+
+
+class Switches(ipywidgets.HBox):
+    """A row of coloured buttons, each on or off: the names that are on are its value."""
+
+    value = traitlets.Tuple()
+
+    def __init__(self, names: Mapping[str, str]) -> None:
+        self._buttons = {name: _button(name, ink) for name, ink in names.items()}
+        super().__init__(list(self._buttons.values()), value=tuple(names), layout={"flex_flow": "row wrap"})
+        for button in self._buttons.values():
+            button.observe(self._read, "value")
+        self.observe(self._write, "value")
+
+    def _read(self, _: Any) -> None:
+        self.value = tuple(name for name, button in self._buttons.items() if button.value)
+
+    @traitlets.validate("value")
+    def _known(self, proposal: Any) -> tuple[str, ...]:
+        unknown = [name for name in proposal["value"] if name not in self._buttons]
+        if unknown:
+            raise traitlets.TraitError(f"unknown name {unknown[0]!r}; there are {', '.join(self._buttons)}")
+        return tuple(proposal["value"])
+
+    def _write(self, _: Any) -> None:
+        chosen = self.value
+        with self.hold_trait_notifications():
+            for name, button in self._buttons.items():
+                button.value = name in chosen
+
+
+def _button(name: str, ink: str) -> ipywidgets.ToggleButton:
+    button = ipywidgets.ToggleButton(value=True, description=name, tooltip=f"show or hide {name}", layout={"width": "auto"})
+    button.style.text_color, button.style.font_weight = ink, "bold"
+    return button
+
+
+class Explorer(ipywidgets.VBox):
+    """Widgets around pictures.
+
+    A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
+    and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
+    drawn again.
+    """
+
+    PANELS: ClassVar[dict[str, tuple[str, ...]]]
+    GRID: ClassVar[str]
+
+    def __init__(self, controls: Mapping[str, ipywidgets.Widget], rows: Sequence[Sequence[ipywidgets.Widget]]) -> None:
+        self.controls = dict(controls)
+        self._held = False
+        self._shown: dict[str, Any] = {}
+        elements, captions, notes = self._draw(self.PANELS)
+        blank = looks(hv.Overlay([hv.Points([])]))
+        self.figure = Figure({name: elements.get(name, blank) for name in self.PANELS}, self.GRID, captions, notes)
+        for control in self.controls.values():
+            control.observe(self._follow, "value")
+        bars = [ipywidgets.HBox(list(row), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}) for row in rows]
+        super().__init__([*bars, self.figure], layout={"width": "100%"})
+
+    # ------------------------------------------------------------------ what a person set
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Every choice by name, plain enough for JSON; set it (a dict, also of a few names, or `state_text`) to go there."""
+        return {name: list(c.value) if isinstance(c.value, tuple) else c.value for name, c in self.controls.items()}
+
+    @state.setter
+    def state(self, chosen: Mapping[str, Any] | str) -> None:
+        if isinstance(chosen, str):
+            chosen = _unpacked(chosen)
+        unknown = [name for name in chosen if name not in self.controls]
+        if unknown:
+            raise KeyError(f"this explorer has no choice {unknown[0]!r}; it has {', '.join(self.controls)}")
+        self._held = True
+        try:
+            for name, value in chosen.items():
+                self._set(name, value)
+        finally:
+            self._held = False
+            self._follow(None)
+
+    def _set(self, name: str, value: Any) -> None:
+        control = self.controls[name]
+        try:
+            control.value = tuple(value) if isinstance(control.value, tuple) else value
+        except (traitlets.TraitError, TypeError) as error:
+            options = getattr(control, "options", None)
+            valid = f"choose from {', '.join(str(o[1]) if isinstance(o, tuple) else str(o) for o in options)}" if options else str(error)
+            raise ValueError(f"{name}: {value!r} is not valid; {valid}") from None
+        if isinstance(value, (int, float)) and control.value != value:
+            low, high, came = control.min, control.max, value
+            raise ValueError(f"{name}: {came!r} is not valid; choose from {low} to {high}")
+
+    @property
+    def state_text(self) -> str:
+        """`state` as one short word, to be shared and given to `state` again."""
+        return base64.urlsafe_b64encode(zlib.compress(json.dumps(self.state, separators=(",", ":")).encode(), 9)).decode().rstrip("=")
+
+    # ------------------------------------------------------------------ drawing
+
+    def _follow(self, _: Any) -> None:
+        if self._held:
+            return
+        now = self.state
+        changed = {name for name in now if self._shown.get(name) != now[name]}
+        touched = [panel for panel, names in self.PANELS.items() if changed & set(names)]
+        if touched:
+            with self._busy():
+                elements, captions, notes = self._draw(touched)
+            self.figure.update(captions, notes, **elements)
+        self._shown = now
+
+    def _draw(self, panels: Sequence[str] | Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
+        elements, captions, notes = {}, {}, {}
+        self._shown = self.state
+        for name in panels:
+            try:
+                elements[name], captions[name] = getattr(self, f"_{name}")()
+                notes[name] = ""
+            except NothingToShow as reason:
+                notes[name], captions[name] = str(reason), ""
+        return elements, captions, notes
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        sign = threading.Timer(PATIENCE, self.figure.busy)
+        sign.daemon = True
+        sign.start()
+        try:
+            yield
+        finally:
+            sign.cancel()
+
+    # ------------------------------------------------------------------ what leaves the explorer
+
+    def code(self) -> str:
+        """Return the calls that draw these pictures without widgets."""
+        raise NotImplementedError
+
+    def data(self) -> xr.Dataset:
+        """Return the data behind the pictures."""
+        raise NotImplementedError
+
+    def export(self, path: str | Path) -> Path:
+        """Save what is shown.
+
+        Parameters
+        ----------
+        path : str or Path
+            ``.png`` or ``.svg`` (print quality), ``.html`` (works alone), ``.nc`` or ``.csv`` (the data).
+
+        Returns
+        -------
+        Path
+            The file.
+        """
+        return still.export(Path(path), self.figure, self.data)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        return still.with_picture(bundle, self.figure)
+
+
+def _unpacked(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))))
+    except (ValueError, zlib.error):
+        raise ValueError(f"state: {text[:40]!r} is no state of an explorer; give a dict or what .state_text returned") from None
+
+
+def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
+    """Return a list to choose from, as wide as its words."""
+    chosen = {} if value is None else {"value": value}
+    return ipywidgets.Dropdown(description=description, options=options, layout={"width": "auto"}, style={"description_width": "initial"}, **chosen)
+
+
+def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.SelectionSlider:
+    """Return a slider over values that need not be evenly spaced; the arrow keys move it."""
+    return ipywidgets.SelectionSlider(
+        description=description, options=list(options), value=value, continuous_update=True,
+        layout={"width": "340px"}, style={"description_width": "initial"},
+    )  # fmt: skip
+
+
+def check(description: str, value: bool) -> ipywidgets.Checkbox:
+    """Return a box to tick, no wider than its words."""
+    return ipywidgets.Checkbox(description=description, value=value, indent=False, layout={"width": "auto"})
+
+
+def group(run: xr.DataTree, name: str) -> xr.Dataset:
+    """Return a group of a run as a dataset; raises KeyError naming the groups there are."""
+    if name not in run.children:
+        raise KeyError(f"the run has no group {name!r}; it has {', '.join(map(str, run.children))}")
+    return run[name].to_dataset()
+
+
+def source(run: xr.DataTree, name: str = "run") -> str:
+    """Return the line of code that opens a run again, or says where it must come from."""
+    path = run.encoding.get("source") or run.attrs.get("path")
+    return f"{name} = ip2lab.open_run({str(path)!r})" if path else f"# {name}: the run that was given to the explorer"
