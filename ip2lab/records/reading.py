@@ -58,7 +58,7 @@ def open_run(path: str | os.PathLike[str] | Folder | Memory, *, verify: bool = F
     source = source_of(path)
     document = read_root(source)
     nodes = validate(source, document)
-    tree = xr.open_datatree((source, nodes), engine=_Backend)  # type: ignore[arg-type]
+    tree = xr.DataTree.from_dict(xr.open_groups((source, nodes), engine=_Backend))  # type: ignore[arg-type]
     tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
     if isinstance(source, Folder):
         tree.encoding = {"source": str(source)}
@@ -287,9 +287,6 @@ class _Backend(BackendEntrypoint):
         }
         _check_order(source, datasets)
         return {"/": xr.Dataset(), **{f"/{group}": dataset for group, dataset in datasets.items()}}
-
-    def open_datatree(self, filename_or_obj: Any, **_: Any) -> xr.DataTree:
-        return xr.DataTree.from_dict(self.open_groups_as_dict(filename_or_obj))
 
 
 def _split(group: str, variables: Mapping[str, xr.Variable]) -> tuple[dict[str, xr.Variable], dict[str, xr.Variable]]:

@@ -371,6 +371,7 @@ class Lock:
                     f"{path} is being written by another process: {describe(holder)}. Wait for it, stop it, "
                     f"or, where it no longer runs, delete {self.path}"
                 )
+            os.lseek(descriptor, 0, os.SEEK_SET)
             os.ftruncate(descriptor, 0)
             os.write(descriptor, to_json(self.mine))
 

@@ -29,7 +29,7 @@ from ip2lab.records.reading import (
     source_of,
     validate,
 )
-from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, chunk_shape
+from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape
 from ip2lab.records.storage import Folder, Lock, Memory, Metadata
 
 
@@ -123,6 +123,8 @@ class Recorder:
         self._start(interval, block)
         self.attrs = {**named, **attrs, "schema_version": SCHEMA_VERSION, "complete": False}
         storage.to_json(self.attrs)  # what cannot be kept is refused before anything is made
+        self._plan(template)
+        check_nodes(self._nodes, self.attrs["model"])
         if path is None:
             self._source = Memory()
         else:
@@ -144,31 +146,30 @@ class Recorder:
         self._lock = None
         self._last = time.monotonic()
 
-    def _create(self, template: Mapping[str, xr.Dataset]) -> None:
-        """Write the groups, and the arrays that do not grow."""
+    def _plan(self, template: Mapping[str, xr.Dataset]) -> None:
+        """Decide how the groups and their variables are stored."""
         for group, dataset in template.items():
             marked = " ".join(str(name) for name in dataset.coords if name not in dataset.dims)
             attrs = {**dataset.attrs, **({"coordinates": marked} if marked else {})}
             self._nodes[group] = {"zarr_format": 3, "node_type": "group", "attributes": attrs}
             self._columns[group] = {}
-            self._source.make(group)
-            self._source.put(f"{group}/{storage.ROOT}", storage.to_json(self._nodes[group]))
             for name, variable in dataset.variables.items():
-                self._create_array(group, str(name), variable)
+                dtype, dims = np.dtype(variable.encoding.get("dtype", variable.dtype)), tuple(map(str, variable.dims))
+                dtype = storage.TEXT if dtype.kind == "U" else dtype
+                chunks = chunk_shape(group, dims, variable.shape, dtype.itemsize)
+                data = storage.array_metadata(variable.shape, dtype, chunks, dims=dims, attrs=dict(variable.attrs))
+                self._nodes[f"{group}/{name}"] = data
+                if dims[0] == GROUPS[group].dim:
+                    self._columns[group][str(name)] = _Column(data, np.zeros(variable.shape, dtype))
 
-    def _create_array(self, group: str, name: str, variable: xr.Variable) -> None:
-        dtype, dims = np.dtype(variable.encoding.get("dtype", variable.dtype)), tuple(map(str, variable.dims))
-        dtype = storage.TEXT if dtype.kind == "U" else dtype
-        chunks = chunk_shape(group, dims, variable.shape, dtype.itemsize)
-        data = storage.array_metadata(variable.shape, dtype, chunks, dims=dims, attrs=dict(variable.attrs))
-        key = f"{group}/{name}"
-        self._nodes[key] = data
-        self._source.make(key)
-        if dims[0] == GROUPS[group].dim:
-            self._columns[group][name] = _Column(data, np.zeros(variable.shape, dtype))
-        else:
-            self._write(key, 0, variable.values.astype(dtype), data)
-        self._source.put(f"{key}/{storage.ROOT}", storage.to_json(data))
+    def _create(self, template: Mapping[str, xr.Dataset]) -> None:
+        """Write what does not grow: metadata of groups and arrays, and labels."""
+        for key, data in self._nodes.items():
+            group, _, name = key.partition("/")
+            self._source.make(key)
+            self._source.put(f"{key}/{storage.ROOT}", storage.to_json(data))
+            if name and name not in self._columns[group]:
+                self._write(key, 0, template[group][name].values.astype(storage.dtype_of(data)), data)
 
     def _write(self, key: str, start: int, rows: np.ndarray, metadata: Metadata) -> None:
         for name, data in storage.pieces(start, rows, metadata):
