@@ -79,6 +79,9 @@ class Learner(Protocol):
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return copies of what the optimiser remembers: with the network's parameters, all that changes."""
+
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
 
@@ -201,7 +204,11 @@ class CompiledLearner:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
-        return {name: getattr(self.learner, name).copy() for name in ("flat", "moment1", "moment2", "step")}
+        return {"flat": self.learner.flat.copy()} | self.memory()
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return copies of what the optimiser remembers: both moments and the number of updates."""
+        return {name: getattr(self.learner, name).copy() for name in ("moment1", "moment2", "step")}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
@@ -304,10 +311,14 @@ class PlainLearner:
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
         kept = {f"parameter.{name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
-        for name, p in self.named.items():
-            kept |= {
-                f"{key}.{name}": value.cpu().numpy().copy() for key, value in self.optimizer.state.get(p, {}).items()
-            }
+        return kept | self.memory()
+
+    def memory(self) -> dict[str, np.ndarray]:
+        """Return copies of what the optimiser remembers, zeros for a parameter that has not learnt yet."""
+        kept = {}
+        for name, p in self.network.named_parameters():
+            state = self.optimizer.state.get(p) or {"step": torch.zeros(()), "exp_avg": p * 0, "exp_avg_sq": p * 0}
+            kept |= {f"{key}.{name}": value.detach().cpu().numpy().copy() for key, value in state.items()}
         return kept
 
     def load(self, state: dict[str, np.ndarray]) -> None:
@@ -317,13 +328,17 @@ class PlainLearner:
                 p.copy_(torch.from_numpy(state[f"parameter.{name}"]))
         self.optimizer.state.clear()
         for name, p in self.named.items():
-            found = {
-                key: state[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in state
+            self.optimizer.state[p] = {
+                key: torch.as_tensor(state[f"{key}.{name}"]).to(p.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
             }
-            if found:
-                self.optimizer.state[p] = {
-                    key: torch.as_tensor(value).to(p.device if key != "step" else "cpu") for key, value in found.items()
-                }
+
+
+def make_learner(network: Any, rates: Rates) -> Learner:
+    """Return the fastest learner there is for a network where it is."""
+    if isinstance(network, SpikingNetwork) and network.bias.device.type == "cpu":
+        return CompiledLearner(network, rates)
+    return PlainLearner(network, rates)
 
 
 def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Tensor | None:

@@ -18,24 +18,16 @@ import torch
 import xarray as xr
 from tqdm.auto import tqdm
 
-from ip2lab import records
-from ip2lab.learners import CompiledLearner, Learner, PlainLearner, Rates, Records, TrialStream
+from ip2lab import networks, records
+from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner
 from ip2lab.networks import kernels
-from ip2lab.networks.spiking import Activity, SpikingNetwork
-from ip2lab.options import NETWORK_OPTIONS, learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.options import learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES = range(5)  # random streams: SeedSequence([seed, stream, problem])
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
-WEIGHTS = {
-    "input_weights": ("neuron", "input"),
-    "recurrent_weights": ("neuron", "presynaptic"),
-    "bias": ("neuron",),
-    "output_weights": ("output", "neuron"),
-    "output_bias": ("output",),
-}
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
 REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
 
@@ -73,8 +65,8 @@ def train(
     ----------
     family : str or Family
         A name of :func:`ip2lab.families`, or a family with settings of its own (:func:`ip2lab.family`).
-    model : {"spiking"}
-        The kind of network.
+    model : str
+        The kind of network, one of :func:`ip2lab.models`.
     learnable : "default", None, "all", str or iterable of str
         The properties that learn beside the weights: the paper's three, nothing, all that the network has, or names.
     problems : int
@@ -109,7 +101,7 @@ def train(
     (2, True)
     """
     chosen = resolve(model, options)
-    names = learnable_names(model, learnable, chosen.get("adaptation", False))
+    names = learnable_names(model, learnable, chosen.get("adaptation", False), seed)
     problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
     _check_progress(progress)
     return Series(make_family(family), model, names, problems, seed, chosen).record(path).run(progress)
@@ -163,8 +155,8 @@ class Series:
         Of the problems done; NaN where the criterion was not reached.
     current : Records
         Loss, correctness and rate of every trial of this problem, filled up to `trial`.
-    network : SpikingNetwork
-        The network as it is now.
+    network : torch.nn.Module
+        The network as it is now; see :mod:`ip2lab.networks`.
     """
 
     recorder: records.Recorder
@@ -184,16 +176,15 @@ class Series:
         self._stop = threading.Event()
         self.setting = self.draw(0)
         self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
-        self.network = SpikingNetwork(
+        self.network = networks.build(
+            model,
             len(self.setting.input_names),
             len(self.setting.output_names),
+            options,
             learnable=learnable,
             seed=np.random.SeedSequence([self.network_seed, NETWORK, 0]),
-            dtype=getattr(torch, options["dtype"]),
-            **{name: options[name] for name in NETWORK_OPTIONS},
         ).to(options["device"])
-        plain = options["device"] != "cpu"
-        self.learner: Learner = (PlainLearner if plain else CompiledLearner)(self.network, self.rates())
+        self.learner: Learner = make_learner(self.network, self.rates())
         self.goal = kernels.Goal(float(options["criterion"]), int(options["window"]))
         self.current = Records.empty(options["max_trials"])
         self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
@@ -209,15 +200,17 @@ class Series:
         labels = {name: probe[name].values for name in ("condition", "stimulus", "response", "context")}
         template = records.template(
             model=self.model,
-            neurons=self.options["neurons"],
+            neurons=self.network.neurons,
             properties=tuple(self.network.free),
             inputs=self.setting.input_names,
             outputs=self.setting.output_names,
             time=probe.time.values,
             epochs=probe.epoch.values[0],
             probes=labels | {"repeat": np.zeros(probe.sizes["trial"], int)},
-            weights=WEIGHTS,
-            adaptation=self.options["adaptation"],
+            weights=self.network.weights
+            | {f"free_{name}": ("neuron",) for name in self.network.free}
+            | {"optimizer": {"entry": len(self._memory())}},
+            adaptation="adaptation" in self.network.signals,
             dtype=self.options["dtype"],
         )
         self.recorder = records.Recorder(path, template, self._attributes())
@@ -378,13 +371,13 @@ class Series:
             "zero_shot_loss": self._zero_shot[0],
             "zero_shot_accuracy": self._zero_shot[1],
             "last_error": float(wrong[-1]) if len(wrong) else np.nan,
-            "firing_rate": _mean(now.rate[window]) * 1000 / o["dt"],
+            "firing_rate": _mean(now.rate[window]) * 1000 / o["dt"] if "spikes" in self.network.signals else np.nan,
             "duration": self._duration,
         }
         self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
         self._keep_properties(self.problem)
-        self._keep_state()
         self.learner.reset(o["reset_optimizer"])
+        self._keep_state()
         self._earlier += self.trial
         self.problem, self.trial, self._written = self.problem + 1, 0, 0
 
@@ -424,22 +417,33 @@ class Series:
         asked, place = self.options["record"]["kept"], np.array([self.problem])
         keep = (kept(self.problem) if asked is None else self.problem in asked) or self.problem == self.problems - 1
         if keep or self.problem in WEIGHTS_BLOCK:
-            weights = {name: getattr(self.network, name).detach().cpu().numpy()[None] for name in WEIGHTS}
-            self.recorder.append("weights", problem=place, **weights)
+            weights = {name: getattr(self.network, name) for name in self.network.weights}
+            weights |= {f"free_{name}": parameter for name, parameter in self.network.free.items()}
+            kept_weights = {name: value.detach().cpu().numpy()[None] for name, value in weights.items()}
+            memory = self._memory()[None]
+            known = keep and self.options["record"]["optimizer"]
+            self.recorder.append(
+                "weights", problem=place, **kept_weights, optimizer=memory if known else np.zeros_like(memory)
+            )
         if keep:
             activity = self.activity()
-            names = ("spikes", "membrane", "dendrite") + (("adaptation",) if self.options["adaptation"] else ())
-            states = {name: getattr(activity, name).cpu().numpy()[None] for name in names}
-            states["spikes"] = states["spikes"] > 0
+            states = {name: getattr(activity, name).cpu().numpy()[None] for name in self.network.signals}
+            if "spikes" in states:
+                states["spikes"] = states["spikes"] > 0
             readout = torch.softmax(activity.logits, -1).cpu().numpy()[None]
             self.recorder.append("activity", problem=place, readout=readout, **states)
+
+    def _memory(self) -> np.ndarray:
+        """Return all that the optimiser remembers as one row (entry,): with the weights, what training goes on from."""
+        memory = self.learner.memory()
+        return np.concatenate([value.ravel() for value in memory.values()]).astype(self.options["dtype"])
 
     # ---------------------------------------------------------------- looking
 
     @torch.no_grad()
-    def activity(self) -> Activity:
+    def activity(self) -> Any:
         """Return what the network does now in one noise-free trial of each condition of the present problem."""
-        bias = self.network.bias
+        bias = self.network.output_bias
         return self.network(torch.as_tensor(self.trials.probe.inputs, dtype=bias.dtype, device=bias.device))
 
     def _test(self) -> tuple[float, float]:

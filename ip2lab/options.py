@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import xarray as xr
 
 from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
 from ip2lab.properties import PROPERTIES
@@ -50,15 +51,14 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "learning_rate": 0.004,
     },
 }
-NETWORK_OPTIONS = (
-    "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory", "readout",
-    "spiking", "recurrent",
-)  # fmt: skip
 OUTPUT_FACTOR = 6.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
 RECORD = {
-    "trajectories": 10,
-    "kept": None,
-}  # trials between two rows of /trajectories; kept problems (None: logarithmic)
+    "trajectories": 10,  # trials between two rows of /trajectories
+    "kept": None,  # problems whose weights and activity are kept; None: 0, 1, 2, 3, 5, 8, ..., ever farther apart
+    "optimizer": True,  # whether what the optimiser remembers is kept with the weights: `replay` starts there
+}
+HAS: dict[str, tuple[str, ...]] = {"spiking": PAPER_PROPERTIES}  # properties of every network of a model
+MASK = 5  # random stream of learnable="random"
 
 
 def _number(value: Any) -> bool:
@@ -140,6 +140,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trajectories": (_whole, "a positive whole number"),
+    "optimizer": (lambda v: isinstance(v, bool), "True or False"),
     "kept": (lambda v: v is None or (_many(v) and all(map(_seed, v))), "numbers of problems, or None"),
 }
 
@@ -199,17 +200,18 @@ def whole(name: str, value: Any, least: int) -> int:
     return value
 
 
-def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, ...]:
+def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: int = 0) -> tuple[str, ...]:
     """Return the names of the properties that learn; see `learnable` of :func:`ip2lab.train`."""
-    has = PAPER_PROPERTIES + (ADAPTATION_PROPERTIES if adaptation else ()) if model == "spiking" else ()
-    if learnable is None or (isinstance(learnable, str) and learnable == "default"):
-        return () if learnable is None else PAPER_PROPERTIES if model == "spiking" else ()
+    if isinstance(learnable, xr.Dataset):
+        learnable = _decision(learnable)
+    has = HAS[model] + (ADAPTATION_PROPERTIES if adaptation else ())
+    if learnable is None or (isinstance(learnable, str) and learnable in ("default", "all", "random", "gain")):
+        return _named_subset(learnable, model, has, seed)
     if isinstance(learnable, str):
-        learnable = has if learnable == "all" else (learnable,)
+        learnable = (learnable,)
     if not isinstance(learnable, Iterable):
-        raise TypeError(
-            f"learnable: {learnable!r} is not valid; give 'default', None, 'all', a name or names of properties"
-        )
+        wanted = "'default', None, 'all', 'random', a name or names of properties, or what search_plasticity returned"
+        raise TypeError(f"learnable: {learnable!r} is not valid; give {wanted}")
     names = tuple(learnable)
     allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
@@ -217,8 +219,28 @@ def learnable_names(model: str, learnable: Any, adaptation: bool) -> tuple[str, 
             raise ValueError(f"learnable: unknown property {name!r}; known: {', '.join(PROPERTIES)}")
         if name not in allowed:
             cure = "; give adaptation=True for it" if name in ADAPTATION_PROPERTIES and model == "spiking" else ""
-            raise ValueError(f"learnable: this network has no property {name!r}; it has {', '.join(allowed)}{cure}")
+            has_names = ", ".join(allowed) or "none"
+            raise ValueError(f"learnable: this network has no property {name!r}; it has {has_names}{cure}")
     return tuple(dict.fromkeys(names))
+
+
+def _named_subset(word: str | None, model: str, has: tuple[str, ...], seed: int) -> tuple[str, ...]:
+    """Return the properties that a word stands for."""
+    if word is None:
+        return ()
+    if word == "all":
+        return has
+    if word == "random" and has:  # every subset but the empty one is as likely
+        drawn = np.random.default_rng([seed, MASK]).integers(1, 2 ** len(has))
+        return tuple(name for k, name in enumerate(has) if drawn >> k & 1)
+    return PAPER_PROPERTIES if model == "spiking" and word == "default" else ()
+
+
+def _decision(search: xr.Dataset) -> tuple[str, ...]:
+    """Return what a search over configurations has decided."""
+    if "decision" not in search.attrs:
+        raise ValueError("learnable: this dataset has no attribute 'decision'; give what search_plasticity returned")
+    return tuple(search.attrs["decision"])
 
 
 def rates_by_parameter(

@@ -36,6 +36,13 @@ READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readou
 REFERENCE_STEP = 20.0  # ms, the step in which a spike has charge 1 and noise its standard deviation
 PAPER_PROPERTIES = ("tau_dendrite", "tau_soma", "threshold")
 ADAPTATION_PROPERTIES = ("adaptation_strength", "tau_adaptation")
+WEIGHTS = {
+    "input_weights": ("neuron", "input"),
+    "recurrent_weights": ("neuron", "presynaptic"),
+    "bias": ("neuron",),
+    "output_weights": ("output", "neuron"),
+    "output_bias": ("output",),
+}
 
 
 class Activity(NamedTuple):
@@ -128,12 +135,10 @@ class _Compiled(torch.autograd.Function):
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
-        result = [
-            torch.from_numpy(part).transpose(0, 1)
-            for part in (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
-        ]
-        ctx.mark_non_differentiable(result[3], result[4])
-        return tuple(result)
+        seen = (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
+        result = tuple(torch.from_numpy(part) for part in seen)
+        ctx.mark_non_differentiable(*result[3:])
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -205,6 +210,12 @@ class SpikingNetwork(nn.Module):
     --------
     >>> import torch
     >>> from ip2lab.networks.spiking import SpikingNetwork
+    options = (
+        "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory",
+        "readout", "spiking", "recurrent",
+    )  # fmt: skip
+    weights = WEIGHTS
+
     >>> network = SpikingNetwork(inputs=3, outputs=2, neurons=20, seed=0)
     >>> activity = network(torch.ones(4, 50, 3))
     >>> activity.spikes.shape, activity.logits.shape
@@ -301,6 +312,11 @@ class SpikingNetwork(nn.Module):
 
     @staticmethod
     def _no_autapses(module: nn.Module, _: Any) -> None:
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of what is recorded of the neurons."""
+        return ("spikes", "membrane", "dendrite", "adaptation")[: 4 if self.model.adaptation else 3]
+
         if isinstance(module, SpikingNetwork) and not module.autapses:
             with torch.no_grad():
                 module.recurrent_weights.fill_diagonal_(0)
