@@ -75,7 +75,7 @@ class Property:
 
     def to_value(self, free: npt.ArrayLike) -> np.ndarray:
         """Turn free parameters (any shape) into values in `unit`."""
-        share = 1 / (1 + np.exp(-4 * np.asarray(free, dtype=float) / self.log_range))
+        share = (1 + np.tanh(2 * np.asarray(free, dtype=float) / self.log_range)) / 2  # the logistic, without overflow
         return self.bounds[0] * np.exp(self.log_range * share)
 
     def check(self, value: npt.ArrayLike) -> np.ndarray:
