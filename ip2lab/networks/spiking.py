@@ -210,12 +210,6 @@ class SpikingNetwork(nn.Module):
     --------
     >>> import torch
     >>> from ip2lab.networks.spiking import SpikingNetwork
-    options = (
-        "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory",
-        "readout", "spiking", "recurrent",
-    )  # fmt: skip
-    weights = WEIGHTS
-
     >>> network = SpikingNetwork(inputs=3, outputs=2, neurons=20, seed=0)
     >>> activity = network(torch.ones(4, 50, 3))
     >>> activity.spikes.shape, activity.logits.shape
@@ -224,6 +218,12 @@ class SpikingNetwork(nn.Module):
     >>> sorted(network.free)
     ['tau_dendrite', 'tau_soma', 'threshold']
     """
+
+    options = (
+        "neurons", "dt", "start", "adaptation", "input_gain", "recurrent_gain", "noise", "autapses", "refractory",
+        "readout", "spiking", "recurrent",
+    )  # fmt: skip
+    weights = WEIGHTS
 
     def __init__(
         self,
@@ -312,11 +312,6 @@ class SpikingNetwork(nn.Module):
 
     @staticmethod
     def _no_autapses(module: nn.Module, _: Any) -> None:
-    @property
-    def signals(self) -> tuple[str, ...]:
-        """Names of what is recorded of the neurons."""
-        return ("spikes", "membrane", "dendrite", "adaptation")[: 4 if self.model.adaptation else 3]
-
         if isinstance(module, SpikingNetwork) and not module.autapses:
             with torch.no_grad():
                 module.recurrent_weights.fill_diagonal_(0)
@@ -325,6 +320,11 @@ class SpikingNetwork(nn.Module):
     def neurons(self) -> int:
         """Number of neurons."""
         return len(self.bias)
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of what is recorded of the neurons."""
+        return ("spikes", "membrane", "dendrite", "adaptation")[: 4 if self.model.adaptation else 3]
 
     @property
     def noise_scale(self) -> float:
