@@ -703,7 +703,7 @@ def over_problems(values: xr.DataArray, *, at: float | None = None, log: bool = 
         *legend(kinds, inks[: len(kinds)], names),
     ]
     return looks(
-        hv.Overlay(parts), height, logy=log, xlim=span(x), ylim=(low, high), xlabel=names[0], ylabel=names[1], legend_position="top_right", legend_cols=True
+        hv.Overlay(parts), height, logy=log, xlim=span(x), ylim=(low, high), xlabel=names[0], ylabel=names[1], legend_position="top_right", legend_cols=max(len(kinds), 1)
     )
 
 
