@@ -135,10 +135,12 @@ class _Compiled(torch.autograd.Function):
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
-        seen = (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
-        result = tuple(torch.from_numpy(part) for part in seen)
-        ctx.mark_non_differentiable(*result[3:])
-        return result
+        result = [
+            torch.from_numpy(part).transpose(0, 1)
+            for part in (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
+        ]
+        ctx.mark_non_differentiable(result[3], result[4])
+        return tuple(result)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
