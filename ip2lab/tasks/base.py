@@ -204,20 +204,22 @@ class Family:
     def __post_init__(self) -> None:
         for field in ("stimulus", "response", "unscored"):
             require_length(field, getattr(self, field))
-        if isinstance(self.delay, (list, tuple)):
-            low, high = self.delay
-            object.__setattr__(self, "delay", (float(low), float(high)))
-        low, high = self.delay if isinstance(self.delay, tuple) else (self.delay, self.delay)
-        if not 0 < low <= high:
+        ends = self.delay if isinstance(self.delay, (list, tuple)) else (self.delay, self.delay)
+        if len(ends) != 2 or not all(map(_is_number, ends)) or not 0 < ends[0] <= ends[1]:
             raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or (shortest, longest)")
+        if isinstance(self.delay, (list, tuple)):
+            object.__setattr__(self, "delay", (float(ends[0]), float(ends[1])))
         if not self.unscored < self.response:
             raise ValueError(
                 f"unscored: {self.unscored:g} ms of a response of {self.response:g} ms leave nothing to score"
             )
-        if not 0 <= self.overlap < 1:
+        if not _is_number(self.overlap) or not 0 <= self.overlap < 1:
             raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
-        if not self.noise >= 0:
+        if not _is_number(self.noise) or not self.noise >= 0:
             raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
+        for field in ("stimuli", "channels"):
+            if not isinstance(getattr(self, field), (int, np.integer)):
+                raise ValueError(f"{field}: {getattr(self, field)!r} is not a number of them; give a whole number")
         if not 2 <= self.stimuli < self.channels:
             wanted = f"give 2 to {self.channels - 1}"
             raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; {wanted}")
@@ -249,9 +251,13 @@ class Family:
 FAMILIES: dict[str, type[Family]] = {}
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
+
+
 def require_length(name: str, value: float) -> None:
     """Raise ValueError unless `value` is a length in ms."""
-    if not value > 0:
+    if not _is_number(value) or not value > 0:
         raise ValueError(f"{name}: {value!r} ms is not a length; give a positive number")
 
 
