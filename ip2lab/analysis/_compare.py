@@ -151,11 +151,13 @@ def compare(
     _same_labels(first, second)
     if first.sizes[over] < 3:
         raise ValueError(f"{first.sizes[over]} along {over!r}; a paired comparison needs three or more")
-    logs = (np.log(first) - np.log(second)).drop_attrs()
+    logs = (xr.ufuncs.log(first) - xr.ufuncs.log(second)).drop_attrs()
     margin = float(np.log(smallest_effect))
     into: list[tuple[str, ...]] = [()] * 6
     mean, lower, upper, effect, p, equal = apply(_paired, logs, over=[(over,)], into=into, margin=margin, alpha=alpha)
-    corrected, equal = (xr.DataArray(_holm(values.values), coords=values.coords, dims=values.dims) for values in (p, equal))
+    corrected, equal = (
+        xr.DataArray(_holm(values.values), coords=values.coords, dims=values.dims) for values in (p, equal)
+    )
     verdict = xr.where(
         equal < alpha,
         "no difference",
@@ -179,7 +181,9 @@ def compare(
 def _same_labels(first: xr.DataArray, second: xr.DataArray) -> None:
     for dim in sorted(map(str, set(first.dims) | set(second.dims))):
         if first.sizes.get(dim) != second.sizes.get(dim):
-            raise ValueError(f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other")
+            raise ValueError(
+                f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other"
+            )
         if (dim in first.coords) and (dim in second.coords) and not first[dim].equals(second[dim]):
             raise ValueError(
                 f"the labels along {dim!r} differ: {listed(first[dim].values)} and {listed(second[dim].values)}; a paired "
@@ -277,7 +281,10 @@ def partial_association(
     for data in (measure, trials):
         check(data, along=along, finite=True)
     n = measure.sizes[along]
-    _same_labels(measure.isel({d: 0 for d in measure.dims if d != along}, drop=True), trials.isel({d: 0 for d in trials.dims if d != along}, drop=True))
+    _same_labels(
+        measure.isel({d: 0 for d in measure.dims if d != along}, drop=True),
+        trials.isel({d: 0 for d in trials.dims if d != along}, drop=True),
+    )
     if not 1 <= block <= n // 4:
         raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
     for data in (measure, trials):
@@ -310,7 +317,9 @@ def _partial(
     left, right = (_without(stats.rankdata(np.atleast_2d(values), axis=-1), practice) for values in (x, y))
     observed = _correlations(left, right)
     rng = np.random.default_rng(seed)
-    null = np.stack([_correlations(_without(_permute_blocks(left, block, rng), practice), right) for _ in range(permutations)])
+    null = np.stack(
+        [_correlations(_without(_permute_blocks(left, block, rng), practice), right) for _ in range(permutations)]
+    )
     z, null_z = (np.arctanh(r.clip(-1 + 1e-12, 1 - 1e-12)) for r in (observed, null))
     p = (1 + (np.abs(null) >= np.abs(observed)).sum(0)) / (1 + permutations)
     mean_p = (1 + (np.abs(null_z.mean(-1)) >= np.abs(z.mean())).sum()) / (1 + permutations)

@@ -56,7 +56,9 @@ def _parts(data: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, x
     if not isinstance(data, xr.Dataset):
         return check(data, along=along), None
     if TRIALS not in data:
-        raise ValueError(f"the dataset has no {TRIALS!r}; it has {listed(data.data_vars)}. Give a run's series, or an array")
+        raise ValueError(
+            f"the dataset has no {TRIALS!r}; it has {listed(data.data_vars)}. Give a run's series, or an array"
+        )
     return check(data[TRIALS], along=along), data.get(CAPS)
 
 

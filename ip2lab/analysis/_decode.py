@@ -11,7 +11,10 @@ import xarray as xr
 
 from ip2lab.analysis._labelled import called, check, dataset, describe, labels_along, listed
 
-FEW_VALUES, FEW_ENTRIES = 64, 10  # data with few distinct values may coincide where fewer entries than this are not zero
+FEW_VALUES, FEW_ENTRIES = (
+    64,
+    10,
+)  # data with few distinct values may coincide where fewer entries than this are not zero
 
 
 def decode(
@@ -95,14 +98,18 @@ def decode(
     (True, True)
     """
     trials = [trial] if isinstance(trial, str) else list(trial)
-    check(data, feature=feature, time=time, **dict.fromkeys(["trial"], trials[0]), finite=True)
     for name in trials:
-        check(data, trial=name)
+        check(data, feature=feature, time=time, trial=name)
+    check(data, finite=True)
     known = {*trials, feature, *([time] if time else [])}
     if set(data.dims) - known:
-        raise ValueError(f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; select or average")
+        raise ValueError(
+            f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; select or average"
+        )
     if permutations < 1 or (across_time and time is None):
-        raise ValueError(f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time")
+        raise ValueError(
+            f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time"
+        )
     moved = data.transpose(*trials, *([time] if time else []), feature)
     values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
     refuse_identical(values.reshape(len(values), -1), data, trials)
@@ -110,18 +117,23 @@ def decode(
     classes, codes = np.unique(labels, return_inverse=True)
     rng = np.random.default_rng(seed)
     if hold_out is None:
-        groups, name = _stratified(codes, classes, folds, rng), None
+        groups = _stratified(codes, classes, folds, rng)
     else:
-        groups, name = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1], str(hold_out if isinstance(hold_out, str) else hold_out.name)
-        _seen(codes, groups, classes, name)
-    drawn = np.stack([codes, *(_permuted(codes, groups if name else None, rng) for _ in range(permutations))])
+        groups = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1]
+        _seen(codes, groups, classes, _name(hold_out))
+    within = None if hold_out is None else groups
+    drawn = np.stack([codes, *(_permuted(codes, within, rng) for _ in range(permutations))])
     accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
     return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
         classes=[str(c) for c in classes],
         chance=1 / len(classes),
-        hold_out=name or f"{folds} folds",
-        same_as=_same_things(data, codes, trials, label if isinstance(label, str) else str(label.name)),
+        hold_out=f"{folds} folds" if hold_out is None else _name(hold_out),
+        same_as=_same_things(data, codes, trials, _name(label)),
     )
+
+
+def _name(label: str | xr.DataArray) -> str:
+    return label if isinstance(label, str) else str(label.name)
 
 
 def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]) -> None:
@@ -216,7 +228,9 @@ def _smoother(train: np.ndarray, test: np.ndarray) -> np.ndarray:
     n, p = x.shape
     penalty = max((x**2).sum() / n, 1e-12)
     if n <= p:
-        return np.linalg.solve(x @ x.T + penalty * np.eye(n), x @ np.swapaxes(new, -1, -2).reshape(-1, p, new.shape[-2])).swapaxes(-1, -2)
+        return np.linalg.solve(
+            x @ x.T + penalty * np.eye(n), x @ np.swapaxes(new, -1, -2).reshape(-1, p, new.shape[-2])
+        ).swapaxes(-1, -2)
     return new @ np.linalg.solve(x.T @ x + penalty * np.eye(p), x.T)
 
 
@@ -226,13 +240,14 @@ def _labelled_result(
     """The dataset of (draw, train time, test time) accuracies and scores; draw 0 has the labels as they are."""
     largest = score[1:].max((1, 2))
     times = dict(data[time].reset_coords(drop=True).coords) if time in data.coords else {}
+    dims: tuple[str, ...] = ()
     if across_time:
         dims = ("train_time", str(time))
         times |= {"train_time": data[time].values} if times else {}
     elif time is not None:
         accuracy, score, dims = accuracy[:, :, 0], score[:, :, 0], (time,)
     else:
-        accuracy, score, dims = accuracy[:, 0, 0], score[:, 0, 0], ()
+        accuracy, score = accuracy[:, 0, 0], score[:, 0, 0]
     null, n = score[1:], len(score)
     over = largest.reshape(-1, *[1] * (score.ndim - 1))
     parts = {

@@ -99,7 +99,7 @@ def demix(
     values = data.transpose(trial, time, feature).values.astype(float)
     design = _Design(values, cells, tuple(len(v) for v in levels.values()))
     noise = _noise(design)
-    if noise.covariance.trace() == 0:
+    if noise.covariance.trace() <= 1e-20 * (values**2).sum():
         raise ValueError(
             f"all trials of each condition of {called(data)} are identical; without noise there is nothing to demix from: "
             f"give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
@@ -139,7 +139,9 @@ def _cells(labels: dict[str, np.ndarray], levels: dict[str, np.ndarray], data: x
         match = np.all([labels[name] == value for name, value in zip(labels, combination, strict=True)], axis=0)
         words = ", ".join(f"{name}={value}" for name, value in zip(labels, combination, strict=True))
         if match.sum() < 2:
-            raise ValueError(f"{called(data)} has {match.sum()} trials with {words}; every combination needs two or more")
+            raise ValueError(
+                f"{called(data)} has {match.sum()} trials with {words}; every combination needs two or more"
+            )
         cells.append(np.flatnonzero(match))
     return cells
 
@@ -228,9 +230,9 @@ def _described(
     directions, readouts = (np.stack(side) for side in zip(*fits, strict=True))
     scores = (readouts @ columns).reshape(len(fits), k, *means.shape[:-1])
     total = (columns**2).sum()
-    explained = np.array([
-        [total - ((columns - np.outer(f, d @ columns)) ** 2).sum() for f, d in zip(*fit, strict=True)] for fit in fits
-    ])
+    explained = np.array(
+        [[total - ((columns - np.outer(f, d @ columns)) ** 2).sum() for f, d in zip(*fit, strict=True)] for fit in fits]
+    )
     variance = np.array([(part**2).sum() for part in parts.values()])
     shares = np.array([np.prod([design.shape[a] - 1 for a in kept]) / len(design.cells) for kept in parts])
     wasted = shares * noise.in_means
@@ -251,7 +253,13 @@ def _described(
         named(scores, (*main, *names, time), "scores", units_of(data), "score of the mean activity"),
         named(explained / total, main, "explained_variance_ratio", "1", "share of the variance of the means"),
         named(variance / total, main[:1], "variance", "1", "share of the variance of the means"),
-        named((variance - wasted) / (total - wasted.sum()), main[:1], "signal", "1", "share of the variance, noise subtracted"),
+        named(
+            (variance - wasted) / (total - wasted.sum()),
+            main[:1],
+            "signal",
+            "1",
+            "share of the variance, noise subtracted",
+        ),
         named(np.array(penalty), (), "penalty", "1", "penalty, as a part of the whole variance"),
         named(center, (feature,), "mean", units_of(data), "mean over conditions and times"),
     )

@@ -81,7 +81,9 @@ def fi_curve(
     rheobase = values["threshold"] / values["gain"]
     return dataset(
         properties,
-        describe(arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate at a constant input"),
+        describe(
+            arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate at a constant input"
+        ),
         describe(rheobase, "rheobase", units["units"], "least input that makes the neuron fire"),
         dt=dt,
     )
@@ -183,7 +185,9 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
         raise ValueError(f"{called(drive)} has no dim besides {listed(limit.dims)}; give it over time")
     mean, sd = varying.mean(over), varying.std(over)
     if (sd <= 1e-12 * np.abs(mean)).any():
-        raise ValueError(f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; leave them out")
+        raise ValueError(
+            f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; leave them out"
+        )
     return dataset(
         threshold,
         describe(limit / sd, "relative_threshold", "1", "threshold over the standard deviation of the drive"),

@@ -11,7 +11,9 @@ import xarray as xr
 from ip2lab.analysis._labelled import apply, called, check, dataset, describe, times
 
 
-def _trains(spikes: xr.DataArray, time: str, trial: str | Sequence[str] | None) -> tuple[xr.DataArray, list[str], float]:
+def _trains(
+    spikes: xr.DataArray, time: str, trial: str | Sequence[str] | None
+) -> tuple[xr.DataArray, list[str], float]:
     """Checked spikes, the dims whose trains are pooled, and the bin in ms."""
     pooled = [] if trial is None else [trial] if isinstance(trial, str) else list(trial)
     check(spikes, time=time, finite=True)
@@ -168,4 +170,6 @@ def _adaptation(values: np.ndarray, last: int) -> np.ndarray:
     found = _intervals(values.reshape(-1, values.shape[-1]), n)
     pairs = found.next_length > 0
     change = (found.next_length - found.length)[pairs] / (found.next_length + found.length)[pairs]
-    return _over(np.bincount(found.owner[pairs], change, n), np.bincount(found.owner[pairs], minlength=n)).reshape(shape)
+    return _over(np.bincount(found.owner[pairs], change, n), np.bincount(found.owner[pairs], minlength=n)).reshape(
+        shape
+    )

@@ -47,11 +47,13 @@ def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **r
             raise ValueError(
                 f"{called(data)} has no dim {dim!r}; it has {listed(data.dims)}. Name the right one with {role}=..."
             )
-    for dim, size in data.sizes.items():
+    for name, size in data.sizes.items():
         if size == 0:
-            raise ValueError(f"{called(data)} is empty: dim {dim!r} has length 0; give at least one {dim}")
+            raise ValueError(f"{called(data)} is empty: dim {name!r} has length 0; give at least one {name}")
     if numeric and data.dtype.kind not in "buif":
-        raise TypeError(f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)")
+        raise TypeError(
+            f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)"
+        )
     if finite:
         check_finite(data)
     return data
@@ -115,7 +117,9 @@ def apply(
     )
 
 
-def describe(result: xr.DataArray, name: str, units: str, long_name: str, like: xr.DataArray | None = None) -> xr.DataArray:
+def describe(
+    result: xr.DataArray, name: str, units: str, long_name: str, like: xr.DataArray | None = None
+) -> xr.DataArray:
     """Name `result` and give it its attrs: those of `like` (what it was made from), but its own units and long name."""
     kept = dict(like.attrs) if like is not None else {}
     return result.rename(name).assign_attrs({**kept, "units": units, "long_name": long_name})
@@ -168,10 +172,14 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
         raise ValueError(
             f"the labels {called(label)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
         )
-    full = label.reset_coords(drop=True).broadcast_like(data[{d: 0 for d in data.dims if d not in dims}].reset_coords(drop=True))
+    full = label.reset_coords(drop=True).broadcast_like(
+        data[{d: 0 for d in data.dims if d not in dims}].reset_coords(drop=True)
+    )
     full = full.transpose(*dims)
     if full.isnull().any():
-        raise ValueError(f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first")
+        raise ValueError(
+            f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first"
+        )
     found = np.unique(full.values)
     if found.size < least:
         raise ValueError(
@@ -191,7 +199,10 @@ def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], n
         outer = tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, corner, strict=True))
         part = np.asarray(array[outer])
         for inner in _split(part.shape[:-1], size):
-            yield tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)), part[inner]
+            yield (
+                tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)),
+                part[inner],
+            )
 
 
 def _split(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:

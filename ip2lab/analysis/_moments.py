@@ -17,7 +17,7 @@ from ip2lab.analysis._labelled import blocks
 class Moments(NamedTuple):
     """What `moments` returns."""
 
-    count: int
+    n: int
     mean: np.ndarray  # (feature,) float64
     scatter: np.ndarray  # (feature, feature) float64: sum over samples of the outer products around the mean
 

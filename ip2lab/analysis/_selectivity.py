@@ -82,7 +82,9 @@ def selectivity(
     if measure != "mutual_information":
         raise ValueError(f"measure={measure!r}; choose 'omega_squared' or 'mutual_information'")
     if data.chunks is not None and len(data.chunksizes[trial]) > 1:
-        raise ValueError(f"{called(data)} is in {len(data.chunksizes[trial])} chunks along {trial!r}; join them: .chunk({trial}=-1)")
+        raise ValueError(
+            f"{called(data)} is in {len(data.chunksizes[trial])} chunks along {trial!r}; join them: .chunk({trial}=-1)"
+        )
     if data.chunks is None:
         check(data, finite=True)
     rng = np.random.default_rng(seed)
@@ -93,7 +95,9 @@ def selectivity(
 
 def _codes(data: xr.DataArray, label: str | xr.DataArray, trial: str) -> tuple[np.ndarray, np.ndarray]:
     """The class of each trial as a number, and trials in each class."""
-    classes, codes, counts = np.unique(labels_along(data, label, [trial]).values, return_inverse=True, return_counts=True)
+    classes, codes, counts = np.unique(
+        labels_along(data, label, [trial]).values, return_inverse=True, return_counts=True
+    )
     if counts.min() < 2:
         raise ValueError(
             f"class {classes[counts.argmin()]} of {label if isinstance(label, str) else label.name!r} has one trial in "
@@ -120,6 +124,7 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, tr
             mean[place] += shift * (n / np.maximum(seen + n, 1))
         seen, start = seen + n, start + length
     if not np.isfinite(square).all():
+        check(data, finite=True)  # names the place; else a sum of finite values overflowed
         raise not_finite(data)
     within, between = square.sum(-1), _between(mean, counts)
     if not (within > 1e-12 * between).any() and (between > 0).any():
@@ -180,9 +185,7 @@ def _classes(columns: np.ndarray) -> np.ndarray:
     return (columns[:, :, None] > edges[:, None, :]).sum(-1)
 
 
-def mixed_selectivity(
-    data: xr.DataArray, factors: Sequence[str], *, trial: str = "trial"
-) -> xr.Dataset:
+def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str = "trial") -> xr.Dataset:
     r"""Which of two factors a neuron is selective for, and whether it mixes them.
 
     A two-way analysis of variance at each neuron (and time): main effects and interaction, each tested against the
@@ -244,7 +247,9 @@ def mixed_selectivity(
         )
     return dataset(
         data,
-        describe(omega.assign_coords(effects).transpose("effect", ...), "omega_squared", "1", "share of variance explained"),
+        describe(
+            omega.assign_coords(effects).transpose("effect", ...), "omega_squared", "1", "share of variance explained"
+        ),
         describe(p.assign_coords(effects).transpose("effect", ...), "p_value", "1", "p-value of the effect (F test)"),
     )
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import called, check, dataset, describe, listed, samples
+from ip2lab.analysis._labelled import called, check, dataset, describe, listed
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")
@@ -84,18 +84,24 @@ def manifold(
     return dataset(
         data,
         describe(shaped, "embedding", "1", f"position in the picture ({method})"),
-        describe(xr.DataArray(trust), "trustworthiness", "1", f"trustworthiness of the picture ({n_neighbors} neighbours)"),
+        describe(
+            xr.DataArray(trust), "trustworthiness", "1", f"trustworthiness of the picture ({n_neighbors} neighbours)"
+        ),
         method=method,
     )
 
 
-def _embedded(rows: np.ndarray, method: str, n_components: int, n_neighbors: int, seed: int) -> tuple[np.ndarray, float]:
+def _embedded(
+    rows: np.ndarray, method: str, n_components: int, n_neighbors: int, seed: int
+) -> tuple[np.ndarray, float]:
     """Embedding (sample, component) of `rows` (sample, feature) and its trustworthiness."""
     from sklearn import manifold as learn
 
     makers = {
         "isomap": lambda: learn.Isomap(n_neighbors=n_neighbors, n_components=n_components),
-        "spectral": lambda: learn.SpectralEmbedding(n_components, n_neighbors=n_neighbors, affinity="nearest_neighbors", random_state=seed),
+        "spectral": lambda: learn.SpectralEmbedding(
+            n_components, n_neighbors=n_neighbors, affinity="nearest_neighbors", random_state=seed
+        ),
         "tsne": lambda: learn.TSNE(n_components, perplexity=n_neighbors, random_state=seed, init="pca"),
     }
     with warnings.catch_warnings():
@@ -175,7 +181,9 @@ def align(
     for data in (first, second):
         check(data, feature=feature, condition=condition, time=time, finite=True)
         if data.ndim != 3:
-            raise ValueError(f"{called(data)} has dims {listed(data.dims)}; expected {condition}, {time}, {feature} only")
+            raise ValueError(
+                f"{called(data)} has dims {listed(data.dims)}; expected {condition}, {time}, {feature} only"
+            )
         pair.append(data.transpose(condition, time, feature).values.astype(float))
     x, y = pair
     if x.shape != y.shape:
@@ -184,7 +192,9 @@ def align(
             f"and project both on as many components (population.pca)"
         )
     if len(x) < 2:
-        raise ValueError(f"{len(x)} along {condition!r}; a rotation is fitted on some conditions and scored on others: 2 or more")
+        raise ValueError(
+            f"{len(x)} along {condition!r}; a rotation is fitted on some conditions and scored on others: 2 or more"
+        )
     if min(np.ptp(x), np.ptp(y)) == 0:
         raise ValueError("one of the two is constant: there is no shape to compare")
     rng = np.random.default_rng(seed)

@@ -54,10 +54,14 @@ def principal_angles(
     if feature in first.coords and feature in second.coords and first.sizes[feature] == second.sizes[feature]:
         strange = np.setdiff1d(first[feature].values, second[feature].values)
         if strange.size:
-            raise ValueError(f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons")
+            raise ValueError(
+                f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons"
+            )
         second = second.sel({feature: first[feature].values})
     elif first.sizes[feature] != second.sizes[feature]:
-        raise ValueError(f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second")
+        raise ValueError(
+            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second"
+        )
     bare = [basis.drop_vars(component, errors="ignore") for basis in (first, second)]
     bare[1] = bare[1].rename({component: "_other"})
     angle = apply(_angles, *bare, over=[(component, feature), ("_other", feature)], into=[("_angle",)])
@@ -154,13 +158,17 @@ def subspaces(
             f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {data.sizes[feature]} along {feature!r}"
         )
     if response not in data.coords or data[response].ndim != 1:
-        raise ValueError(f"{called(data)} needs a coord {response!r} along its probes; its coords are {listed(data.coords)}")
+        raise ValueError(
+            f"{called(data)} needs a coord {response!r} along its probes; its coords are {listed(data.coords)}"
+        )
     probe = str(data[response].dims[0])
     labels = labels_along(data, response, [probe])
-    average = np.stack([
-        data.isel({probe: labels.values == value}).mean([problem, probe]).transpose(..., feature).values
-        for value in np.unique(labels)
-    ])
+    average = np.stack(
+        [
+            data.isel({probe: labels.values == value}).mean([problem, probe]).transpose(..., feature).values
+            for value in np.unique(labels)
+        ]
+    )
     decision = principal_axes(average, center=False)[0][:n_decision]
     each = data.transpose(problem, ..., feature).values.astype(float)
     each = each.reshape(len(each), -1, data.sizes[feature])
@@ -181,9 +189,13 @@ def subspaces(
     return dataset(
         data,
         describe(named(decision, "component", feature), "decision", "1", "decision subspace"),
-        describe(named(stimulus, problem, "stimulus_component", feature), "stimulus", "1", "stimulus subspace of the problem"),
+        describe(
+            named(stimulus, problem, "stimulus_component", feature), "stimulus", "1", "stimulus subspace of the problem"
+        ),
         describe(named(part, problem), "decision_share", "1", "share of squared activity inside the decision subspace"),
-        describe(named(share, problem), "stimulus_share", "1", "share of the remaining variance in the stimulus subspace"),
+        describe(
+            named(share, problem), "stimulus_share", "1", "share of the remaining variance in the stimulus subspace"
+        ),
     )
 
 
@@ -259,7 +271,9 @@ def turning(
     check(data, along=along, split=split, feature=feature, finite=True)
     n = data.sizes[split]
     if n < 2 or data.sizes[along] < 2:
-        raise ValueError(f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both")
+        raise ValueError(
+            f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both"
+        )
     moved = data.transpose(along, split, ..., feature)
     if bool((moved == moved.isel({split: 0})).all()):
         raise ValueError(
@@ -281,7 +295,9 @@ def turning(
     return dataset(
         data,
         describe(xr.DataArray(angle, dims=both, coords={along: numbers[along][1:]}), "angle", "rad", words),
-        describe(xr.DataArray(ceiling, dims=both, coords=numbers), "ceiling", "rad", f"angle between halves of one {along}"),
+        describe(
+            xr.DataArray(ceiling, dims=both, coords=numbers), "ceiling", "rad", f"angle between halves of one {along}"
+        ),
         describe(xr.DataArray(chance.mean(0), dims=last), "chance", "rad", "angle between random subspaces"),
         describe(xr.DataArray(np.quantile(chance, 0.05, axis=0), dims=last), "chance_low", "rad", "its 5% quantile"),
     )
@@ -294,6 +310,8 @@ def _turned(values: np.ndarray, order: np.ndarray, k: int, data: xr.DataArray) -
     for part in (order[:half], order[half:]):
         axes = [principal_axes(rows)[0][:k] for rows in values[:, part].mean(1)]
         if min(map(len, axes)) < k:
-            raise ValueError(f"n_components={k}; {called(data)} has {min(map(len, axes))} directions in one of its problems")
+            raise ValueError(
+                f"n_components={k}; {called(data)} has {min(map(len, axes))} directions in one of its problems"
+            )
         bases.append(np.stack(axes))
     return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

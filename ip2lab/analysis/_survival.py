@@ -71,15 +71,21 @@ def survival(
     parts = apply(
         _kaplan_meier, *found, over=[(along,), (along,)], into=[("trials",)] * 4, loop=True, grid=grid, level=level
     )
-    mean, error = apply(
-        _restricted, *found, over=[(along,), (along,)], into=[(), ()], loop=True, limit=limit
+    mean, error = apply(_restricted, *found, over=[(along,), (along,)], into=[(), ()], loop=True, limit=limit)
+    words = (
+        "share of problems not yet learnt",
+        "lower end of the band",
+        "upper end of the band",
+        "problems still open",
     )
-    words = ("share of problems not yet learnt", "lower end of the band", "upper end of the band", "problems still open")
     units = ("1", "1", "1", "problems")
     trials = xr.DataArray(grid, dims="trials", attrs={"units": "trials", "long_name": "trials"})
     return dataset(
         found.trials,
-        *(describe(p.assign_coords(trials=trials), n, u, w) for p, n, u, w in zip(parts, names, units, words, strict=True)),
+        *(
+            describe(p.assign_coords(trials=trials), n, u, w)
+            for p, n, u, w in zip(parts, names, units, words, strict=True)
+        ),
         describe(mean, "restricted_mean", "trials", "restricted mean of trials to criterion"),
         describe(error, "restricted_mean_error", "trials", "standard error of the restricted mean"),
     )
@@ -105,7 +111,12 @@ def _kaplan_meier(
     logarithm = np.log(np.where(inside, share, 0.5))
     factor = stats.norm.ppf((1 + level) / 2) * spread / np.abs(logarithm)
     lower, upper = share ** np.exp(factor), share ** np.exp(-factor)
-    return share, np.where(inside, lower, share), np.where(inside, upper, share), (times[None, :] >= grid[:, None]).sum(1)
+    return (
+        share,
+        np.where(inside, lower, share),
+        np.where(inside, upper, share),
+        (times[None, :] >= grid[:, None]).sum(1),
+    )
 
 
 def _restricted(times: np.ndarray, censored: np.ndarray, limit: float | None) -> tuple[float, float]:

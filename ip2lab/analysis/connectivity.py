@@ -54,7 +54,12 @@ def _partitions(graph: np.ndarray, resolution: float, method: str, runs: int, rn
     from sknetwork.clustering import Leiden, Louvain
 
     maker = {"leiden": Leiden, "louvain": Louvain}[method]
-    settings = {"modularity": "newman", "tol_optimization": TOLERANCE, "tol_aggregation": TOLERANCE, "return_probs": False}
+    settings = {
+        "modularity": "newman",
+        "tol_optimization": TOLERANCE,
+        "tol_aggregation": TOLERANCE,
+        "return_probs": False,
+    }
     sparse = csr_matrix(graph)
     seeds = rng.integers(2**31, size=runs)
     found = [maker(resolution, shuffle_nodes=True, random_state=int(s), **settings).fit_predict(sparse) for s in seeds]
@@ -75,7 +80,7 @@ def _agreement(partitions: np.ndarray) -> np.ndarray:
 
 def _consensus(partitions: np.ndarray, method: str, rng: np.random.Generator) -> np.ndarray:
     """One partition (neuron,) for many: communities of what agrees more than by chance, until all runs agree."""
-    for _ in range(20):
+    for _ in range(10):
         if (partitions == partitions[0]).all():
             break
         sizes = [np.bincount(p) / p.size for p in partitions]
@@ -183,10 +188,23 @@ def communities(
     into: list[tuple[str, ...]] = [("_one",), (), (), (), ("_one", "_other")]
     bare = weights.rename({neuron: "_row", presynaptic: "_column"}).drop_vars(["_row", "_column"], errors="ignore")
     parts = apply(
-        _communities, bare, sweep, over=[("_row", "_column"), ()], into=into, loop=True, method=method, runs=runs, seed=seed
+        _communities,
+        bare,
+        sweep,
+        over=[("_row", "_column"), ()],
+        into=into,
+        loop=True,
+        method=method,
+        runs=runs,
+        seed=seed,
     )
-    parts = [part.rename({k: v for k, v in (("_one", neuron), ("_other", presynaptic)) if k in part.dims}) for part in parts]
-    parts = [part.assign_coords({d: weights[d] for d in (neuron, presynaptic) if d in part.dims and d in weights.coords}) for part in parts]
+    parts = [
+        part.rename({k: v for k, v in (("_one", neuron), ("_other", presynaptic)) if k in part.dims}) for part in parts
+    ]
+    parts = [
+        part.assign_coords({d: weights[d] for d in (neuron, presynaptic) if d in part.dims and d in weights.coords})
+        for part in parts
+    ]
     return dataset(
         weights,
         describe(parts[0].astype(int), "community", "1", "community, numbered by falling size"),
@@ -205,7 +223,9 @@ def _communities(
     rng = np.random.default_rng(seed)
     graph = _graph(matrix)
     partitions = _partitions(graph, float(resolution), method, runs, rng)
-    consistency = float(np.mean([_similarity(a, b) for a, b in zip(partitions, np.roll(partitions, 1, 0), strict=True)]))
+    consistency = float(
+        np.mean([_similarity(a, b) for a, b in zip(partitions, np.roll(partitions, 1, 0), strict=True)])
+    )
     labels = _consensus(partitions, method, rng)
     return labels, quality(graph, labels, float(resolution)), labels.max() + 1, consistency, _agreement(partitions)
 
@@ -225,8 +245,10 @@ def modularity(
     r"""Modularity of the recurrent weights against matrices with the same strengths and signs, and the untrained one.
 
     Weight matrices are dense, so that rewiring with the degrees kept changes nothing. Here the magnitudes of all
-    weights of one sign are shuffled among their places and then scaled, row and column in turn, until each neuron has
-    exactly its strength of incoming and outgoing weights of that sign again; every weight keeps its sign.
+    weights of one sign, each relative to the strengths of its two neurons, are shuffled among their places and then
+    scaled, row and column in turn, until each neuron has exactly its strength of incoming and outgoing weights of that
+    sign again; every weight keeps its sign. (Shuffled as they are, strong neurons' weights would end up as outliers
+    among weak ones, and make the null more modular than a random matrix is.)
 
     Parameters
     ----------
@@ -307,16 +329,18 @@ def _modularity(
     rng = np.random.default_rng([seed, 1])
     null = np.empty(nulls)
     for i in range(nulls):
-        graph = _graph(shuffled(matrix, rng))
+        drawn = shuffled(matrix, rng)
+        if np.allclose(drawn, matrix, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
+            raise ValueError(
+                "no other matrix has these strengths and signs (too few weights, or all alike): modularity has nothing to "
+                "be compared with"
+            )
+        graph = _graph(drawn)
         null[i] = quality(graph, _partitions(graph, resolution, method, 1, rng)[0], resolution)
-    if np.ptp(null) < 1e-9 and abs(null[0] - observed) < 1e-9:
-        raise ValueError(
-            "no other matrix has these strengths and signs (too few weights): modularity has nothing to be compared with"
-        )
     return observed, float(null.mean()), float(null.std(ddof=1)), float((1 + (null >= observed).sum()) / (1 + nulls))
 
 
-def shuffled(matrix: np.ndarray, rng: np.random.Generator, tolerance: float = 1e-8) -> np.ndarray:
+def shuffled(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random matrix (neuron, presynaptic) with the signs of `matrix` and its strengths of each sign.
 
     Self-connections stay as they are.
@@ -326,19 +350,24 @@ def shuffled(matrix: np.ndarray, rng: np.random.Generator, tolerance: float = 1e
     for sign in (1, -1):
         place = off & (np.sign(matrix) == sign)
         magnitude = np.where(place, np.abs(matrix), 0.0)
-        goals = magnitude.sum(1), magnitude.sum(0)
-        drawn = np.zeros_like(matrix)
-        drawn[place] = rng.permutation(magnitude[place])
-        for _ in range(5000):
-            for axis, goal in ((1, goals[0]), (0, goals[1])):
-                now = drawn.sum(axis)
-                factor = np.divide(goal, now, out=np.zeros_like(goal), where=now > 0)
-                drawn *= np.expand_dims(factor, axis)
-            if np.abs(drawn.sum(1) - goals[0]).max(initial=0) <= tolerance * goals[0].max(initial=0):
-                break
-        result += sign * drawn
+        # weights of strong and of weak neurons are exchanged relative to what their neurons' strengths let expect
+        relative = _scaled(magnitude, place.sum(1), place.sum(0))
+        relative[place] = rng.permutation(relative[place])
+        result += sign * _scaled(relative, magnitude.sum(1), magnitude.sum(0))
     result[~off] = matrix[~off]
     return result
+
+
+def _scaled(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, tolerance: float = 1e-8) -> np.ndarray:
+    """`matrix`, which has no negative entry, with rows and columns scaled in turn until they have these sums."""
+    matrix = matrix.copy()
+    for _ in range(5000):
+        for axis, goal in ((1, rows), (0, columns)):
+            now = matrix.sum(axis)
+            matrix *= np.expand_dims(np.divide(goal, now, out=np.zeros(len(now)), where=now > 0), axis)
+        if np.abs(matrix.sum(1) - rows).max(initial=0) <= tolerance * rows.max(initial=0):
+            break
+    return matrix
 
 
 def stationarity(
@@ -437,7 +466,8 @@ def _stationarity(
     """Similarity, ceiling, mean and standard deviation of the null (problem - 1,) of `matrices` (problem, ...)."""
     rng = np.random.default_rng(seed)
     found = [_partitions(_graph(m), resolution, method, runs, rng) for m in matrices]
-    alike, ceiling, null = [], [], []
+    alike, ceiling = [], []
+    null: list[list[float]] = []
     for before, after, old, new in zip(found[:-1], found[1:], matrices[:-1], matrices[1:], strict=True):
         alike.append(np.mean([_similarity(a, b) for a, b in zip(before, after, strict=True)]))
         ceiling.append(np.mean([_similarity(a, b) for a, b in zip(after, np.roll(after, 1, 0), strict=True)]))
@@ -539,11 +569,17 @@ def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -
     coords = {"parameter": names, along: weights[along].values[1:]}
     dims = ("parameter", along)
     relative, start = (
-        np.divide(a, b, out=np.where(a > 0, np.inf, 0.0), where=b > 0) for a, b in ((change, norms[:, :-1]), (away, np.broadcast_to(norms[:, :1], away.shape)))
+        np.divide(a, b, out=np.where(a > 0, np.inf, 0.0), where=b > 0)
+        for a, b in ((change, norms[:, :-1]), (away, np.broadcast_to(norms[:, :1], away.shape)))
     )
     return dataset(
         weights,
-        describe(xr.DataArray(change, dims=dims, coords=coords), "change", "1", f"size of the change since the {along} before"),
+        describe(
+            xr.DataArray(change, dims=dims, coords=coords),
+            "change",
+            "1",
+            f"size of the change since the {along} before",
+        ),
         describe(xr.DataArray(relative, dims=dims, coords=coords), "relative", "1", "relative size of the change"),
         describe(xr.DataArray(start, dims=dims, coords=coords), "from_start", "1", "relative distance from the first"),
     )

@@ -9,7 +9,6 @@ mostly learning to fixate.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +16,7 @@ from scipy import optimize
 
 from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
-from ip2lab.analysis._labelled import apply, called, check, dataset, describe, listed
+from ip2lab.analysis._labelled import apply, called, dataset, describe
 from ip2lab.analysis._survival import restricted_mean, survival
 
 __all__ = [
@@ -232,7 +231,13 @@ def _fitted(
 
 
 def _fit_one(
-    y: np.ndarray, open_ended: np.ndarray, law: Callable[..., np.ndarray], x: np.ndarray, resamples: int, level: float, seed: int
+    y: np.ndarray,
+    open_ended: np.ndarray,
+    law: Callable[..., np.ndarray],
+    x: np.ndarray,
+    resamples: int,
+    level: float,
+    seed: int,
 ) -> tuple[np.ndarray, np.ndarray, bool, float, float]:
     """Parameters, their intervals, whether one is on a bound, root mean square and AIC of one curve (problem,)."""
     best, at_bound, left = _least_squares(law, x, y, open_ended)
@@ -242,7 +247,8 @@ def _fit_one(
         rng = np.random.default_rng(seed)
         ideal = law(x, *best)
         again = [
-            _least_squares(law, x, ideal + _block_draw(y - ideal, rng), open_ended, start=best)[0] for _ in range(resamples)
+            _least_squares(law, x, ideal + _block_draw(y - ideal, rng), open_ended, start=best)[0]
+            for _ in range(resamples)
         ]
         intervals = np.quantile(again, [(1 - level) / 2, (1 + level) / 2], axis=0).T
     return best, intervals, at_bound, square**0.5, y.size * np.log(max(square, 1e-300)) + 2 * 4
@@ -256,7 +262,11 @@ def _block_draw(residuals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _least_squares(
-    law: Callable[..., np.ndarray], x: np.ndarray, y: np.ndarray, open_ended: np.ndarray, start: np.ndarray | None = None
+    law: Callable[..., np.ndarray],
+    x: np.ndarray,
+    y: np.ndarray,
+    open_ended: np.ndarray,
+    start: np.ndarray | None = None,
 ) -> tuple[np.ndarray, bool, np.ndarray]:
     """Best parameters, whether one of them is on a bound, and the residuals."""
     low, high, middle, most = SHAPES[law]
@@ -270,7 +280,9 @@ def _least_squares(
         difference = law(x, *parameters) - y
         return np.where(open_ended & (difference > 0), 0.0, difference)
 
-    solved = optimize.least_squares(left, inside, bounds=(lower, upper), x_scale=np.maximum(inside, 1e-9), max_nfev=1000)
+    solved = optimize.least_squares(
+        left, inside, bounds=(lower, upper), x_scale=np.maximum(inside, 1e-9), max_nfev=1000
+    )
     near = np.minimum(solved.x - lower, upper - solved.x) < 1e-3 * (upper - lower)
     return solved.x, bool(near.any()), left(solved.x)
 
@@ -364,7 +376,9 @@ def final_efficiency(
         mean = apply(restricted_mean, end.trials, end.failed, over=[(along,), (along,)], loop=True)
     else:
         mean = end.trials.mean(along)
-    return describe(mean, "final_efficiency", "trials", f"mean trials to criterion of the last {last} problems", end.trials)
+    return describe(
+        mean, "final_efficiency", "trials", f"mean trials to criterion of the last {last} problems", end.trials
+    )
 
 
 def area(

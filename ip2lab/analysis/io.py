@@ -77,9 +77,13 @@ def from_events(
     when = np.asarray(_column(events, time), dtype=float) * MS[clock]
     who = np.asarray(_column(events, unit))
     if not (len(when) == len(who) and len(when)):
-        raise ValueError(f"the columns {time!r} and {unit!r} have lengths {len(when)} and {len(who)}; expected spikes, a row each")
+        raise ValueError(
+            f"the columns {time!r} and {unit!r} have lengths {len(when)} and {len(who)}; expected spikes, a row each"
+        )
     if not np.isfinite(when).all():
-        raise ValueError(f"{int((~np.isfinite(when)).sum())} of the times in {time!r} are NaN or infinite; drop those rows")
+        raise ValueError(
+            f"{int((~np.isfinite(when)).sum())} of the times in {time!r} are NaN or infinite; drop those rows"
+        )
     names, neuron = _codes(who, neurons, "neurons")
     if onsets is not None:
         starts = np.asarray(onsets, dtype=float) * MS[clock]
@@ -107,14 +111,18 @@ def _codes(labels: np.ndarray, known: Sequence[Any] | None, argument: str) -> tu
     names = found if known is None else np.asarray(known)
     strange = np.setdiff1d(found, names)
     if strange.size:
-        raise ValueError(f"{argument}={listed(names)} lacks {listed(strange)}, which have spikes; name them all, or drop those rows")
+        raise ValueError(
+            f"{argument}={listed(names)} lacks {listed(strange)}, which have spikes; name them all, or drop those rows"
+        )
     order = np.argsort(names, kind="stable")
     return names, order[np.searchsorted(names, labels, sorter=order)]
 
 
 def _edges(window: tuple[float, float], bin: float) -> np.ndarray:
     if not (bin > 0 and np.isfinite(window).all() and window[1] - window[0] >= bin):
-        raise ValueError(f"bin={bin}, window={window}: expected a positive width in ms and a window with at least one bin")
+        raise ValueError(
+            f"bin={bin}, window={window}: expected a positive width in ms and a window with at least one bin"
+        )
     count = int(np.floor((window[1] - window[0]) / bin + 1e-9))
     return window[0] + bin * np.arange(count + 1.0)
 
@@ -129,24 +137,33 @@ def _counts(
     inside = (place >= 0) & (place < len(edges) - 1)
     shape = (*sizes[:-1], len(edges) - 1, sizes[-1])
     index = (place[inside], neuron[inside]) if row is None else (row[inside], place[inside], neuron[inside])
-    return np.bincount(np.ravel_multi_index(index, shape), minlength=int(np.prod(shape))).reshape(shape).astype(np.int32)
+    return (
+        np.bincount(np.ravel_multi_index(index, shape), minlength=int(np.prod(shape))).reshape(shape).astype(np.int32)
+    )
 
 
 def _around(
-    when: np.ndarray, neuron: np.ndarray, names: np.ndarray, starts: np.ndarray, edges: np.ndarray, trials: Sequence[Any] | None
+    when: np.ndarray,
+    neuron: np.ndarray,
+    names: np.ndarray,
+    starts: np.ndarray,
+    edges: np.ndarray,
+    trials: Sequence[Any] | None,
 ) -> xr.DataArray:
     """Trials cut out around `starts`; a spike may belong to several of them."""
     order = np.argsort(when, kind="stable")
     when, neuron = when[order], neuron[order]
-    counts = np.stack([
-        _counts(when[a:b] - start, neuron[a:b], None, (len(names),), edges)
-        for start, a, b in zip(
-            starts,
-            np.searchsorted(when, starts + edges[0] - 1e-6),
-            np.searchsorted(when, starts + edges[-1] + 1e-6),
-            strict=True,
-        )
-    ])
+    counts = np.stack(
+        [
+            _counts(when[a:b] - start, neuron[a:b], None, (len(names),), edges)
+            for start, a, b in zip(
+                starts,
+                np.searchsorted(when, starts + edges[0] - 1e-6),
+                np.searchsorted(when, starts + edges[-1] + 1e-6),
+                strict=True,
+            )
+        ]
+    )
     labels = np.arange(len(starts)) if trials is None else np.asarray(trials)
     if len(labels) != len(starts):
         raise ValueError(f"{len(labels)} trials are named, {len(starts)} onsets given; expected one label for each")
@@ -162,11 +179,17 @@ def _labelled(
         "neuron": names,
     }
     coords |= {} if trials is None else {"trial": trials}
-    return xr.DataArray(counts, dims=dims, coords=coords, name="spikes", attrs={"units": "1", "long_name": "spikes per bin"})
+    return xr.DataArray(
+        counts, dims=dims, coords=coords, name="spikes", attrs={"units": "1", "long_name": "spikes per bin"}
+    )
 
 
 def from_pynapple(
-    data: Any, *, bin: float | None = None, onsets: npt.ArrayLike | None = None, window: tuple[float, float] | None = None
+    data: Any,
+    *,
+    bin: float | None = None,
+    onsets: npt.ArrayLike | None = None,
+    window: tuple[float, float] | None = None,
 ) -> xr.DataArray:
     """Turn a pynapple object into a labelled array.
 
@@ -213,7 +236,9 @@ def from_pynapple(
     coords: dict[str, Any] = {"time": ("time", np.asarray(data.t) * 1000.0, {"units": "ms", "long_name": "time"})}
     if isinstance(data, nap.Tsd):
         return xr.DataArray(np.asarray(data.d), dims=("time",), coords=coords)
-    return xr.DataArray(np.asarray(data.d), dims=("time", "neuron"), coords={**coords, "neuron": np.asarray(data.columns)})
+    return xr.DataArray(
+        np.asarray(data.d), dims=("time", "neuron"), coords={**coords, "neuron": np.asarray(data.columns)}
+    )
 
 
 def _from_group(
@@ -270,7 +295,9 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
 
     check(data, feature=feature, time=time, finite=True)
     if set(data.dims) != {feature, time}:
-        raise ValueError(f"{called(data)} has dims {listed(data.dims)}; pynapple knows {time} and {feature} only: select one trial")
+        raise ValueError(
+            f"{called(data)} has dims {listed(data.dims)}; pynapple knows {time} and {feature} only: select one trial"
+        )
     moved = data.transpose(time, feature)
     starts, dt = times(moved, time)
     names = moved[feature].values
@@ -283,6 +310,9 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
         )
     middle = (starts + dt / 2) / 1000.0
     support = nap.IntervalSet(starts[0] / 1000.0, (starts[-1] + dt) / 1000.0)
-    trains = {int(n): nap.Ts(np.repeat(middle, c), time_support=support) for n, c in zip(names, moved.values.astype(int).T, strict=True)}
+    trains = {
+        int(n): nap.Ts(np.repeat(middle, c), time_support=support)
+        for n, c in zip(names, moved.values.astype(int).T, strict=True)
+    }
     extra = {str(c): moved[c].values for c in moved.coords if moved[c].dims == (feature,) and c != feature}
     return nap.TsGroup(trains, time_support=support, metadata=extra)

@@ -10,7 +10,17 @@ from scipy import ndimage, stats
 
 from ip2lab.analysis._excitability import fi_curve, relative_threshold
 from ip2lab.analysis._intervals import adaptation_index, interspike_intervals
-from ip2lab.analysis._labelled import apply, called, check, dataset, describe, labels_along, listed, samples, times, units_of
+from ip2lab.analysis._labelled import (
+    apply,
+    called,
+    check,
+    dataset,
+    describe,
+    labels_along,
+    listed,
+    times,
+    units_of,
+)
 from ip2lab.analysis._selectivity import mixed_selectivity, selectivity
 
 __all__ = [
@@ -27,14 +37,16 @@ __all__ = [
 ]
 
 
-def _spikes(spikes: xr.DataArray, time: str, **roles: str | None) -> tuple[xr.DataArray, float]:
+def _spikes(spikes: xr.DataArray, time: str, trial: str | None = None) -> tuple[xr.DataArray, float]:
     """Checked spikes and the bin in ms."""
-    check(spikes, time=time, **roles)
+    check(spikes, time=time, trial=trial)
     dt = times(spikes, time)[1]
     if spikes.chunks is None:
         check(spikes, finite=True)
         if spikes.dtype.kind != "b" and (spikes < 0).any():
-            raise ValueError(f"{called(spikes)} holds {float(spikes.min()):g}; spikes are bool or counts per bin, not negative")
+            raise ValueError(
+                f"{called(spikes)} holds {float(spikes.min()):g}; spikes are bool or counts per bin, not negative"
+            )
     return spikes, dt
 
 
@@ -145,14 +157,17 @@ def psth(
     >>> dict(found.rate.sizes), bool((found.lower.mean() < 20) & (found.upper.mean() > 20))
     ({'time': 100, 'neuron': 2}, True)
     """
-    spikes, _ = _spikes(spikes, time, trial=trial)
+    spikes, _ = _spikes(spikes, time, trial)
     if not 0 < level < 1:
         raise ValueError(f"level={level}; expected a coverage between 0 and 1")
     if by is None:
         return _psth(spikes, trial, time, width, level)
     labels = labels_along(spikes, by, [trial], least=1)
     name = str(labels.name)
-    groups = {value: _psth(spikes.isel({trial: labels.values == value}), trial, time, width, level) for value in np.unique(labels)}
+    groups = {
+        value: _psth(spikes.isel({trial: labels.values == value}), trial, time, width, level)
+        for value in np.unique(labels)
+    }
     joined = xr.concat(list(groups.values()), dim=name, coords="minimal", compat="override", combine_attrs="override")
     return joined.assign_coords({name: list(groups)}).transpose(..., name)
 
@@ -195,8 +210,18 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
                 f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and must be positive"
             )
     names = xr.DataArray(list(found), dims="property", name="property", attrs={"units": "1", "long_name": "property"})
-    whole = xr.concat([v.astype(float).reset_coords(drop=True) for v in found.values()], dim=names, coords="minimal", compat="override", join="exact")
-    kept = {c: properties[c] for c in properties.coords if c not in whole.coords and set(properties[c].dims) <= set(whole.dims)}
+    whole = xr.concat(
+        [v.astype(float).reset_coords(drop=True) for v in found.values()],
+        dim=names,
+        coords="minimal",
+        compat="override",
+        join="exact",
+    )
+    kept = {
+        c: properties[c]
+        for c in properties.coords
+        if c not in whole.coords and set(properties[c].dims) <= set(whole.dims)
+    }
     whole = whole.assign_coords(kept)
     whole.attrs = dict(properties.attrs)
     unit = xr.DataArray([units_of(v) for v in found.values()], dims="property")
@@ -247,10 +272,12 @@ def drift(
     ([[0.0, 0.0], [0.69, 0.0], [1.39, 0.0]], [[1.0, 0.0]])
     """
     values, unit = _by_property(properties, along, feature)
-    logs = np.log(values)
+    logs = xr.ufuncs.log(values)
     first = _first_of_each(logs, along, within)
     start = xr.zeros_like(logs.isel({along: [0]}))
-    change = xr.concat([start, logs.diff(along, label="upper")], dim=along, join="outer", coords="minimal", compat="override")
+    change = xr.concat(
+        [start, logs.diff(along, label="upper")], dim=along, join="outer", coords="minimal", compat="override"
+    )
     change = change.assign_coords(logs.coords).where(first.same, 0.0) if within else change.assign_coords(logs.coords)
     way = np.abs(change).sum(along)
     net = np.abs(change.sum(along))
@@ -261,9 +288,24 @@ def drift(
     result = dataset(
         properties,
         describe(logs - first.value, "drift", "1", words + (f" of the {within}" if within else "")),
-        describe(change.transpose(*logs.dims), "change", "1", f"natural logarithm of the value over the one at the previous {along}"),
-        describe(np.sqrt((change**2).mean(feature)).transpose(*order, along), "size", "1", "root mean square change over neurons"),
-        describe(logs.std(feature).transpose(*order, along), "spread", "1", "standard deviation over neurons of the logarithm"),
+        describe(
+            change.transpose(*logs.dims),
+            "change",
+            "1",
+            f"natural logarithm of the value over the one at the previous {along}",
+        ),
+        describe(
+            np.sqrt((change**2).mean(feature)).transpose(*order, along),
+            "size",
+            "1",
+            "root mean square change over neurons",
+        ),
+        describe(
+            logs.std(feature).transpose(*order, along),
+            "spread",
+            "1",
+            "standard deviation over neurons of the logarithm",
+        ),
         describe(directed.transpose(*order, feature), "directedness", "1", "net way over whole way"),
     )
     return result.assign_coords(unit=unit)
@@ -336,7 +378,7 @@ def density(
     if points < 16:
         raise ValueError(f"points={points}; a density needs a grid of 16 or more")
     values, unit = _by_property(properties, along, feature)
-    logs = np.log(values)
+    logs = xr.ufuncs.log(values)
     others = [d for d in logs.dims if d != "property"]
     low, high = logs.min(others), logs.max(others)
     margin = np.maximum(0.25 * (high - low), 0.25)
@@ -345,7 +387,12 @@ def density(
     found = apply(_kernel_density, logs, grid, over=[(feature,), ("point",)], into=[("point",)])
     result = dataset(
         properties,
-        describe(found.transpose(*logs.dims[:-1], "point"), "density", "1", "density over neurons, per natural logarithm of the value"),
+        describe(
+            found.transpose(*logs.dims[:-1], "point"),
+            "density",
+            "1",
+            "density over neurons, per natural logarithm of the value",
+        ),
         describe(np.exp(grid), "value", "as the property", "value of the property"),
     )
     return result.assign_coords(unit=unit)
@@ -360,7 +407,7 @@ def _kernel_density(values: np.ndarray, grid: np.ndarray) -> np.ndarray:
     widest = grid[..., -1] - grid[..., 0]
     # at most a sixteenth of the grid: its margin is then enough for the kernel's tails
     width = np.clip(0.9 * spread * n**-0.2, widest / 50, widest / 16)
-    total = np.zeros(np.broadcast_shapes(values.shape[:-1] + (1,), grid.shape))
+    total = np.zeros(np.broadcast_shapes((*values.shape[:-1], 1), grid.shape))
     for i in range(n):  # neuron by neuron: an array (..., neuron, point) would be n times larger than the result
         total += np.exp(-0.5 * ((grid - values[..., i, None]) / width[..., None]) ** 2)
     return total / (n * width[..., None] * np.sqrt(2 * np.pi))

@@ -8,7 +8,7 @@ dims are samples. Arrays backed by dask are gone through chunk by chunk by `pca`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -29,7 +29,7 @@ from ip2lab.analysis._labelled import (
     times,
     units_of,
 )
-from ip2lab.analysis._moments import NotFinite, moments, principal_axes, working_dtype
+from ip2lab.analysis._moments import NotFinite, principal_axes, working_dtype
 from ip2lab.analysis._shape import align, manifold
 from ip2lab.analysis._subspaces import principal_angles, subspaces, turning
 
@@ -92,7 +92,9 @@ def aligned(
         raise ValueError("no trials were given; expected a sequence of arrays, one a trial")
     steps = [times(check(one, time=time), time)[1] for one in trials]
     if np.ptp(steps) > 1e-3 * steps[0]:
-        raise ValueError(f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first")
+        raise ValueError(
+            f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first"
+        )
     longest = max(one.sizes[time] for one in trials)
     grid = steps[0] * (np.arange(longest) if at == "start" else np.arange(1 - longest, 1))
     shifted = []
@@ -100,7 +102,9 @@ def aligned(
         own = grid[: one.sizes[time]] if at == "start" else grid[longest - one.sizes[time] :]
         marked = one.drop_vars([name for name in one.coords if time in one[name].dims])
         shifted.append(marked.assign_coords({time: own, MASK: (time, np.ones(own.size, bool))}))
-    whole = xr.concat([one.reindex({time: grid}) for one in shifted], dim=trial, join="exact", coords="different", compat="equals")
+    whole = xr.concat(
+        [one.reindex({time: grid}) for one in shifted], dim=trial, join="exact", coords="different", compat="equals"
+    )
     mask = np.stack([np.isin(grid, one[time].values) for one in shifted])
     whole = whole.assign_coords({MASK: ((trial, time), mask)})
     whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
@@ -174,7 +178,9 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
     k = _count(n_components, len(variance), data, feature)
     labels = {feature: moved[feature]} if feature in moved.coords else {}
     dtype = working_dtype(data.dtype)
-    components = xr.DataArray(axes[:k].astype(dtype), dims=("component", feature), coords={"component": np.arange(k), **labels})
+    components = xr.DataArray(
+        axes[:k].astype(dtype), dims=("component", feature), coords={"component": np.arange(k), **labels}
+    )
     center = xr.DataArray(mean.astype(dtype), dims=(feature,), coords=labels)
     ratio = xr.DataArray(variance[:k] / total, dims=("component",))
     unit = units_of(data)
@@ -182,7 +188,9 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
         data,
         _scores(moved, components, center, feature),
         describe(components, "components", "1", "loading of the neuron on the component"),
-        describe(ratio * total, "explained_variance", "1" if unit == "1" else f"({unit})^2", "variance along the component"),
+        describe(
+            ratio * total, "explained_variance", "1" if unit == "1" else f"({unit})^2", "variance along the component"
+        ),
         describe(ratio, "explained_variance_ratio", "1", "share of the whole variance"),
         describe(center, "mean", unit, "mean over all samples"),
         samples=int(mask.sum()) if mask is not None else int(np.prod(moved.shape[:-1])),
@@ -196,7 +204,9 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
         check_samples(data)
         raise not_finite(data) from None
     if count < 2:
-        raise ValueError(f"{called(data)} has {count} sample along {listed(moved.dims[:-1])}; variance needs two or more")
+        raise ValueError(
+            f"{called(data)} has {count} sample along {listed(moved.dims[:-1])}; variance needs two or more"
+        )
     scale = np.finfo(working_dtype(data.dtype)).eps * np.abs(mean).max(initial=0.0)
     if variance.sum() <= len(mean) * scale**2:
         raise ValueError(
@@ -230,8 +240,12 @@ def _scores(moved: xr.DataArray, components: xr.DataArray, mean: xr.DataArray, f
         weights = np.ascontiguousarray(components.values.T)
         for where, block in blocks(moved.data):
             values[where] = (block - mean.values) @ weights
-        scores = moved.isel({feature: 0}, drop=True).expand_dims(component=components.component, axis=-1).copy(data=values)
-        scores = scores.drop_vars([name for name in scores.coords if name != "component" and "component" in scores[name].dims])
+        scores = (
+            moved.isel({feature: 0}, drop=True).expand_dims(component=components.component, axis=-1).copy(data=values)
+        )
+        scores = scores.drop_vars(
+            [name for name in scores.coords if name != "component" and "component" in scores[name].dims]
+        )
     return describe(scores, "scores", units_of(moved), "score on the component", moved)
 
 
@@ -361,7 +375,9 @@ def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: i
     rng = np.random.default_rng(seed)
     n = data.sizes[split]
     if split == feature or n < 4:
-        raise ValueError(f"split={split!r} must name a dim of 4 or more repeats other than {feature!r}; its length is {n}")
+        raise ValueError(
+            f"split={split!r} must name a dim of 4 or more repeats other than {feature!r}; its length is {n}"
+        )
     found = np.empty((n_splits, 2))
     for i in range(n_splits):
         order = rng.permutation(n)
@@ -370,7 +386,9 @@ def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: i
             found[i, j] = _ratio(_fit(part, mask, part)[1])
     alike = (found.min(1) / found.max(1)).mean()
     return {
-        "split_half": describe(xr.DataArray(found.mean()), "split_half", "1", f"participation ratio of half of {split!r}"),
+        "split_half": describe(
+            xr.DataArray(found.mean()), "split_half", "1", f"participation ratio of half of {split!r}"
+        ),
         "ceiling": describe(xr.DataArray(alike), "ceiling", "1", "smaller over larger of two halves"),
     }
 
@@ -417,15 +435,25 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     if data.sizes[time] < 3:
         raise ValueError(f"{called(data)} has {data.sizes[time]} points along {time!r}; curvature needs three or more")
     dt = times(data, time)[1]
-    velocity, curvature = apply(
-        _speed, data.astype(float), over=[(time, feature)], into=[(time,), (time,)], dt=dt
-    )
+    velocity, curvature = apply(_speed, data.astype(float), over=[(time, feature)], into=[(time,), (time,)], dt=dt)
     unit = units_of(data)
     order = samples(data, feature)
     return dataset(
         data,
-        describe(velocity.transpose(*order), "speed", f"{'' if unit == '1' else unit + ' '}ms^-1" if unit != "1" else "ms^-1", "speed of the population state", data),
-        describe(curvature.transpose(*order), "curvature", "1" if unit == "1" else f"({unit})^-1", "curvature of the path", data),
+        describe(
+            velocity.transpose(*order),
+            "speed",
+            "ms^-1" if unit == "1" else f"{unit} ms^-1",
+            "speed of the population state",
+            data,
+        ),
+        describe(
+            curvature.transpose(*order),
+            "curvature",
+            "1" if unit == "1" else f"({unit})^-1",
+            "curvature of the path",
+            data,
+        ),
     )
 
 

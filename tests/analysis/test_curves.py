@@ -18,7 +18,9 @@ PUBLISHED = Path(__file__).parents[1] / "data" / "goudar"
 @pytest.fixture(scope="module")
 def published():
     rows = [np.loadtxt(PUBLISHED / f"conv_{seed}.txt") for seed in range(10)]
-    return xr.DataArray(np.stack(rows), dims=("seed", "problem"), name="trials_to_criterion", coords={"seed": np.arange(10)})
+    return xr.DataArray(
+        np.stack(rows), dims=("seed", "problem"), name="trials_to_criterion", coords={"seed": np.arange(10)}
+    )
 
 
 def law(x, a, tau, c):
@@ -139,10 +141,12 @@ def test_survival_is_lifelines(seed):
     caps = np.ceil(rng.exponential(80, 40))
     censored = times > caps
     assert censored.any()
-    series = xr.Dataset({
-        "trials_to_criterion": ("problem", np.where(censored, np.nan, times)),
-        "censored_trials": ("problem", np.where(censored, caps, np.nan)),
-    }).assign_coords(problem=np.arange(1, 41))
+    series = xr.Dataset(
+        {
+            "trials_to_criterion": ("problem", np.where(censored, np.nan, times)),
+            "censored_trials": ("problem", np.where(censored, caps, np.nan)),
+        }
+    ).assign_coords(problem=np.arange(1, 41))
     found = curves.survival(series, limit=60)
     oracle = lifelines.KaplanMeierFitter().fit(np.minimum(times, caps), ~censored)
     at = oracle.survival_function_.index.values
@@ -264,7 +268,10 @@ def test_partial_association_finds_a_link_and_not_a_trend():
     rng = np.random.default_rng(1)
     linked = curves.partial_association(*drifting(rng, 1.0), permutations=200)
     assert float(linked.mean_p_value) < 0.01 and float(linked.mean_correlation) > 0.2
-    false = [float(curves.partial_association(*drifting(rng, 0.0, runs=1), permutations=100).p_value.squeeze()) for _ in range(60)]
+    false = [
+        float(curves.partial_association(*drifting(rng, 0.0, runs=1), permutations=100).p_value.squeeze())
+        for _ in range(60)
+    ]
     # with a straight line as the trend a third of these came out; 4 standard errors above the level
     assert np.mean(np.array(false) < 0.05) < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 60)
 

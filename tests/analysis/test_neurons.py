@@ -75,8 +75,14 @@ def test_psth_refuses_identical_trials():
         (lambda d: d.drop_vars("time"), r"no coord on dim 'time'.*\.assign_coords\(time=dt"),
         (lambda d: d.rename(time="t"), r"no dim 'time'; it has trial, t, neuron. Name the right one with time="),
         (lambda d: d.assign_coords(time=d.time.values**2), r"must rise in equal steps; its steps go from"),
-        (lambda d: d.assign_coords(time=("time", d.time.values, {"units": "min"})), r"is in 'min'; expected 'ms' or 's'"),
-        (lambda d: d.astype(float).where(d.time > 0), r"NaN or infinite values \(the first at trial=0, time=0.0, neuron=0\)"),
+        (
+            lambda d: d.assign_coords(time=("time", d.time.values, {"units": "min"})),
+            r"is in 'min'; expected 'ms' or 's'",
+        ),
+        (
+            lambda d: d.astype(float).where(d.time > 0),
+            r"NaN or infinite values \(the first at trial=0, time=0.0, neuron=0\)",
+        ),
         (lambda d: -d.astype(int), r"holds -1; spikes are bool or counts per bin"),
         (lambda d: d.isel(time=[0]), r"one point along 'time'; its duration is unknown"),
         (lambda d: d.isel(neuron=[]), r"dim 'neuron' has length 0"),
@@ -129,7 +135,9 @@ def test_drift_within_problems_starts_again_at_each():
 
 def test_density_integrates_to_one_and_follows_a_known_one():
     rng = np.random.default_rng(0)
-    data = xr.DataArray(rng.lognormal(np.log(50), 0.4, (2, 4000)), dims=("problem", "neuron"), name="tau", attrs={"units": "ms"})
+    data = xr.DataArray(
+        rng.lognormal(np.log(50), 0.4, (2, 4000)), dims=("problem", "neuron"), name="tau", attrs={"units": "ms"}
+    )
     found = neurons.density(data).sel(property="tau")
     area = np.trapezoid(found.density, np.log(found.value.values), axis=-1)
     np.testing.assert_allclose(area, 1, atol=2e-3)

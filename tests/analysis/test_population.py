@@ -42,7 +42,9 @@ def test_pca_does_not_depend_on_the_order_of_dims_or_on_dask(order, seed, lazy):
     before = data.copy(deep=True)
     moved = data.transpose(*order)
     fit = population.pca(moved.chunk(trial=2, neuron=3) if lazy else moved, n_components=3)
-    xr.testing.assert_allclose(fit.scores.transpose(*data.dims[:2], "component"), population.pca(data, n_components=3).scores)
+    xr.testing.assert_allclose(
+        fit.scores.transpose(*data.dims[:2], "component"), population.pca(data, n_components=3).scores
+    )
     assert fit.attrs["rig"] == "left"
     assert fit.scores.attrs["units"] == "Hz"
     xr.testing.assert_identical(data, before)
@@ -77,7 +79,11 @@ def test_ragged_trials(at):
     fit = population.pca(stacked, n_components=3)
     oracle = PCA(3, svd_solver="full").fit(np.concatenate([t.values for t in trials]))
     np.testing.assert_allclose(fit.components, oracle.components_, atol=1e-9)
-    assert int(fit.scores.isel(component=0).notnull().sum()) == sum(t.sizes["time"] for t in trials) == fit.attrs["samples"]
+    assert (
+        int(fit.scores.isel(component=0).notnull().sum())
+        == sum(t.sizes["time"] for t in trials)
+        == fit.attrs["samples"]
+    )
     end = stacked.isel(trial=5, time=-1 if at == "end" else 24)
     np.testing.assert_array_equal(end, trials[5].isel(time=-1))
 
@@ -130,7 +136,10 @@ def test_participation_ratio_ceiling_falls_with_fewer_trials():
 def test_speed_of_a_circle_and_of_a_line():
     t = np.arange(0, 1000, 2.0)
     circle = xr.DataArray(
-        np.stack([3 * np.cos(t / 100), 3 * np.sin(t / 100), 0 * t]), dims=("neuron", "time"), coords={"time": t}, attrs={"units": "Hz"}
+        np.stack([3 * np.cos(t / 100), 3 * np.sin(t / 100), 0 * t]),
+        dims=("neuron", "time"),
+        coords={"time": t},
+        attrs={"units": "Hz"},
     )
     path = population.speed(circle)
     np.testing.assert_allclose(path.speed, 0.03, rtol=1e-3)
