@@ -205,7 +205,7 @@ def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: 
     if isinstance(learnable, xr.Dataset):
         learnable = _decision(learnable)
     has = HAS[model] + (ADAPTATION_PROPERTIES if adaptation else ())
-    if learnable is None or (isinstance(learnable, str) and learnable in ("default", "all", "random", "gain")):
+    if learnable is None or (isinstance(learnable, str) and learnable in ("default", "all", "random")):
         return _named_subset(learnable, model, has, seed)
     if isinstance(learnable, str):
         learnable = (learnable,)
@@ -215,7 +215,7 @@ def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: 
     names = tuple(learnable)
     allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
-        if name not in PROPERTIES:
+        if not isinstance(name, str) or name not in PROPERTIES:
             raise ValueError(f"learnable: unknown property {name!r}; known: {', '.join(PROPERTIES)}")
         if name not in allowed:
             cure = "; give adaptation=True for it" if name in ADAPTATION_PROPERTIES and model == "spiking" else ""

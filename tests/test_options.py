@@ -1,0 +1,207 @@
+"""The options of `train`: defaults as promised, wrong ones refused by name, wrong values never half accepted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ip2lab.options import DEFAULTS, OUTPUT_FACTOR, learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.properties import PROPERTIES
+
+PARAMETERS = ["input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"]
+PARAMETERS += [f"free.{name}" for name in ("tau_dendrite", "tau_soma", "threshold")]
+PAPER = ("tau_dendrite", "tau_soma", "threshold")
+WRONG = {  # what names of starts, parameters and properties there are is checked where they are used
+    "neurons": (0, -1, 2.5, True, "100", None, [100], np.ones(2)),
+    "dt": (0, -20.0, float("nan"), float("inf"), "20", None, True, np.ones(2)),
+    "device": ("", "gpu", 0, None, True, "cuda:99", ["cpu"]),
+    "dtype": ("float16", "half", np.float32, None, 32),
+    "noise": (-0.1, float("nan"), float("inf"), "0", None, True, np.ones(2)),
+    "autapses": (0, 1, "no", None),
+    "property_learning_rate": (
+        -1,
+        float("nan"),
+        "fast",
+        [0.1],
+        {"tau_soma": -1},
+        {"tau_soma": "x"},
+        {"tau_soma": None},
+    ),
+    "output_learning_rate": (-1, float("inf"), "fast", True, [0.1]),
+    "learning_rate": (0, -1, float("nan"), float("inf"), None, "fast", True, np.ones(2)),
+    "beta1": (1, 1.0, -0.1, float("nan"), None, "0", True),
+    "clip": (-1, float("nan"), None, "off"),
+    "reset_optimizer": ("All", "", None, True, np.ones(2)),
+    "l2": (-1, float("nan"), None, "on", [1], {"input_weights": -1}, {"input_weights": "x"}),
+    "rate_target": (-1, float("nan"), None, "5"),
+    "rate_weight": (-1, float("inf"), None, "1"),
+    "frozen": ("bias", None, 3, [3], [None], True),
+    "freeze_after": (-1, 0.5, "last", True, float("nan")),
+    "criterion": (0, -1, float("nan"), None, "0.005"),
+    "window": (0, -1, 2.5, None, "50", True),
+    "max_trials": (0, -1, 2.5, None, "8000", float("inf")),
+    "network_seed": (-1, 2.5, "x", True),
+    "problem_seed": (-1, 2.5, "x", True),
+    "record": (None, True, "all", ["kept"], {"trajectories": 0}, {"trajectories": None}, {"kept": -1}, {"kept": [-1]}),
+    "problems_order": ("random", 3, True, [0, -1], [0.5], {0: 1}, ["x"]),
+    "start": (None, 5, ["x"], True),
+    "adaptation": (0, 1, "yes", None),
+    "input_gain": (-1, float("nan"), None, "1"),
+    "recurrent_gain": (-1, float("nan"), None, "1"),
+    "refractory": (-1, float("nan"), None, "1"),
+    "readout": ("spike", None, 1, True),
+    "spiking": (0, 1, "yes", None),
+    "recurrent": (0, 1, "yes", None),
+}
+
+
+def test_the_table_of_wrong_values_has_every_option():
+    assert set(WRONG) == set(DEFAULTS["spiking"])
+
+
+@pytest.mark.parametrize(("option", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_a_wrong_value_names_the_option_and_what_is_valid(option, value):
+    with pytest.raises(ValueError, match=rf"^{option}[:.].* (is not valid; give .+)"):
+        resolve("spiking", {option: value})
+
+
+def test_defaults_are_valid_plain_and_as_promised():
+    options = resolve("spiking", {})
+    promised = {"neurons": 100, "dt": 20, "readout": "spikes", "criterion": 0.005, "window": 50, "max_trials": 8000}
+    promised |= {"start": "homogeneous", "adaptation": False, "autapses": False, "refractory": 0, "spiking": True}
+    assert {name: options[name] for name in promised} == promised
+    json.dumps(options)  # can be recorded with the run
+
+
+@pytest.mark.parametrize("model", list(DEFAULTS))
+def test_the_default_options_of_every_model_obey_the_rules(model):
+    options = resolve(model, {})
+    assert json.dumps(resolve(model, options)) == json.dumps(
+        options
+    )  # what a run recorded makes the same options again
+
+
+def test_defaults_are_not_changed_by_what_is_given():
+    given = {"record": {"trajectories": 3}, "l2": {"input_weights": 0.1}}
+    before = resolve("spiking", {})
+    resolve("spiking", given)["record"]["kept"] = [1]
+    assert given == {"record": {"trajectories": 3}, "l2": {"input_weights": 0.1}}
+    assert resolve("spiking", {}) == before
+
+
+def test_an_unknown_option_lists_the_known_ones():
+    with pytest.raises(TypeError, match=r"spiking has no option 'neuron'; it has adaptation, autapses, .*, window"):
+        resolve("spiking", {"neuron": 3})
+
+
+@pytest.mark.parametrize("model", ["spikin", None, 3, ["spiking"]])
+def test_an_unknown_model_lists_the_known_ones(model):
+    with pytest.raises(ValueError, match=r"model: .* is unknown; known: spiking"):
+        resolve(model, {})
+
+
+def test_an_unknown_record_lists_the_known_ones():
+    with pytest.raises(TypeError, match=r"record: there is no 'weights'; there is trajectories, kept"):
+        resolve("spiking", {"record": {"weights": True}})
+
+
+def test_a_cap_below_the_window_is_refused():
+    with pytest.raises(ValueError, match="max_trials: 50 trials cannot hold a window of 50; give more"):
+        resolve("spiking", {"max_trials": 50})
+
+
+def test_numbers_of_numpy_are_numbers():
+    options = resolve("spiking", {"neurons": np.int64(7), "noise": np.float32(0.5), "problems_order": np.arange(3)})
+    assert (options["neurons"], options["noise"], options["problems_order"]) == (7, 0.5, [0, 1, 2])
+    assert type(options["neurons"]) is int and type(options["noise"]) is float
+    assert whole("seed", np.int64(3), 0) == 3
+
+
+@pytest.mark.parametrize("value", [0, 2.5, "1", None, True])
+def test_a_number_of_problems_that_is_none(value):
+    with pytest.raises(ValueError, match=r"problems: .* is not valid; give a whole number from 1"):
+        whole("problems", value, 1)
+
+
+@pytest.mark.parametrize(
+    ("learnable", "adaptation", "expected"),
+    [
+        ("default", False, PAPER),
+        ("default", True, PAPER),
+        (None, False, ()),
+        ([], False, ()),
+        ("all", False, PAPER),
+        ("all", True, (*PAPER, "adaptation_strength", "tau_adaptation")),
+        ("tau_soma", False, ("tau_soma",)),
+        (["threshold", "tau_soma", "threshold"], False, ("threshold", "tau_soma")),
+        ("gain", False, ("gain",)),
+        ({"tau_adaptation"}, True, ("tau_adaptation",)),
+    ],
+)
+def test_learnable_in_all_its_forms(learnable, adaptation, expected):
+    assert learnable_names("spiking", learnable, adaptation) == expected
+
+
+@pytest.mark.parametrize(
+    ("learnable", "error", "wording"),
+    [
+        ("tau_axon", ValueError, r"learnable: unknown property 'tau_axon'; known: tau_dendrite, tau_soma"),
+        (["tau"], ValueError, r"learnable: this network has no property 'tau'; it has tau_dendrite, .*gain$"),
+        ("tau_adaptation", ValueError, r"no property 'tau_adaptation'; .*; give adaptation=True for it"),
+        (3, TypeError, r"learnable: 3 is not valid; give 'default', None, 'all', .* names of properties"),
+        ([None], ValueError, r"learnable: unknown property None"),
+        ([["tau_soma"]], ValueError, r"learnable: unknown property \['tau_soma'\]"),
+    ],
+)
+def test_learnable_that_is_wrong(learnable, error, wording):
+    with pytest.raises(error, match=wording):
+        learnable_names("spiking", learnable, False)
+
+
+def rates(learnable=PAPER, **given):
+    return rates_by_parameter(resolve("spiking", given), learnable, PARAMETERS)
+
+
+def test_every_property_has_a_learning_rate_of_its_own():
+    got = rates(learning_rate=0.01)
+    for name in PAPER:
+        assert got[f"free.{name}"] == pytest.approx(0.01 * PROPERTIES[name].rate)
+    assert got["bias"] == got["input_weights"] == got["recurrent_weights"] == 0.01
+    assert got["output_weights"] == got["output_bias"] == pytest.approx(0.01 * OUTPUT_FACTOR)
+
+
+def test_property_learning_rates_one_or_each():
+    one = rates(property_learning_rate=0.5)
+    assert {one[f"free.{name}"] for name in PAPER} == {0.5}
+    each = rates(property_learning_rate={"tau_soma": 0.25}, learning_rate=0.01)
+    assert each["free.tau_soma"] == 0.25
+    assert each["free.tau_dendrite"] == pytest.approx(0.1)
+    assert rates(property_learning_rate={}) == rates()
+
+
+def test_what_does_not_learn_has_no_rate():
+    assert {name for name in rates(()) if name.startswith("free.")} == set()
+    assert "free.tau_soma" not in rates(("tau_dendrite",))
+    assert {"bias", "free.threshold"}.isdisjoint(rates(frozen=["bias", "threshold"]))
+    assert {"output_weights", "output_bias"}.isdisjoint(rates(output_learning_rate=0))
+    assert "free.threshold" not in rates(property_learning_rate={"threshold": 0})
+
+
+@pytest.mark.parametrize(
+    ("given", "wording"),
+    [
+        ({"frozen": ["W_rec"]}, r"frozen: 'W_rec' is unknown; known: bias, input_weights, .*threshold"),
+        ({"l2": {"W_rec": 0.1}}, r"l2: 'W_rec' is unknown; known: bias, input_weights"),
+        ({"property_learning_rate": {"gain": 1}}, r"property_learning_rate: 'gain' does not learn; learnable: tau_"),
+    ],
+)
+def test_names_that_are_no_parameters(given, wording):
+    with pytest.raises(ValueError, match=wording):
+        rates(**given)
+
+
+def test_a_rate_for_a_property_where_nothing_learns():
+    with pytest.raises(ValueError, match="'tau_soma' does not learn; learnable: nothing"):
+        rates((), property_learning_rate={"tau_soma": 1})
