@@ -79,6 +79,9 @@ class Learner(Protocol):
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
+    def last_trial(self, steps: int) -> dict[str, np.ndarray]:
+        """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
+
     def memory(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: with the network's parameters, all that changes."""
 
@@ -140,9 +143,9 @@ class CompiledLearner:
         net = self.network
         dtype = net.bias.detach().numpy().dtype
         outputs = len(net.output_bias)
-        trace = kernels.make_trace(steps, 1, net.neurons, outputs, dtype, bool(net.model.adaptation))
-        room = (steps, 1, net.neurons)
-        return trace, np.zeros(room, dtype), np.zeros((steps, 1, outputs), dtype), np.zeros(room, dtype)
+        trace = kernels.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation))
+        room = (steps, net.neurons)
+        return trace, np.zeros(room, dtype), np.zeros((steps, outputs), dtype), np.zeros(room, dtype)
 
     def _transform(self) -> kernels.Transform:
         rows = [PROPERTIES[name] for name in SLOTS]
@@ -201,6 +204,12 @@ class CompiledLearner:
         if what == "all":
             self.learner.moment2[:] = 0
             self.learner.step[:] = 0
+
+    def last_trial(self, steps: int) -> dict[str, np.ndarray]:
+        """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
+        trace = self.learner.trace
+        names = ("logits", *self.network.signals)
+        return {name: getattr(trace, name)[:steps].reshape(steps, -1).copy() for name in names}
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
@@ -265,7 +274,7 @@ class PlainLearner:
             return torch.as_tensor(array[row, :steps], device=bias.device)
 
         noise = draw_noise(self.network, key, trial, steps)
-        activity = self.network(tensor(stimuli.inputs).to(bias.dtype)[None], noise, compiled=False)
+        activity = self._last = self.network(tensor(stimuli.inputs).to(bias.dtype)[None], noise, compiled=False)
         logits, target, weight, response = (
             activity.logits[0],
             tensor(stimuli.target),
@@ -308,6 +317,11 @@ class PlainLearner:
             for state in self.optimizer.state.values():
                 state["exp_avg"].zero_()
 
+    def last_trial(self, steps: int) -> dict[str, np.ndarray]:
+        """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
+        names = ("logits", *self.network.signals)
+        return {name: getattr(self._last, name)[0].detach().cpu().numpy() for name in names}
+
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
         kept = {f"parameter.{name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
@@ -345,9 +359,9 @@ def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Te
     """Return the noise of one numbered trial (1, time, neuron), the same as the kernels draw; None without noise."""
     if not network.noise_scale > 0:
         return None
-    noise = np.empty((steps, 1, network.neurons), network.bias.detach().cpu().numpy().dtype)
+    noise = np.empty((steps, network.neurons), network.bias.detach().cpu().numpy().dtype)
     kernels.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
-    return torch.from_numpy(noise.swapaxes(0, 1)).to(network.bias.device)
+    return torch.from_numpy(noise[None]).to(network.bias.device)
 
 
 class TrialStream:
@@ -364,7 +378,7 @@ class TrialStream:
     def __init__(self, problem: Problem, stream: np.random.SeedSequence, trials: int, dt: float, dtype: str) -> None:
         self.problem, self.dt, self.dtype = problem, dt, dtype
         self.conditions = np.random.default_rng(stream).integers(problem.conditions, size=trials)
-        self.probe = self._stimuli(np.arange(problem.conditions), None)
+        self.probe = show(problem, np.arange(problem.conditions), dt, dtype)
         self._entropy = stream.entropy
 
     def between(self, first: int, last: int) -> tuple[kernels.Stimuli, np.ndarray]:
@@ -373,21 +387,42 @@ class TrialStream:
         if not self.problem.varies and not self.problem.noise:
             return self.probe, conditions
         seeds = (np.random.SeedSequence(self._entropy, spawn_key=(i,)) for i in range(first, last))
-        parts = [self._stimuli(conditions[i : i + 1], np.random.default_rng(seed)) for i, seed in enumerate(seeds)]
+        parts = [
+            show(self.problem, conditions[i : i + 1], self.dt, self.dtype, np.random.default_rng(seed))
+            for i, seed in enumerate(seeds)
+        ]
         return _stack(parts), np.arange(last - first)
 
-    def _stimuli(self, conditions: np.ndarray, rng: np.random.Generator | None) -> kernels.Stimuli:
-        inputs, target, epoch = self.problem.arrays(conditions, self.dt, rng)
-        epochs = self.problem.epochs
-        scored = np.array([e.scored for e in epochs] + [False])[epoch]
-        responding = scored & np.array([e.name.startswith("response") for e in epochs] + [False])[epoch]
-        return kernels.Stimuli(
-            np.ascontiguousarray(inputs, self.dtype),
-            np.ascontiguousarray(target, np.int64),
-            np.ascontiguousarray(scored / scored.sum(1, keepdims=True), self.dtype),
-            responding.astype(self.dtype),
-            (epoch >= 0).sum(1),
-        )
+
+def show(
+    problem: Problem, conditions: np.ndarray, dt: float, dtype: str, rng: np.random.Generator | None = None
+) -> kernels.Stimuli:
+    """Return one trial of each of `conditions`; without `rng` noise-free and with epochs of their middle length."""
+    inputs, target, epoch = problem.arrays(conditions, dt, rng)
+    scored = np.array([e.scored for e in problem.epochs] + [False])[epoch]
+    responding = scored & np.array([e.name.startswith("response") for e in problem.epochs] + [False])[epoch]
+    return kernels.Stimuli(
+        np.ascontiguousarray(inputs, dtype),
+        np.ascontiguousarray(target, np.int64),
+        np.ascontiguousarray(scored / scored.sum(1, keepdims=True), dtype),
+        responding.astype(dtype),
+        (epoch >= 0).sum(1),
+    )
+
+
+def score(logits: np.ndarray, stimuli: kernels.Stimuli) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each trial (trial,) and whether it was answered (trial,), as :func:`kernels.cross_entropy`."""
+    logits = logits.astype(float)
+    shifted = logits - logits.max(-1, keepdims=True)
+    probability = np.exp(shifted)
+    total = probability.sum(-1, keepdims=True)
+    right = np.take_along_axis(shifted, stimuli.target[..., None], -1)[..., 0]
+    loss = (stimuli.weight * (np.log(total[..., 0]) - right)).sum(1)
+    answering = stimuli.response > 0
+    kept = (shifted.argmax(-1) == stimuli.target) | answering | (stimuli.weight == 0)
+    mean = (probability / total * answering[..., None]).sum(1)
+    last = np.where(answering, np.arange(answering.shape[1]), 0).argmax(1)
+    return loss, kept.all(1) & (mean.argmax(-1) == np.take_along_axis(stimuli.target, last[:, None], 1)[:, 0])
 
 
 def _stack(parts: Sequence[kernels.Stimuli]) -> kernels.Stimuli:

@@ -19,7 +19,7 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ip2lab import networks, records
-from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner
+from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, score
 from ip2lab.networks import kernels
 from ip2lab.options import learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
@@ -28,6 +28,7 @@ from ip2lab.tasks import family as make_family
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES = range(5)  # random streams: SeedSequence([seed, stream, problem])
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
+NOT_OPTIONS = ("family", "problems", "parameters", "origin")  # what else stands in a run's configuration
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
 REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
 
@@ -134,14 +135,8 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     """
     _check_progress(progress)
     attrs = records.open_run(path).attrs
-    config = dict(attrs["config"])
-    settings, length = config.pop("family"), config.pop("problems")
-    config.pop("parameters")
-    family = make_family(attrs["family"], **settings)
-    options = resolve(attrs["model"], config)
-    length = length if problems is None else whole("problems", problems, 1)
-    series = Series(family, attrs["model"], tuple(attrs["learnable"]), length, int(attrs["seed"]), options)
-    return series.go_on(path).run(progress)
+    length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
+    return Series.of(attrs, length).go_on(path).run(progress)
 
 
 class Series:
@@ -191,6 +186,15 @@ class Series:
         self._duration = 0.0
         self._zero_shot = (np.nan, np.nan)
         self._undo = self.learner.state()
+        self.pause = options["max_trials"]  # no trial from this one on is done
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any], problems: int, **changes: Any) -> Series:
+        """Make the series that a run with these attributes was, with changed options, where it began."""
+        config = {name: value for name, value in attrs["config"].items() if name not in NOT_OPTIONS}
+        family = make_family(attrs["family"], **attrs["config"]["family"])
+        options = resolve(attrs["model"], config | changes)
+        return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, int(attrs["seed"]), options)
 
     # ---------------------------------------------------------------- the store
 
@@ -312,34 +316,37 @@ class Series:
 
     def _work(self, report: Callable[[], None]) -> None:
         """Work on the present problem until it is over or the series is stopped."""
-        o, problem = self.options, self._number(self.problem)
-        if self.trial == 0:
-            self.setting = self.draw(self.problem)
-        self.trials = TrialStream(
-            self.setting,
-            np.random.SeedSequence([self.problem_seed, TRIALS, problem]),
-            o["max_trials"],
-            o["dt"],
-            o["dtype"],
-        )
-        if self.trial == 0:
-            self._begin()
-        key = np.random.SeedSequence([self.network_seed, NOISE, problem]).generate_state(1, np.uint64)[0]
-        every, status = int(o["record"]["trajectories"]), 0
-        while status == 0 and self.trial < o["max_trials"] and not self._stop.is_set():
-            began, first = time.perf_counter(), self.trial
-            last = min(first - first % every + every, o["max_trials"])
-            shown = self.trials.between(first, last)
-            self.trial, status = self.learner.run(*shown, (first, last), key, self.goal, self.current)
+        self.take_up()
+        most, every, status = self.options["max_trials"], int(self.options["record"]["trajectories"]), 0
+        while status == 0 and self.trial < min(most, self.pause) and not self._stop.is_set():
+            began = time.perf_counter()
+            status = self.do_trials(min(self.trial - self.trial % every + every, most, self.pause))
             self._duration += time.perf_counter() - began
             if self.trial % every == 0 and status != 2:
                 self._keep_trajectory()
             if self.recorder.due:
                 self._commit()
             report()
-        if status or self.trial >= o["max_trials"]:
+        if status or self.trial >= most:
             self._finish(status)
             report()
+
+    def take_up(self) -> None:
+        """Draw the present problem and its trials; where it is new, begin with it."""
+        o, number = self.options, self._number(self.problem)
+        if self.trial == 0:
+            self.setting = self.draw(self.problem)
+        stream = np.random.SeedSequence([self.problem_seed, TRIALS, number])
+        self.trials = TrialStream(self.setting, stream, o["max_trials"], o["dt"], o["dtype"])
+        self.key = np.random.SeedSequence([self.network_seed, NOISE, number]).generate_state(1, np.uint64)[0]
+        if self.trial == 0:
+            self._begin()
+
+    def do_trials(self, last: int) -> int:
+        """Do the trials up to `last`; return 0 (go on), 1 (solved) or 2 (loss not finite)."""
+        shown = self.trials.between(self.trial, last)
+        self.trial, status = self.learner.run(*shown, (self.trial, last), self.key, self.goal, self.current)
+        return status
 
     def _begin(self) -> None:
         self.current = Records.empty(self.options["max_trials"])
@@ -448,15 +455,8 @@ class Series:
 
     def _test(self) -> tuple[float, float]:
         """Return loss and accuracy over all conditions, frozen and noise-free."""
-        probe, logits = self.trials.probe, self.activity().logits.cpu().numpy()
-        logits = np.ascontiguousarray(logits[:, :, None])
-        scratch, outcomes = np.empty_like(logits[0]), []
-        for i in range(len(logits)):
-            outcomes.append(
-                kernels.cross_entropy(logits[i], probe.target[i], probe.weight[i], probe.response[i], scratch)
-            )
-        loss, _, answered = np.mean(outcomes, axis=0)
-        return float(loss), float(answered)
+        loss, answered = score(self.activity().logits.cpu().numpy(), self.trials.probe)
+        return float(loss.mean()), float(answered.mean())
 
 
 def _check_progress(progress: Any) -> None:

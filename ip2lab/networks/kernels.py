@@ -6,8 +6,7 @@ fired; the pseudo-derivative is zero for most neurons most of the time, so the b
 inputs are constant over an epoch, so they are multiplied with their weights once; the filter of the readout is
 applied to the few outputs instead of to the many neurons. All of that is exact.
 
-Arrays are C-contiguous and time-major (time, trial, neuron). Weights lie with the presynaptic side first.
-Loops write one array each and read few: wider ones are no longer vectorised.
+Arrays are C-contiguous, (trial, time, neuron). Weights lie with the presynaptic side first. Loops write one array each and read few: wider ones are no longer vectorised.
 """
 
 from __future__ import annotations
@@ -45,13 +44,17 @@ class Weights(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What the forward pass leaves: states (time, trial, neuron) and logits (time, trial, output)."""
+    """What the forward pass leaves: states (trial, time, neuron) and logits (trial, time, output), or one trial's.
+
+    `gradient` is room for the backward pass: the derivative by the summed input of each neuron at each step.
+    """
 
     dendrite: Any
     membrane: Any
     adaptation: Any
     spikes: Any
     logits: Any
+    gradient: Any
 
 
 class Model(NamedTuple):
@@ -70,11 +73,11 @@ class Model(NamedTuple):
 _BUILT: list[Any] = []
 
 
-def make_trace(steps: int, trials: int, neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
-    """Return room for the forward pass of `trials` trials of `steps` steps."""
-    d, u, s = (np.empty((steps, trials, neurons), dtype) for _ in range(3))
-    a = np.empty((steps, trials, neurons) if adaptation else (0, 0, 0), dtype)
-    return Trace(d, u, a, s, np.empty((steps, trials, outputs), dtype))
+def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
+    """Return room for the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
+    d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
+    a = np.empty((*shape, neurons) if adaptation else (0,) * (len(shape) + 1), dtype)
+    return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)
 
 
 def _compiled(function: Any) -> Any:
@@ -145,12 +148,12 @@ def list_nonzero(vector, listed):
 
 
 @_compiled
-def same_row(inputs, t, b):
+def same_row(inputs, t):
     """Tell whether the input at step `t` is that of the step before."""
     same = t > 0
     if same:
-        for d in range(inputs.shape[2]):
-            if inputs[t, b, d] != inputs[t - 1, b, d]:
+        for k in range(inputs.shape[1]):
+            if inputs[t, k] != inputs[t - 1, k]:
                 same = False
     return same
 
@@ -170,243 +173,295 @@ def spike(u, theta, threshold, s, kind):
 
 
 @_compiled
-def hold_refractory(spikes, t, b, steps, target):
+def hold_refractory(spikes, t, steps, target):
     """Set `target` to zero where the neuron fired in the last `steps` steps before `t`."""
     for k in range(max(0, t - steps), t):
-        row = spikes[k, b]
+        row = spikes[k]
         for i in range(target.shape[0]):
             if row[i] > 0:
                 target[i] = 0
 
 
 @_compiled
-def read_out(trace, weights, model, listed):
-    """Write the logits of the whole trace; the filter of the readout runs over outputs instead of neurons."""
-    steps, trials, n = trace.membrane.shape
-    outputs, kind = weights.output.shape[0], trace.membrane.dtype.type
-    kappa, into = kind(model.kappa), kind((1 - model.kappa) * model.charge)
-    state = np.zeros(outputs, trace.membrane.dtype)
-    for b in range(trials):
-        state[:] = 0
-        for t in range(steps):
-            if model.read_spikes:
-                s = trace.spikes[t, b]
-                count = list_nonzero(s, listed)
-                for k in range(outputs):
-                    total = kind(0)
-                    for m in range(count):
-                        total += weights.output[k, listed[m]] * s[listed[m]]
-                    state[k] = kappa * state[k] + into * total
-                    trace.logits[t, b, k] = state[k] + weights.output_bias[k]
-            else:
-                u = trace.membrane[t, b]
-                for k in range(outputs):
-                    row, total = weights.output[k], kind(0)
-                    for i in range(n):
-                        total += row[i] * u[i]
-                    trace.logits[t, b, k] = total + weights.output_bias[k]
+def input_drive(inputs, t, weights, drive):
+    """Write what arrives from outside at step `t` into `drive`; an input that has not changed is not multiplied again."""
+    if same_row(inputs, t):
+        return
+    for i in range(drive.shape[0]):
+        drive[i] = weights.bias[i]
+    for k in range(inputs.shape[1]):
+        x, row = inputs[t, k], weights.input[k]
+        if x != 0:
+            for i in range(drive.shape[0]):
+                drive[i] += x * row[i]
 
 
 @_compiled
-def forward(inputs, noise, neurons, weights, model, trace):
-    """Simulate `inputs` (time, trial, input) with `noise` (time, trial, neuron; empty: none) into `trace`."""
-    steps, trials, n = trace.membrane.shape
-    kind = trace.membrane.dtype.type
+def read_out(source, weights, keep, into, state, logits):
+    """Take one step of the readout: ``keep`` times the state plus ``into`` times what is read; the filter runs over outputs."""
+    zero = source.dtype.type(0)
+    for k in range(state.shape[0]):
+        row, total = weights.output[k], zero
+        for i in range(source.shape[0]):
+            total += row[i] * source[i]
+        state[k] = keep * state[k] + into * total
+        logits[k] = state[k] + weights.output_bias[k]
+
+
+@_compiled
+def forward_trial(inputs, noise, neurons, weights, model, trace):
+    """Simulate one trial of `inputs` (time, input) with `noise` (time, neuron; empty: none) into `trace`."""
+    steps, n = trace.membrane.shape
+    dtype = trace.membrane.dtype
+    kind = dtype.type
     one, charge = kind(1), kind(model.charge)
     beta, alpha, threshold, rho = neurons.beta, neurons.alpha, neurons.threshold, neurons.rho
-    zeros, drive = np.zeros(n, trace.membrane.dtype), np.zeros((trials, n), trace.membrane.dtype)
-    current, reset = np.empty(n, trace.membrane.dtype), np.zeros((trials, n), trace.membrane.dtype)
-    theta = np.empty(n, trace.membrane.dtype)
     into_dendrite, into_soma, into_adaptation = (one - beta) * neurons.gain, one - alpha, (one - rho) * charge
-    listed = np.empty(n + 1, np.int64)
+    zeros, drive, current, reset = np.zeros(n, dtype), np.zeros(n, dtype), np.empty(n, dtype), np.zeros(n, dtype)
+    theta, state = threshold.copy(), np.zeros(weights.output.shape[0], dtype)
+    keep = kind(model.kappa if model.read_spikes else 0)
+    into = kind((1 - model.kappa) * model.charge if model.read_spikes else 1)
+    listed, count = np.empty(n + 1, np.int64), 0
+    d_old, u_old, s_old, a_old = zeros, zeros, zeros, zeros
     for t in range(steps):
-        for b in range(trials):
-            if not same_row(inputs, t, b):
-                row = drive[b]
-                row[:] = weights.bias
-                for k in range(inputs.shape[2]):
-                    x = inputs[t, b, k]
-                    if x != 0:
-                        w = weights.input[k]
-                        for i in range(n):
-                            row[i] += x * w[i]
-            row = drive[b]
-            if noise.size:
-                extra = noise[t, b]
-                for i in range(n):
-                    current[i] = row[i] + extra[i]
-            else:
-                for i in range(n):
-                    current[i] = row[i]
-            first = t == 0
-            s_old = zeros if first else trace.spikes[t - 1, b]
-            d_old = zeros if first else trace.dendrite[t - 1, b]
-            u_old = zeros if first else trace.membrane[t - 1, b]
-            d, u, s, held = trace.dendrite[t, b], trace.membrane[t, b], trace.spikes[t, b], reset[b]
-            if model.recurrent and model.spiking:
-                add_rows(current, weights.recurrent, s_old, charge, listed, list_nonzero(s_old, listed))
+        d, u, s = trace.dendrite[t], trace.membrane[t], trace.spikes[t]
+        input_drive(inputs, t, weights, drive)
+        if noise.size:
+            extra = noise[t]
             for i in range(n):
-                d[i] = beta[i] * d_old[i] + into_dendrite[i] * current[i]
+                current[i] = drive[i] + extra[i]
+        else:
             for i in range(n):
-                u[i] = alpha[i] * u_old[i] + into_soma[i] * d[i] - held[i]
-            if not model.spiking:
-                s[:] = 0
-                continue
+                current[i] = drive[i]
+        if model.recurrent:
+            add_rows(current, weights.recurrent, s_old, charge, listed, count)
+        for i in range(n):
+            d[i] = beta[i] * d_old[i] + into_dendrite[i] * current[i]
+        for i in range(n):
+            u[i] = alpha[i] * u_old[i] + into_soma[i] * d[i] - reset[i]
+        if model.spiking:
             if model.adaptation:
-                a, a_old = trace.adaptation[t, b], zeros if first else trace.adaptation[t - 1, b]
+                a = trace.adaptation[t]
                 for i in range(n):
                     a[i] = rho[i] * a_old[i] + into_adaptation[i] * s_old[i]
                 for i in range(n):
                     theta[i] = threshold[i] + neurons.strength[i] * a[i]
-            else:
-                for i in range(n):
-                    theta[i] = threshold[i]
+                a_old = a
             spike(u, theta, threshold, s, model.spiking)
             if model.refractory:
-                hold_refractory(trace.spikes, t, b, model.refractory, s)
+                hold_refractory(trace.spikes, t, model.refractory, s)
             for i in range(n):
-                held[i] = theta[i] * s[i]
-    read_out(trace, weights, model, listed)
+                reset[i] = theta[i] * s[i]
+            count = list_nonzero(s, listed)
+        else:
+            s[:] = 0
+        read_out(s if model.read_spikes else u, weights, keep, into, state, trace.logits[t])
+        d_old, u_old, s_old = d, u, s
 
 
 @_compiled
-def backward(inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs):
-    """Accumulate gradients into `g_neurons`, `g_weights` and (unless empty) `g_inputs`.
+def backward_trial(
+    inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
+):
+    """Accumulate the gradients of one trial into `g_neurons`, `g_weights` and (unless empty) `g_inputs` (time, input).
 
-    `d_logits` (time, trial, output), `d_spikes` and `d_membrane` (time, trial, neuron; empty: none) are the
-    derivatives of the loss by what `forward` left in `trace`.
+    `d_logits` (time, output), `d_spikes` and `d_membrane` (time, neuron; empty: none) are the derivatives of the loss
+    by what the forward pass left in `trace`.
     """
-    steps, trials, n = trace.membrane.shape
+    steps, n = trace.membrane.shape
     outputs, dtype = weights.output.shape[0], trace.membrane.dtype
     kind = dtype.type
     zero, one, charge, kappa = kind(0), kind(1), kind(model.charge), kind(model.kappa)
     into = kind((1 - model.kappa) * model.charge)
-    beta, alpha, threshold, rho, strength = neurons.beta, neurons.alpha, neurons.threshold, neurons.rho, neurons.strength
+    beta, alpha, threshold, rho, strength = (
+        neurons.beta,
+        neurons.alpha,
+        neurons.threshold,
+        neurons.rho,
+        neurons.strength,
+    )
     into_dendrite, into_soma, into_adaptation = (one - beta) * neurons.gain, one - alpha, (one - rho) * charge
-    inverse = one / threshold
-    zeros = np.zeros(n, dtype)
-    # derivatives of the loss by: dendrite, membrane, adaptation, presynaptic sum (of the step after), filtered readout
-    gd, gu, ga, gp = np.zeros((trials, n), dtype), np.zeros((trials, n), dtype), np.zeros((trials, n), dtype), np.zeros((trials, n), dtype)
-    filtered, run = np.zeros((trials, outputs), dtype), np.zeros((trials, n), dtype)
-    theta, v, gs, gv, gt = np.empty(n, dtype), np.empty(n, dtype), np.empty(n, dtype), np.empty(n, dtype), np.empty(n, dtype)
-    g_beta, g_alpha, g_gain = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
-    fired, near = np.empty(n + 1, np.int64), np.empty(n + 1, np.int64)
+    inverse, zeros = one / threshold, np.zeros(n, dtype)
+    # derivatives by dendrite, membrane and adaptation of the step after, and by the logits through the filter
+    gd, gu, ga, filtered = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype), np.zeros((steps, outputs), dtype)
+    theta, v, gs, gv, gt = (
+        threshold.copy(),
+        np.empty(n, dtype),
+        np.empty(n, dtype),
+        np.empty(n, dtype),
+        np.empty(n, dtype),
+    )
+    g_beta, g_gain = np.zeros(n, dtype), np.zeros(n, dtype)
+    near, every = np.empty(n + 1, np.int64), np.arange(outputs)
+    g_after = zeros
     for t in range(steps - 1, -1, -1):
-        first = t == 0
-        for b in range(trials):
-            d, u, s = trace.dendrite[t, b], trace.membrane[t, b], trace.spikes[t, b]
-            d_old = zeros if first else trace.dendrite[t - 1, b]
-            u_old = zeros if first else trace.membrane[t - 1, b]
-            gd_b, gu_b, ga_b, gp_b = gd[b], gu[b], ga[b], gp[b]
-            for k in range(outputs):
-                filtered[b, k] = kappa * filtered[b, k] + d_logits[t, b, k]
-                g_weights.output_bias[k] += d_logits[t, b, k]
-            if model.spiking:
-                count = list_nonzero(s, fired)
-                if model.adaptation:
-                    a = trace.adaptation[t, b]
-                    for i in range(n):
-                        theta[i] = threshold[i] + strength[i] * a[i]
-                else:
-                    for i in range(n):
-                        theta[i] = threshold[i]
+        first, last = t == 0, t == steps - 1
+        d, u, s, g_sum = trace.dendrite[t], trace.membrane[t], trace.spikes[t], trace.gradient[t]
+        d_old, u_old = zeros if first else trace.dendrite[t - 1], zeros if first else trace.membrane[t - 1]
+        for k in range(outputs):
+            filtered[t, k] = d_logits[t, k] + (zero if last else kappa * filtered[t + 1, k])
+        if model.spiking:
+            if model.adaptation:
+                a = trace.adaptation[t]
                 for i in range(n):
-                    v[i] = (u[i] - theta[i]) * inverse[i]
-                for i in range(n):
-                    gv[i] = max(zero, one - abs(v[i])) * inverse[i]  # the pseudo-derivative, by the membrane
-                if model.refractory:
-                    hold_refractory(trace.spikes, t, b, model.refractory, gv)
-                # derivative of the loss by the spikes, wherever the pseudo-derivative lets it pass
-                for i in range(n):
-                    gs[i] = -theta[i] * gu_b[i]
-                if model.adaptation:
-                    for i in range(n):
-                        gs[i] += into_adaptation[i] * ga_b[i]
-                if d_spikes.size:
-                    extra = d_spikes[t, b]
-                    for i in range(n):
-                        gs[i] += extra[i]
-                if model.read_spikes:
-                    for k in range(outputs):
-                        row, f = weights.output[k], into * filtered[b, k]
-                        for i in range(n):
-                            gs[i] += f * row[i]
-                        for m in range(count):
-                            g_weights.output[k, fired[m]] += f * s[fired[m]]
-                if model.recurrent:
-                    dot_rows(gs, weights.recurrent, gp_b, charge, near, list_nonzero(gv, near))
-                    # this step's spikes met the weights in the step after
-                    for m in range(count):
-                        j = fired[m]
-                        f, row = charge * s[j], g_weights.recurrent[j]
-                        for i in range(n):
-                            row[i] += f * gp_b[i]
-                for i in range(n):
-                    gv[i] *= gs[i]
-                for i in range(n):
-                    gt[i] = -gv[i] - s[i] * gu_b[i]  # by the effective threshold, here and in the reset after
-                for i in range(n):
-                    g_neurons.threshold[i] += gt[i] - gv[i] * v[i]
-                for i in range(n):
-                    gu_b[i] = alpha[i] * gu_b[i] + gv[i]
-                if model.adaptation:
-                    a = trace.adaptation[t, b]
-                    for i in range(n):
-                        g_neurons.strength[i] += gt[i] * a[i]
-                    for i in range(n):
-                        ga_b[i] = rho[i] * ga_b[i] + strength[i] * gt[i]
-                    if not first:
-                        a_old, s_old = trace.adaptation[t - 1, b], trace.spikes[t - 1, b]
-                        for i in range(n):
-                            g_neurons.rho[i] += ga_b[i] * (a_old[i] - charge * s_old[i])
-            else:
-                for i in range(n):
-                    gu_b[i] = alpha[i] * gu_b[i]
-            if not model.read_spikes:
-                for k in range(outputs):
-                    row, f, g_row = weights.output[k], d_logits[t, b, k], g_weights.output[k]
-                    for i in range(n):
-                        gu_b[i] += f * row[i]
-                    for i in range(n):
-                        g_row[i] += f * u[i]
-            if d_membrane.size:
-                extra = d_membrane[t, b]
-                for i in range(n):
-                    gu_b[i] += extra[i]
+                    theta[i] = threshold[i] + strength[i] * a[i]
             for i in range(n):
-                g_alpha[i] += gu_b[i] * (u_old[i] - d[i])
+                v[i] = (u[i] - theta[i]) * inverse[i]
             for i in range(n):
-                gd_b[i] = beta[i] * gd_b[i] + into_soma[i] * gu_b[i]
+                gv[i] = max(zero, one - abs(v[i])) * inverse[i]  # the pseudo-derivative, by the membrane
+            if model.refractory:
+                hold_refractory(trace.spikes, t, model.refractory, gv)
+            # by the spikes, through the reset, the adaptation, the loss, the readout, the recurrent weights
             for i in range(n):
-                g_beta[i] += gd_b[i] * (d_old[i] - d[i])
-            for i in range(n):
-                g_gain[i] += gd_b[i] * (d[i] - beta[i] * d_old[i])
-            for i in range(n):
-                gp_b[i] = into_dendrite[i] * gd_b[i]
-            for i in range(n):
-                run[b, i] += gp_b[i]
-            if g_inputs.size:
-                for k in range(inputs.shape[2]):
-                    row, total = weights.input[k], zero
-                    for i in range(n):
-                        total += row[i] * gp_b[i]
-                    g_inputs[t, b, k] += total
-            if not same_row(inputs, t, b):  # the input changed here: the sum since belongs to one input
-                for k in range(inputs.shape[2]):
-                    x, row = inputs[t, b, k], g_weights.input[k]
-                    if x != 0:
-                        for i in range(n):
-                            row[i] += x * run[b, i]
+                gs[i] = -theta[i] * gu[i]
+            if model.adaptation:
                 for i in range(n):
-                    g_weights.bias[i] += run[b, i]
-                run[b, :] = 0
+                    gs[i] += into_adaptation[i] * ga[i]
+            if d_spikes.size:
+                extra = d_spikes[t]
+                for i in range(n):
+                    gs[i] += extra[i]
+            if model.read_spikes:
+                add_rows(gs, weights.output, filtered[t], into, every, outputs)
+            if model.recurrent and not last:
+                dot_rows(gs, weights.recurrent, g_after, charge, near, list_nonzero(gv, near))
+            for i in range(n):
+                gv[i] *= gs[i]
+            for i in range(n):
+                gt[i] = -gv[i] - s[i] * gu[i]  # by the effective threshold, here and in the reset after
+            for i in range(n):
+                g_neurons.threshold[i] += gt[i] - gv[i] * v[i]
+            for i in range(n):
+                gu[i] = alpha[i] * gu[i] + gv[i]
+            if model.adaptation:
+                a = trace.adaptation[t]
+                for i in range(n):
+                    g_neurons.strength[i] += gt[i] * a[i]
+                for i in range(n):
+                    ga[i] = rho[i] * ga[i] + strength[i] * gt[i]
+                if not first:
+                    a_old, s_old = trace.adaptation[t - 1], trace.spikes[t - 1]
+                    for i in range(n):
+                        g_neurons.rho[i] += ga[i] * (a_old[i] - charge * s_old[i])
+        else:
+            for i in range(n):
+                gu[i] = alpha[i] * gu[i]
+        if not model.read_spikes:
+            add_rows(gu, weights.output, d_logits[t], one, every, outputs)
+        if d_membrane.size:
+            extra = d_membrane[t]
+            for i in range(n):
+                gu[i] += extra[i]
+        for i in range(n):
+            g_neurons.alpha[i] += gu[i] * (u_old[i] - d[i])
+        for i in range(n):
+            gd[i] = beta[i] * gd[i] + into_soma[i] * gu[i]
+        for i in range(n):
+            g_beta[i] += gd[i] * (d_old[i] - d[i])
+        for i in range(n):
+            g_gain[i] += gd[i] * (d[i] - beta[i] * d_old[i])
+        for i in range(n):
+            g_sum[i] = into_dendrite[i] * gd[i]
+        g_after = g_sum
     for i in range(n):
-        g_neurons.alpha[i] += g_alpha[i]
         g_neurons.beta[i] += g_beta[i] / (one - beta[i])
         g_neurons.gain[i] += g_gain[i] / neurons.gain[i]
+    recurrent_gradients(model, trace, g_weights)
+    output_gradients(model, trace, d_logits, filtered, g_weights)
+    input_gradients(inputs, weights, trace, g_weights, g_inputs)
+
+
+@_compiled
+def recurrent_gradients(model, trace, g_weights):
+    """Accumulate the gradient of the recurrent weights from ``trace.gradient``, the derivatives by summed inputs.
+
+    One presynaptic neuron after the other: the rows of the steps after those at which it fired are added up.
+    """
+    steps, n = trace.membrane.shape
+    if not (model.recurrent and model.spiking):
+        return
+    times, counts, fired = np.empty((n, steps), np.int64), np.zeros(n, np.int64), np.empty(n + 1, np.int64)
+    factors, charge = np.empty(steps, trace.membrane.dtype), trace.membrane.dtype.type(model.charge)
+    for t in range(steps - 1):  # nothing follows the last step
+        for m in range(list_nonzero(trace.spikes[t], fired)):
+            j = fired[m]
+            times[j, counts[j]] = t
+            counts[j] += 1
+    after = trace.gradient[1:]
+    for j in range(n):
+        for m in range(counts[j]):
+            factors[times[j, m]] = trace.spikes[times[j, m], j]
+        add_rows(g_weights.recurrent[j], after, factors, charge, times[j], counts[j])
     if not model.autapses:
         for i in range(n):
             g_weights.recurrent[i, i] = 0
+
+
+@_compiled
+def output_gradients(model, trace, d_logits, filtered, g_weights):
+    """Accumulate the gradients of the readout; `filtered` is the derivative by the logits through the filter."""
+    steps, outputs = d_logits.shape
+    kind = d_logits.dtype.type
+    for k in range(outputs):
+        factors = d_logits[:, k].copy()
+        g_weights.output_bias[k] += factors.sum()
+        if model.read_spikes:
+            into = kind((1 - model.kappa) * model.charge)
+            add_rows(g_weights.output[k], trace.spikes, filtered[:, k].copy(), into, np.arange(steps), steps)
+        else:
+            add_rows(g_weights.output[k], trace.membrane, factors, kind(1), np.arange(steps), steps)
+
+
+@_compiled
+def input_gradients(inputs, weights, trace, g_weights, g_inputs):
+    """Accumulate the gradients of input weights, bias and inputs; a stretch of constant input is summed up first."""
+    steps, n = trace.membrane.shape
+    run = np.zeros(n, trace.membrane.dtype)
+    for t in range(steps - 1, -1, -1):
+        row = trace.gradient[t]
+        for i in range(n):
+            run[i] += row[i]
+        if not same_row(inputs, t):
+            for k in range(inputs.shape[1]):
+                x, g_row = inputs[t, k], g_weights.input[k]
+                if x != 0:
+                    for i in range(n):
+                        g_row[i] += x * run[i]
+            for i in range(n):
+                g_weights.bias[i] += run[i]
+            run[:] = 0
+    if g_inputs.size:
+        g_inputs += np.dot(trace.gradient, weights.input.T)
+
+
+@_compiled
+def pick(array, b):
+    """Return trial `b` of an array (trial, time, ...), or something empty of it."""
+    return array[b] if array.size else np.empty((0, 0), array.dtype)
+
+
+@_compiled
+def one_trial(trace, b):
+    """Return the trace of trial `b`."""
+    d, u, s = trace.dendrite[b], trace.membrane[b], trace.spikes[b]
+    return Trace(d, u, pick(trace.adaptation, b), s, trace.logits[b], trace.gradient[b])
+
+
+@_compiled
+def forward(inputs, noise, neurons, weights, model, trace):
+    """Simulate trials: everything as in `forward_trial`, with a trial axis in front."""
+    for b in range(inputs.shape[0]):
+        forward_trial(inputs[b], pick(noise, b), neurons, weights, model, one_trial(trace, b))
+
+
+@_compiled
+def backward(inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs):
+    """Accumulate the gradients of trials: everything as in `backward_trial`, with a trial axis in front."""
+    for b in range(inputs.shape[0]):
+        backward_trial(
+            inputs[b], neurons, weights, model, one_trial(trace, b),
+            d_logits[b], pick(d_spikes, b), pick(d_membrane, b), g_neurons, g_weights, pick(g_inputs, b),
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- the training step
@@ -489,7 +544,7 @@ class Learner(NamedTuple):
 
 @_compiled
 def fill_noise(key, trial, scale, lanes, noise):
-    """Fill `noise` (time, trial, neuron) for one numbered trial: the same key and number, the same noise.
+    """Fill `noise` (time, neuron) for one numbered trial: the same key and number, the same noise.
 
     One xorshift generator a neuron (Marsaglia 2003), seeded by splitmix64 from the key, the trial and the neuron.
     A value is the sum of four 16-bit uniform numbers, scaled to standard deviation `scale`: normal to within an
@@ -504,7 +559,7 @@ def fill_noise(key, trial, scale, lanes, noise):
     kind = noise.dtype.type
     factor, middle, low = kind(scale * math.sqrt(3.0) / 65536.0), kind(131070.0), np.uint64(0xFFFF)
     for t in range(noise.shape[0]):
-        row = noise[t, 0]
+        row = noise[t]
         for i in range(n):
             x = lanes[i]
             x ^= x << np.uint64(13)
@@ -542,23 +597,23 @@ def cross_entropy(logits, target, weight, response, d_logits):
     Answered means that at every scored step before the response the right output (fixation) was the most probable,
     and that over the scored response period the right output had the largest mean probability.
     """
-    steps, _, outputs = logits.shape
+    steps, outputs = logits.shape
     loss, response_loss, scored, kept, wanted = 0.0, 0.0, 0, True, 0
     probability, mean = np.zeros(outputs, logits.dtype), np.zeros(outputs)
     for t in range(steps):
         if weight[t] == 0:
-            d_logits[t, 0, :] = 0
+            d_logits[t, :] = 0
             continue
-        largest, total, right = logits[t, 0].max(), logits.dtype.type(0), target[t]
+        largest, total, right = logits[t].max(), logits.dtype.type(0), target[t]
         for k in range(outputs):
-            probability[k] = math.exp(logits[t, 0, k] - largest)
+            probability[k] = math.exp(logits[t, k] - largest)
             total += probability[k]
-        here = math.log(total) + largest - logits[t, 0, right]
+        here = math.log(total) + largest - logits[t, right]
         loss += weight[t] * here
         for k in range(outputs):
             probability[k] /= total
-            d_logits[t, 0, k] = weight[t] * probability[k]
-        d_logits[t, 0, right] -= weight[t]
+            d_logits[t, k] = weight[t] * probability[k]
+        d_logits[t, right] -= weight[t]
         if response[t] > 0:
             response_loss += here
             scored += 1
@@ -574,43 +629,40 @@ def cross_entropy(logits, target, weight, response, d_logits):
 def update(flat, gradient, moment1, moment2, step, rule):
     """Clip the gradient and take one step of Adam (Kingma & Ba 2015), segment by segment."""
     kind = flat.dtype.type
-    one, two = kind(1), kind(2)
-    total = kind(0)
+    one, total = kind(1), kind(0)
     for k in range(rule.start.shape[0]):
-        first, last = rule.start[k], rule.stop[k]
+        p, g = flat[rule.start[k] : rule.stop[k]], gradient[rule.start[k] : rule.stop[k]]
         if rule.l2[k] > 0:
-            pull = kind(2 * rule.l2[k] / (last - first))
-            for i in range(first, last):
-                gradient[i] += pull * flat[i]
-        for i in range(first, last):
-            total += gradient[i] * gradient[i]
-    norm = math.sqrt(total)
-    scale = kind(min(1.0, rule.clip / (norm + 1e-6))) if rule.clip > 0 else one
+            pull = kind(2 * rule.l2[k] / p.shape[0])
+            for i in range(p.shape[0]):
+                g[i] += pull * p[i]
+        for i in range(p.shape[0]):
+            total += g[i] * g[i]
+    scale = kind(min(1.0, rule.clip / (math.sqrt(total) + 1e-6))) if rule.clip > 0 else one
     step[0] += 1
-    b1, b2 = kind(rule.beta1), kind(rule.beta2)
-    root = kind(1 / math.sqrt(1 - rule.beta2 ** step[0]))
-    epsilon = kind(rule.epsilon)
+    b1, b2, epsilon = kind(rule.beta1), kind(rule.beta2), kind(rule.epsilon)
+    c1, c2, root = (one - b1) * scale, (one - b2) * scale * scale, kind(1 / math.sqrt(1 - rule.beta2 ** step[0]))
     for k in range(rule.start.shape[0]):
+        span = slice(rule.start[k], rule.stop[k])
+        p, g, m, v = flat[span], gradient[span], moment1[span], moment2[span]
         rate = kind(rule.rate[k] / (1 - rule.beta1 ** step[0]))
-        for i in range(rule.start[k], rule.stop[k]):
-            g = gradient[i] * scale
-            m = b1 * moment1[i] + (one - b1) * g
-            v = b2 * moment2[i] + (one - b2) * g * g
-            moment1[i] = m
-            moment2[i] = v
-            flat[i] -= rate * m / (math.sqrt(v) * root + epsilon)
-    return norm
+        for i in range(p.shape[0]):
+            m[i] = b1 * m[i] + c1 * g[i]
+        for i in range(p.shape[0]):
+            v[i] = b2 * v[i] + c2 * g[i] * g[i]
+        for i in range(p.shape[0]):
+            p[i] -= rate * m[i] / (math.sqrt(v[i]) * root + epsilon)
 
 
 @_compiled
 def pull_rates(trace, rule, d_spikes):
     """Write the derivative of ``rate_weight * mean((rate - target)**2)`` by the spikes."""
-    steps, _, n = d_spikes.shape
+    steps, n = d_spikes.shape
     for i in range(n):
         rate = 0.0
         for t in range(steps):
-            rate += trace.spikes[t, 0, i]
-        d_spikes[0, 0, i] = rule.rate_weight * 2 * (rate / steps - rule.rate_target) / (n * steps)
+            rate += trace.spikes[t, i]
+        d_spikes[0, i] = rule.rate_weight * 2 * (rate / steps - rule.rate_target) / (n * steps)
     for t in range(1, steps):
         d_spikes[t] = d_spikes[0]
 
@@ -620,9 +672,12 @@ def learn_trial(stimuli, row, key, trial, scale, model, transform, rule, learner
     """Do one trial: noise, forward, loss, backward, update. Return loss, loss of the response, answered, mean spikes a step."""
     steps = stimuli.length[row]
     whole, values, g_values = learner.trace, learner.values, learner.g_values
-    trace = Trace(whole.dendrite[:steps], whole.membrane[:steps], whole.adaptation[:steps], whole.spikes[:steps], whole.logits[:steps])
+    trace = Trace(
+        whole.dendrite[:steps], whole.membrane[:steps], whole.adaptation[:steps], whole.spikes[:steps],
+        whole.logits[:steps], whole.gradient[:steps],
+    )  # fmt: skip
     noise, d_logits = learner.noise[:steps], learner.d_logits[:steps]
-    inputs = stimuli.inputs[row, :steps].reshape((steps, 1, stimuli.inputs.shape[2]))
+    inputs = stimuli.inputs[row, :steps]
     set_values(learner.flat, transform, values, learner.slopes, True)
     neurons = Neurons(values[0], values[1], values[2], values[3], values[4], values[5])
     g_neurons = Neurons(g_values[0], g_values[1], g_values[2], g_values[3], g_values[4], g_values[5])
@@ -630,8 +685,10 @@ def learn_trial(stimuli, row, key, trial, scale, model, transform, rule, learner
         fill_noise(key, trial, scale, learner.lanes, noise)
     else:
         noise[:] = 0
-    forward(inputs, noise, neurons, learner.weights, model, trace)
-    loss, response_loss, answered = cross_entropy(trace.logits, stimuli.target[row], stimuli.weight[row], stimuli.response[row], d_logits)
+    forward_trial(inputs, noise, neurons, learner.weights, model, trace)
+    loss, response_loss, answered = cross_entropy(
+        trace.logits, stimuli.target[row], stimuli.weight[row], stimuli.response[row], d_logits
+    )
     learner.gradient[:] = 0
     g_values[:] = 0
     nothing = learner.noise[:0]
@@ -639,7 +696,19 @@ def learn_trial(stimuli, row, key, trial, scale, model, transform, rule, learner
     if rule.rate_weight > 0:
         d_spikes = learner.d_spikes[:steps]
         pull_rates(trace, rule, d_spikes)
-    backward(inputs, neurons, learner.weights, model, trace, d_logits, d_spikes, nothing, g_neurons, learner.g_weights, nothing)
+    backward_trial(
+        inputs,
+        neurons,
+        learner.weights,
+        model,
+        trace,
+        d_logits,
+        d_spikes,
+        nothing,
+        g_neurons,
+        learner.g_weights,
+        nothing,
+    )
     for p in range(transform.start.shape[0]):
         if transform.start[p] >= 0 and transform.learns[p]:
             for i in range(values.shape[1]):
@@ -649,7 +718,23 @@ def learn_trial(stimuli, row, key, trial, scale, model, transform, rule, learner
 
 
 @_compiled
-def learn(stimuli, rows, first, last, key, scale, model, transform, rule, goal, learner, losses, response_losses, answered, rates):
+def learn(
+    stimuli,
+    rows,
+    first,
+    last,
+    key,
+    scale,
+    model,
+    transform,
+    rule,
+    goal,
+    learner,
+    losses,
+    response_losses,
+    answered,
+    rates,
+):
     """Do trials `first` to `last` of a problem, one update each, until it is solved or the loss is no number any more.
 
     `rows` and the four records have one entry a trial of the whole problem. Returns the number of trials done so far

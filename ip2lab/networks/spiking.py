@@ -124,51 +124,38 @@ class _Compiled(torch.autograd.Function):
     def forward(
         ctx: Any, model: kernels.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
     ) -> tuple[Tensor, ...]:
-        arrays = [np.ascontiguousarray(p.detach().numpy()) for p in learnt]
+        arrays = [_array(p) for p in learnt]
         neurons, weights = kernels.Neurons(*arrays[:6]), kernels.Weights(*arrays[6:])
-        x = np.ascontiguousarray(inputs.detach().numpy().swapaxes(0, 1))
-        empty = np.empty((0, 0, 0), x.dtype)
-        eta = empty if noise is None else np.ascontiguousarray(noise.detach().numpy().swapaxes(0, 1))
-        trace = kernels.make_trace(
-            x.shape[0], x.shape[1], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation)
-        )
+        x = _array(inputs)
+        eta = np.empty((0, 0, 0), x.dtype) if noise is None else _array(noise)
+        trace = kernels.make_trace(x.shape[:2], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation))
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
-        result = [
-            torch.from_numpy(part).transpose(0, 1)
-            for part in (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
-        ]
-        ctx.mark_non_differentiable(result[3], result[4])
-        return tuple(result)
+        seen = (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
+        result = tuple(torch.from_numpy(part) for part in seen)
+        ctx.mark_non_differentiable(*result[3:])
+        return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, neurons, weights, model, trace = ctx.kept
         empty = np.empty((0, 0, 0), x.dtype)
-
-        def outer(grad: Tensor | None, missing: np.ndarray) -> np.ndarray:
-            return missing if grad is None else np.ascontiguousarray(grad.numpy().swapaxes(0, 1))
-
-        d_logits = outer(grads[0], np.zeros_like(trace.logits) if grads[0] is None else empty)
+        d_logits = np.zeros_like(trace.logits) if grads[0] is None else _array(grads[0])
+        d_spikes, d_membrane = (empty if grad is None else _array(grad) for grad in grads[1:3])
         g_neurons = kernels.Neurons(*map(np.zeros_like, neurons))
         g_weights = kernels.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
         kernels.backward(
-            x,
-            neurons,
-            weights,
-            model,
-            trace,
-            d_logits,
-            outer(grads[1], empty),
-            outer(grads[2], empty),
-            g_neurons,
-            g_weights,
-            g_inputs,
+            x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
         )
-        g_x = torch.from_numpy(g_inputs).transpose(0, 1) if ctx.needs_input_grad[1] else None
+        g_x = torch.from_numpy(g_inputs) if ctx.needs_input_grad[1] else None
         return (None, g_x, None, *map(torch.from_numpy, (*g_neurons, *g_weights)))
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    """Return the C-contiguous array that the kernels take."""
+    return np.ascontiguousarray(tensor.detach().numpy())
 
 
 class SpikingNetwork(nn.Module):
