@@ -117,7 +117,8 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, tr
         here = np.eye(len(counts))[codes[start : start + length]]  # (trial, class)
         n = here.sum(0)
         for place, block in blocks(moved.data[..., start : start + length], size=max(1, 2**18 // length)):
-            own, around = _class_moments(block, here, n)
+            with np.errstate(invalid="ignore"):  # infinite values are refused by name below
+                own, around = _class_moments(block, here, n)
             shift = own - mean[place]
             # moments of a union (Chan, Golub and LeVeque): before and here
             square[place] += around + shift**2 * (seen * n / np.maximum(seen + n, 1))
@@ -191,7 +192,7 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     A two-way analysis of variance at each neuron (and time): main effects and interaction, each tested against the
     model without it (type III, so that unequal numbers of trials do no harm),
 
-    .. math:: \omega^2_e = rac{SS_e - df_e\,MS_w}{SS_\mathrm{total} + MS_w}.
+    .. math:: \omega^2_e = \frac{SS_e - df_e\,MS_w}{SS_\mathrm{total} + MS_w}.
 
     A neuron with two main effects mixes linearly; one with an interaction mixes nonlinearly.
 
@@ -233,7 +234,9 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     >>> (found.p_value < 0.001).values.tolist(), found.effect.values.tolist()
     ([[True, False], [False, False], [False, True]], ['a', 'b', 'a:b'])
     """
-    check(data, trial=trial, finite=data.chunks is None)
+    check(data, trial=trial)
+    if data.chunks is None:
+        check(data, finite=True)
     if isinstance(factors, str) or len(factors) != 2:
         raise ValueError(f"factors={factors!r}; expected the names of two coords along {trial!r}")
     labels = [labels_along(data, name, [trial]).values for name in factors]

@@ -108,7 +108,8 @@ def aligned(
     mask = np.stack([np.isin(grid, one[time].values) for one in shifted])
     whole = whole.assign_coords({MASK: ((trial, time), mask)})
     whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
-    return whole
+    words = trials[0].attrs.get("long_name", "activity")
+    return describe(whole, str(trials[0].name or "activity"), units_of(trials[0]), words, trials[0])
 
 
 def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarray | None]:

@@ -1,0 +1,114 @@
+"""A right answer or an error that names what is wrong: whatever the shape, order, dtype, labels and holes of the input."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ip2lab.analysis import connectivity, curves, neurons, population
+
+DIMS = ("trial", "time", "neuron")
+ACTIVITY = {
+    "pca": lambda d: population.pca(d),
+    "participation_ratio": lambda d: population.participation_ratio(d),
+    "speed": lambda d: population.speed(d),
+    "decode": lambda d: population.decode(d, "cue", permutations=3, folds=2),
+    "manifold": lambda d: population.manifold(d, n_neighbors=4),
+    "demix": lambda d: population.demix(d, ["cue"], n_components=1, splits=1),
+    "firing_rate": lambda d: neurons.firing_rate(d),
+    "psth": lambda d: neurons.psth(d),
+    "interspike_intervals": lambda d: neurons.interspike_intervals(d),
+    "adaptation_index": lambda d: neurons.adaptation_index(d),
+    "selectivity": lambda d: neurons.selectivity(d, "cue"),
+    "mutual_information": lambda d: neurons.selectivity(d, "cue", measure="mutual_information", shuffles=3),
+    "mixed_selectivity": lambda d: neurons.mixed_selectivity(d, ["cue", "rule"]),
+}
+UNDEFINED = {"speed", "interspike_intervals", "adaptation_index"}  # NaN, documented, where nothing moves or spikes
+
+
+@st.composite
+def activities(draw):
+    """Data of any small shape, order and dtype, now and then with holes, constant neurons or coords left out."""
+    shape = [draw(st.integers(0, 6)), draw(st.integers(0, 6)), draw(st.integers(0, 4))]
+    rng = np.random.default_rng(draw(st.integers(0, 100)))
+    kind = draw(st.sampled_from(["float64", "float32", "int16", "bool", "object", "complex64"]))
+    values = rng.normal(size=shape) * 2
+    values[..., : draw(st.integers(0, 1))] = 0.1  # a constant neuron
+    if draw(st.booleans()) and values.size and kind.startswith("float"):
+        values[tuple(rng.integers(n) for n in shape)] = draw(st.sampled_from([np.nan, np.inf]))
+    data = xr.DataArray(values.astype(kind), dims=DIMS, name="rates", attrs={"rig": "left", "units": "Hz"})
+    coords = {
+        "time": ("time", 10.0 * np.arange(shape[1])),
+        "cue": ("trial", np.arange(shape[0]) % 2),
+        "rule": ("trial", np.arange(shape[0]) // 2 % 2),
+    }
+    left_out = draw(st.sampled_from([None, *coords]))
+    data = data.assign_coords({k: v for k, v in coords.items() if k != left_out})
+    if draw(st.integers(0, 4)) == 0:
+        data = data.rename({draw(st.sampled_from(DIMS)): "other"})
+    return data.transpose(*draw(st.permutations(data.dims)))
+
+
+def arrays(result):
+    return [result] if isinstance(result, xr.DataArray) else list(result.data_vars.values())
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVITY))
+@settings(max_examples=60, deadline=None)
+@given(data=activities())
+def test_a_right_answer_or_a_named_error(name, data):
+    before = data.copy(deep=True)
+    try:
+        result = ACTIVITY[name](data)
+    except (ValueError, TypeError) as error:
+        words = str(error)
+        assert any(w in words for w in ("'rates'", "the labels", "factors", "folds", "constant", "graph", "variance")), words
+        assert ";" in words or ":" in words or "needs" in words, words  # says what to do
+    else:
+        for array in arrays(result):
+            assert {"units", "long_name"} <= set(array.attrs), array.name
+            if name not in UNDEFINED and array.dtype.kind == "f":
+                assert np.isfinite(array.values).all(), array.name
+        assert result.attrs.get("rig") == "left"
+    xr.testing.assert_identical(data, before)
+    assert data.attrs == before.attrs
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVITY))
+def test_something_else_than_a_labelled_array(name):
+    with pytest.raises(TypeError, match=r"expected an xarray.DataArray with dims .*, got ndarray; wrap it as"):
+        ACTIVITY[name](np.zeros((3, 4, 5)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda d: population.pca(d.astype(str)), TypeError, r"'rates' holds <U\d+; expected real numbers or bool"),
+        (lambda d: population.pca(d, feature="unit"), ValueError, r"has no dim 'unit'; it has trial, time, neuron. Name the right one"),
+        (lambda d: population.pca(d.isel(trial=0, time=0)), ValueError, r"has no dim but 'neuron'; give samples"),
+        (lambda d: population.pca(d.isel(trial=[0], time=[0])), ValueError, r"has 1 sample along trial, time; variance needs two"),
+        (lambda d: population.pca(d * 0 + 3), ValueError, r"every neuron of 'rates' is constant over trial, time: there is no variance"),
+        (lambda d: population.pca(d, n_components=5), ValueError, r"n_components=5; 'rates' has 4 directions along 'neuron': ask for 1 to 4"),
+        (lambda d: population.pca(d.where(d.time < 30)), ValueError, r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)"),
+        (lambda d: population.pca(d.where(d.time < 30).chunk(trial=2)), ValueError, r"NaN or infinite values \(the first at trial=0"),
+        (lambda d: population.participation_ratio(d, split="neuron"), ValueError, r"split='neuron' must name a dim of 4 or more repeats"),
+        (lambda d: population.speed(d.isel(time=[0, 1])), ValueError, r"has 2 points along 'time'; curvature needs three"),
+        (lambda d: population.aligned([d], at="middle"), ValueError, r"at='middle'; trials can be aligned at 'start' or 'end'"),
+        (lambda d: population.aligned([]), ValueError, r"no trials were given"),
+        (lambda d: population.aligned([d[0], d[0].assign_coords(time=d.time * 2)]), ValueError, r"steps along 'time' differ: 10 to 20 ms"),
+        (lambda d: neurons.psth(abs(d), level=95), ValueError, r"level=95; expected a coverage between 0 and 1"),
+        (lambda d: neurons.firing_rate(abs(d), width=-1), ValueError, r"width=-1; expected a positive number of ms"),
+        (lambda d: curves.bootstrap(d, over="seed"), ValueError, r"no dim 'seed'; it has trial, time, neuron. Name the right one with over="),
+        (lambda d: connectivity.spectral_radius(d), ValueError, r"no dim 'presynaptic'"),
+        (lambda d: connectivity.change_size(d.values), TypeError, r"expected parameters \(xarray.Dataset\) or one group of them, got ndarray"),
+    ],
+)
+def test_errors_say_what_came_and_what_to_do(call, error, message):
+    data = xr.DataArray(
+        np.random.default_rng(0).normal(size=(6, 8, 4)), dims=DIMS, name="rates", coords={"time": 10.0 * np.arange(8)}
+    )
+    with pytest.raises(error, match=message):
+        call(data)
