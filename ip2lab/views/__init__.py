@@ -11,6 +11,7 @@ _HOMES = {
     "LearningExplorer": "learning",
     "PopulationExplorer": "population",
     "NeuronExplorer": "neurons",
+    "LiveTraining": "live",
 }
 __all__ = [*_HOMES]
 

@@ -242,6 +242,15 @@ class Figure(anywidget.AnyWidget):
         """The captions as they are shown now, by panel."""
         return dict(self._captions)
 
+    @property
+    def notes(self) -> dict[str, str]:
+        """The messages that are shown in the place of panels now."""
+        return dict(self._notes)
+
+    def export(self, path: str | Path) -> Path:
+        """Save what is shown as ``.png``, ``.svg`` (print quality) or ``.html`` (works alone)."""
+        return still.export(Path(path), self)
+
     def update(
         self,
         captions: Mapping[str, str] | None = None,

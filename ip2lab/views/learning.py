@@ -154,7 +154,7 @@ class LearningExplorer(Explorer):
         single = {n: v.values for n, v in found.items() if v.ndim}
         picture = pictures.bars({n: float(v.mean()) for n, v in found.items()}, "trials to criterion", self._inks(groups), single=single)
         failures = sum(int(self.series[n]["failed"].sum()) for n in self.controls["shown"].value)
-        return picture, f"<b>Final efficiency</b>: mean of the last {last} problems &nbsp;·&nbsp; {failures} failures in all"
+        return picture, f"<b>Final efficiency</b>: last {last} problems &nbsp;·&nbsp; failures in all: {failures}"
 
     def data(self) -> xr.Dataset:
         """Return trials to criterion (run, problem) of the runs shown."""

@@ -534,6 +534,43 @@ def property_density(
     )
 
 
+def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
+    """How far the values of each property have moved over neurons: densities of the ratio to the first value.
+
+    Parameters
+    ----------
+    found : Dataset
+        What :func:`ip2lab.analysis.neurons.density` returned for values divided by those before learning.
+    at : int
+        The problem.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+
+    Examples
+    --------
+    >>> from ip2lab.analysis import neurons
+    >>> ratio = xr.DataArray(np.exp(np.eye(2, 3)), dims=("problem", "neuron"), coords={"problem": [-1, 0]}, name="tau_soma")
+    >>> len(shifts(neurons.density(ratio), at=0))
+    3
+    """
+    names = ["value over its value before learning", "density"]
+    kinds = [str(k) for k in found["property"].values]
+    inks = colours(len(kinds))
+    curves = [np.column_stack([found["value"].sel(property=k).values, found["density"].sel(property=k, problem=at).values]) for k in kinds]
+    top = 1.25 * max(float(c[:, 1].max()) for c in curves)
+    xlim = (min(0.5, *(float(c[0, 0]) for c in curves)), max(2.0, *(float(c[-1, 0]) for c in curves)))
+    parts = [
+        _bands([np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves], inks, names),
+        lines(curves, names, inks, line_width=2),
+        *legend(kinds, inks, names),
+    ]
+    return looks(hv.Overlay(parts), height, logx=True, xlim=xlim, ylim=(0, top), xlabel=names[0], ylabel=names[1], legend_position="top_right")
+
+
 def neuron_trace(
     probe: xr.Dataset, *, threshold: float | xr.DataArray | None = None, at: float | None = None, limits: tuple[float, float] | None = None, height: int = 260
 ) -> hv.Overlay:
@@ -720,8 +757,8 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     Returns
     -------
     Overlay
-        One block a trial: the input channels as an image, below it a band with the right output, hatched in grey
-        where it is not scored; the names of the epochs above.
+        One block a trial: the input channels as an image, below it a band with the right output, pale where it is
+        not scored; the names of the epochs above.
 
     Examples
     --------
@@ -744,11 +781,12 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
         for first, last, target, scored in _stretches(trials, row):
             left, right = time[first] - step / 2, time[last] + step / 2
             boxes.append((left, base, right, base + 2, ink[outputs[target]], 0.85 if scored else 0.25))
-            words.append(((left + right) / 2, base + 1, "not scored" if not scored else outputs[target]))
+            if right - left >= 0.06 * (time[-1] - time[0]):
+                words.append(((left + right) / 2, base + 1, outputs[target], "white" if scored else QUIET))
     top = count * block
     epochs = trials["epoch"].values[0]
     starts = [0, *(int(i) + 1 for i in np.flatnonzero(epochs[1:] != epochs[:-1])), len(time)]
-    words += [((time[a] + time[b - 1]) / 2, top + 0.3, str(epochs[a])) for a, b in zip(starts[:-1], starts[1:], strict=True) if (b - a) * step >= 200]
+    words += [((time[a] + time[b - 1]) / 2, top + 0.3, str(epochs[a]), QUIET) for a, b in zip(starts[:-1], starts[1:], strict=True) if (b - a) * step >= 200]
     names = [axis(trials["time"]), "row"]
     high = float(np.nanmax(np.abs(grid)))
     parts = [
@@ -756,7 +794,7 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
               colorbar=True, colorbar_opts={"title": "input", "width": 9}),
         hv.Rectangles(boxes, vdims=["colour", "strength"]).opts(backend="bokeh", color="colour", alpha="strength", line_alpha=0),
         lines([np.array([[time[i] - step / 2, -0.5], [time[i] - step / 2, top]]) for i in starts[1:-1]], names, QUIET, line_dash="dashed"),
-        hv.Labels(words[: len(words)], names, ["text"]).opts(backend="bokeh", text_font_size="11px", text_color="#7b818a", text_baseline="middle"),
+        hv.Labels(words, names, ["text", "colour"]).opts(backend="bokeh", text_font_size="11px", text_color="colour", text_baseline="middle"),
         marker_line(None, 0, top, names),
     ]
     return looks(hv.Overlay(parts), height, xlim=(float(time[0] - step / 2), float(time[-1] + step / 2)), ylim=(-0.8, top + 1.2), xlabel=names[0], ylabel="",

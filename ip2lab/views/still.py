@@ -1,4 +1,248 @@
+"""Pictures that stand still: PNG and SVG at print quality, HTML that works alone, the data as files.
+
+What a live figure shows is drawn again by matplotlib from the same elements, part by part, with the same colours.
+"""
+
 from __future__ import annotations
-def with_picture(bundle, figure):
-    return bundle
-def export(path, figure, data): ...
+
+import base64
+import html
+import io
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Page
+
+    from ip2lab.views.figure import Figure
+
+STATIC = "IP2LAB_STATIC"  # set to 1 where notebooks are made that will be read without a kernel
+INCHES = 10.5  # width of a page
+PIXELS = 92  # of a panel's height to the inch: what makes print look like the screen
+MARKERS = {"inverted_triangle": "v", "triangle": "^", "square": "s", "circle": "o"}
+
+
+def with_picture(bundle: Any, figure: Figure) -> Any:
+    """Return a widget's MIME bundle with a PNG beside it where the environment says ``IP2LAB_STATIC=1``."""
+    if os.environ.get(STATIC) != "1" or bundle is None:
+        return bundle
+    data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
+    data = {**data, "image/png": base64.b64encode(picture(figure, "png", dpi=100)).decode()}
+    return (data, *rest) if rest else data
+
+
+def export(path: Path, figure: Figure, data: Callable[[], xr.Dataset] | None = None) -> Path:
+    """Save a figure, or the data behind it, in the format that the ending names.
+
+    Parameters
+    ----------
+    path : Path
+        ``.png``, ``.svg``, ``.html``, ``.nc`` or ``.csv``.
+    figure : Figure
+        What is shown.
+    data : callable, optional
+        Returns the data behind it, for ``.nc`` and ``.csv``.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from ip2lab.views import show
+    >>> export(Path(tempfile.mkdtemp()) / "curve.png", show(hv.Curve([1, 4, 2]))).stat().st_size > 1000
+    True
+    """
+    kind = path.suffix.lower()
+    if kind in (".png", ".svg"):
+        path.write_bytes(picture(figure, kind[1:], dpi=300))
+    elif kind == ".html":
+        path.write_text(_page(figure), encoding="utf-8")
+    elif kind in (".nc", ".csv") and data is not None:
+        _save(data(), path)
+    else:
+        known = ".png, .svg, .html" + (", .nc, .csv" if data is not None else "")
+        raise ValueError(f"path: {path.name!r} does not end in a known format; give a name that ends in one of {known}")
+    return path
+
+
+def _save(data: xr.Dataset, path: Path) -> None:
+    plain = data.reset_coords([c for c in data.coords if data[c].dtype == object], drop=True)
+    if path.suffix.lower() == ".csv":
+        plain.to_dataframe().to_csv(path)
+        return
+    plain.attrs = {k: v for k, v in plain.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
+    plain.to_netcdf(path, engine="scipy")
+
+
+def _page(figure: Figure) -> str:
+    """The panels as one HTML document with BokehJS inside."""
+    from bokeh.embed import file_html
+    from bokeh.layouts import column, layout
+    from bokeh.models import Div
+    from bokeh.resources import INLINE
+
+    from ip2lab.views.figure import LOOKS, Panel
+
+    def block(name: str) -> Any:
+        return column(Div(text=figure.captions.get(name, "")), Panel(figure.elements[name]).plot.state, sizing_mode="stretch_width")
+
+    rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
+    return file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
+
+
+def _grid(figure: Figure) -> tuple[list[list[str]], list[float]]:
+    """The rows of names, and the widths of the columns, of a figure's CSS template."""
+    rows = [row.split() for row in re.findall(r'"([^"]+)"', figure.grid)]
+    widths = [float(w) for w in re.findall(r"([\d.]+)fr", figure.grid.split("/")[-1])]
+    return rows, widths if len(widths) == len(rows[0]) else [1.0] * len(rows[0])
+
+
+# ---------------------------------------------------------------------- by matplotlib
+
+
+def picture(figure: Figure, kind: str, dpi: int) -> bytes:
+    """Draw a figure by matplotlib and return the file."""
+    import matplotlib
+    from matplotlib.figure import Figure as Page
+
+    rows, widths = _grid(figure)
+    elements, captions, notes = figure.elements, figure.captions, figure.notes
+    heights = [max(_options(elements[name]).get("height", 260) for name in row) for row in rows]
+    with matplotlib.rc_context({"font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.linewidth": 0.7}):
+        page: Page = Page(figsize=(INCHES, sum(heights) / PIXELS + 0.3 * len(rows)), layout="constrained", facecolor="white")
+        axes: Any = page.subplot_mosaic(rows, width_ratios=widths, height_ratios=heights)
+        for name, ax in axes.items():
+            ax.set_title(_plain(captions.get(name, "")), loc="left", fontsize=9)
+            if notes.get(name):
+                ax.set_axis_off()
+                ax.text(0.5, 0.5, notes[name], ha="center", va="center", wrap=True, transform=ax.transAxes, color="#666666")
+            else:
+                draw(page, ax, elements[name])
+        out = io.BytesIO()
+        page.savefig(out, format=kind, dpi=dpi)
+    return out.getvalue()
+
+
+def _plain(caption: str) -> str:
+    return html.unescape(re.sub(r"<[^>]+>", "", caption)).replace("$", r"\$")
+
+
+def _options(element: Any, kind: str = "plot") -> dict[str, Any]:
+    return dict(hv.Store.lookup_options("bokeh", element, kind).kwargs)
+
+
+def draw(page: Page, ax: Axes, element: Any) -> None:
+    """Draw one element into axes, part by part."""
+    chosen = _options(element)
+    for place, leaf in enumerate(list(element) if isinstance(element, hv.Overlay) else [element]):
+        drawer = next((DRAWERS[t] for t in DRAWERS if isinstance(leaf, t)), _curve)
+        drawer(page, ax, leaf, _options(leaf, "style"), place)
+    for axis, log in (("x", chosen.get("logx")), ("y", chosen.get("logy"))):
+        if log:
+            getattr(ax, f"set_{axis}scale")("log")
+            _plain_ticks(getattr(ax, f"{axis}axis"), chosen.get(f"{axis}lim") or (1, 10))
+    ax.set(**{k: chosen[k] for k in ("xlim", "ylim", "xlabel", "ylabel") if chosen.get(k) is not None})
+    if "xlabel" not in chosen:
+        first = element if not isinstance(element, hv.Overlay) else list(element)[0]
+        ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
+    if chosen.get("yticks") is not None:
+        ax.set_yticks([t[0] for t in chosen["yticks"]], [t[1] for t in chosen["yticks"]])
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(frameon=False, fontsize=7.5, loc=chosen.get("legend_position", "best").replace("_", " ").replace("top", "upper").replace("bottom", "lower"))
+
+
+def _plain_ticks(axis: Any, ends: tuple[float, float]) -> None:
+    """Write 200, not 2 x 10^2, and as many numbers as have room."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    decades = np.log10(ends[1] / ends[0])
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _look(leaf: Any, style: dict[str, Any], option: str, default: Any) -> Any:
+    """A look of every item of a part: one value, or the column that it follows."""
+    value = style.get(option, default)
+    if isinstance(value, str) and value in [d.name for d in leaf.vdims]:
+        return list(leaf.dimension_values(value, expanded=False)) if leaf.interface.multi else list(leaf[value])
+    return value
+
+
+def _paths(leaf: Any) -> list[np.ndarray]:
+    return [path.array(leaf.kdims) for path in leaf.split()]
+
+
+def _lines(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    from matplotlib.collections import LineCollection
+
+    dashes = {"dashed": "--", "dotted": ":"}.get(style.get("line_dash", ""), "-")
+    ax.add_collection(LineCollection(_paths(leaf), colors=_look(leaf, style, "color", "k"), linewidths=0.8 * style.get("line_width", 1.0), linestyles=dashes,
+                                     alpha=style.get("alpha"), capstyle=style.get("line_cap", "butt"), zorder=2 + 0.01 * place))  # fmt: skip
+
+
+def _areas(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    from matplotlib.collections import PolyCollection
+
+    ax.add_collection(PolyCollection(_paths(leaf), facecolors=_look(leaf, style, "color", "k"), edgecolors="none", alpha=style.get("alpha"), zorder=2 + 0.01 * place))
+
+
+def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    x, y, colour = leaf.dimension_values(0), leaf.dimension_values(1), _look(leaf, style, "color", "k")
+    hollow = style.get("fill_alpha") == 0
+    ax.scatter(x, y, s=(0.75 * style.get("size", 6)) ** 2, facecolors="none" if hollow else colour, edgecolors=colour if hollow else "none",
+               alpha=style.get("alpha"), marker=MARKERS.get(style.get("marker", "circle"), "o"), label=leaf.label or None, zorder=2 + 0.01 * place)  # fmt: skip
+
+
+def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    from matplotlib.colors import ListedColormap
+
+    chosen, cmap = _options(leaf), style.get("cmap", "viridis")
+    values = leaf.dimension_values(2, flat=False)
+    left, bottom, right, top = leaf.bounds.lbrt()
+    low, high = chosen.get("clim") or (np.nanmin(values), np.nanmax(values))
+    shown = ax.imshow(values, extent=(left, right, bottom, top), origin="lower", aspect="auto", interpolation="nearest", vmin=low, vmax=high,
+                      cmap=cmap if isinstance(cmap, str) else ListedColormap(cmap), zorder=1)  # fmt: skip
+    if chosen.get("colorbar"):
+        page.colorbar(shown, ax=ax, label=chosen.get("colorbar_opts", {}).get("title", ""), pad=0.01, fraction=0.05)
+
+
+def _words(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    align = {"ha": style.get("text_align", "center"), "va": {"middle": "center"}.get(style.get("text_baseline", "middle"), "baseline")}
+    inks = _look(leaf, style, "text_color", "k")
+    inks = [inks] * len(leaf) if isinstance(inks, str) else inks
+    for x, y, text, ink in zip(*(leaf.dimension_values(i) for i in range(3)), inks, strict=True):
+        ax.text(x, y, str(text).replace("$", r"\$"), fontsize=7.5, color=ink, zorder=4, **align)
+
+
+def _boxes(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    inks, strengths = _look(leaf, style, "color", "k"), _look(leaf, style, "alpha", 1.0)
+    for (x0, y0, x1, y1), ink, strength in zip(leaf.array([0, 1, 2, 3]).astype(float), inks, strengths, strict=True):
+        ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=ink, alpha=strength, linewidth=0, zorder=2))
+
+
+def _curve(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    ax.plot(leaf.dimension_values(0), leaf.dimension_values(1), color=style.get("color"), label=leaf.label or None, zorder=2 + 0.01 * place)
+
+
+DRAWERS: dict[type, Callable[..., None]] = {
+    hv.Polygons: _areas,
+    hv.Contours: _lines,
+    hv.Points: _points,
+    hv.Image: _image,
+    hv.Labels: _words,
+    hv.Rectangles: _boxes,
+}
