@@ -19,6 +19,9 @@ _HOMES = {
     "families": "tasks",
     "family": "tasks",
     "models": "networks",
+    "probe": "probes",
+    "replay": "probes",
+    "learn_on": "probes",
 }
 __all__ = [*_HOMES]
 

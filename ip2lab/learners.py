@@ -386,12 +386,18 @@ class TrialStream:
         conditions = self.conditions[first:last]
         if not self.problem.varies and not self.problem.noise:
             return self.probe, conditions
-        seeds = (np.random.SeedSequence(self._entropy, spawn_key=(i,)) for i in range(first, last))
         parts = [
-            show(self.problem, conditions[i : i + 1], self.dt, self.dtype, np.random.default_rng(seed))
-            for i, seed in enumerate(seeds)
+            show(self.problem, self.conditions[[i]], self.dt, self.dtype, self._rng(i)) for i in range(first, last)
         ]
         return _stack(parts), np.arange(last - first)
+
+    def epochs(self, trial: int) -> np.ndarray:
+        """Return the epoch of each step of a trial (time,)."""
+        _, _, epoch = self.problem.arrays(self.conditions[[trial]], self.dt, self._rng(trial))
+        return np.array([e.name for e in self.problem.epochs])[epoch[0]]
+
+    def _rng(self, trial: int) -> np.random.Generator:
+        return np.random.default_rng(np.random.SeedSequence(self._entropy, spawn_key=(trial,)))
 
 
 def show(

@@ -171,14 +171,7 @@ class Series:
         self._stop = threading.Event()
         self.setting = self.draw(0)
         self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
-        self.network = networks.build(
-            model,
-            len(self.setting.input_names),
-            len(self.setting.output_names),
-            options,
-            learnable=learnable,
-            seed=np.random.SeedSequence([self.network_seed, NETWORK, 0]),
-        ).to(options["device"])
+        self.network = self.born()
         self.learner: Learner = make_learner(self.network, self.rates())
         self.goal = kernels.Goal(float(options["criterion"]), int(options["window"]))
         self.current = Records.empty(options["max_trials"])
@@ -186,7 +179,19 @@ class Series:
         self._duration = 0.0
         self._zero_shot = (np.nan, np.nan)
         self._undo = self.learner.state()
+        self.origin: dict[str, Any] = {}  # the run that this one went on from
         self.pause = options["max_trials"]  # no trial from this one on is done
+
+    def born(self) -> Any:
+        """Return the network as it is before anything is learnt, a new one each time."""
+        return networks.build(
+            self.model,
+            len(self.setting.input_names),
+            len(self.setting.output_names),
+            self.options,
+            learnable=self.learnable,
+            seed=np.random.SeedSequence([self.network_seed, NETWORK, 0]),
+        ).to(self.options["device"])
 
     @classmethod
     def of(cls, attrs: Mapping[str, Any], problems: int, **changes: Any) -> Series:
@@ -213,7 +218,7 @@ class Series:
             probes=labels | {"repeat": np.zeros(probe.sizes["trial"], int)},
             weights=self.network.weights
             | {f"free_{name}": ("neuron",) for name in self.network.free}
-            | {"optimizer": {"entry": len(self._memory())}},
+            | {"optimizer": {"entry": len(self.memory())}},
             adaptation="adaptation" in self.network.signals,
             dtype=self.options["dtype"],
         )
@@ -264,6 +269,7 @@ class Series:
                 "family": self.family.settings(),
                 "problems": self.problems,
                 "parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad),
+                **({"origin": _plain(self.origin)} if self.origin else {}),
                 **{name: _plain(value) for name, value in self.options.items()},
             },
             "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
@@ -301,11 +307,11 @@ class Series:
 
     def run(self, progress: Progress = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
-        with _one_torch_thread(), _interruptible(self), _reporter(self, progress) as report, self.recorder:
+        with one_torch_thread(), _interruptible(self), _reporter(self, progress) as report, self.recorder:
             if self.problem == self.trial == 0:
                 self._keep_properties(-1)
             while self.problem < self.problems and not self._stop.is_set():
-                self._work(report)
+                self.work(report)
             self._append_trials()
             complete = self.problem >= self.problems
             tree = self.recorder.close(complete=complete, checkpoint=self._checkpoint())
@@ -314,7 +320,7 @@ class Series:
             warnings.warn(f"the run was stopped before its end: {done}", stacklevel=3)
         return tree
 
-    def _work(self, report: Callable[[], None]) -> None:
+    def work(self, report: Callable[[], None]) -> None:
         """Work on the present problem until it is over or the series is stopped."""
         self.take_up()
         most, every, status = self.options["max_trials"], int(self.options["record"]["trajectories"]), 0
@@ -427,7 +433,7 @@ class Series:
             weights = {name: getattr(self.network, name) for name in self.network.weights}
             weights |= {f"free_{name}": parameter for name, parameter in self.network.free.items()}
             kept_weights = {name: value.detach().cpu().numpy()[None] for name, value in weights.items()}
-            memory = self._memory()[None]
+            memory = self.memory()[None]
             known = keep and self.options["record"]["optimizer"]
             self.recorder.append(
                 "weights", problem=place, **kept_weights, optimizer=memory if known else np.zeros_like(memory)
@@ -440,10 +446,18 @@ class Series:
             readout = torch.softmax(activity.logits, -1).cpu().numpy()[None]
             self.recorder.append("activity", problem=place, readout=readout, **states)
 
-    def _memory(self) -> np.ndarray:
+    def memory(self) -> np.ndarray:
         """Return all that the optimiser remembers as one row (entry,): with the weights, what training goes on from."""
         memory = self.learner.memory()
         return np.concatenate([value.ravel() for value in memory.values()]).astype(self.options["dtype"])
+
+    def set_memory(self, row: np.ndarray) -> None:
+        """Let the optimiser remember what such a row holds, and the learner see the network's present parameters."""
+        state, start = self.learner.state(), 0
+        for name, value in self.learner.memory().items():
+            state[name] = row[start : start + value.size].reshape(value.shape).astype(value.dtype)
+            start += value.size
+        self.learner.load(state)
 
     # ---------------------------------------------------------------- looking
 
@@ -483,7 +497,7 @@ def _interruptible(series: Series) -> Iterator[None]:
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """Let torch use one thread: networks of this size only get slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

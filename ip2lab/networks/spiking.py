@@ -315,6 +315,10 @@ class SpikingNetwork(nn.Module):
         """Names of what is recorded of the neurons."""
         return ("spikes", "membrane", "dendrite", "adaptation")[: 4 if self.model.adaptation else 3]
 
+    def output_of(self, activity: Activity) -> Tensor:
+        """Return what each neuron gives to others and to the readout of spikes (trial, time, neuron)."""
+        return self.model.charge * activity.spikes
+
     @property
     def noise_scale(self) -> float:
         """Standard deviation of the noise current in a step of this network's `dt`: white noise grows as dt shrinks."""
