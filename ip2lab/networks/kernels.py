@@ -76,7 +76,7 @@ _BUILT: list[Any] = []
 def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
     """Return room for the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
     d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
-    a = np.empty((*shape, neurons) if adaptation else (0,) * (len(shape) + 1), dtype)
+    a = np.zeros((*shape, neurons) if adaptation else (0,) * (len(shape) + 1), dtype)  # stays zero where nothing spikes
     return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)
 
 
