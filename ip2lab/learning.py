@@ -222,6 +222,9 @@ class Series:
             adaptation="adaptation" in self.network.signals,
             dtype=self.options["dtype"],
         )
+        if self.options["record"]["half"]:
+            for signal in set(self.network.signals) - {"spikes"}:
+                template["activity"][signal].encoding["dtype"] = "float16"
         self.recorder = records.Recorder(path, template, self._attributes())
         return self
 
@@ -248,7 +251,9 @@ class Series:
                 self.learner.set_rates(self.rates())
         return self
 
-    def _checkpoint(self) -> dict[str, np.ndarray]:
+    def _checkpoint(self) -> dict[str, np.ndarray] | None:
+        if not self.options["record"]["checkpoints"]:
+            return None
         now = self.current
         return {
             "position": np.array([self.problem, self.trial, self._earlier]),
@@ -434,7 +439,7 @@ class Series:
             weights |= {f"free_{name}": parameter for name, parameter in self.network.free.items()}
             kept_weights = {name: value.detach().cpu().numpy()[None] for name, value in weights.items()}
             memory = self.memory()[None]
-            known = keep and self.options["record"]["optimizer"]
+            known = keep and self.options["record"]["checkpoints"]
             self.recorder.append(
                 "weights", problem=place, **kept_weights, optimizer=memory if known else np.zeros_like(memory)
             )
@@ -535,9 +540,10 @@ def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]
 
 def _show(series: Series, bar: Any) -> None:
     bar.update(series.problem - bar.n)
-    recent = series.current.loss[max(0, series.trial - series.goal.window) : series.trial]
     done = ", ".join(f"{trials:.0f}" for trials in series.trials_to_criterion[-5:]) or "-"
-    bar.set_postfix_str(f"trial {series.trial}, loss {_mean(recent):.4f}, trials to criterion {done}")
+    recent = series.current.loss[max(0, series.trial - series.goal.window) : series.trial]
+    now = f"trial {series.trial}, loss {_mean(recent):.4f}, " if series.trial else ""
+    bar.set_postfix_str(f"{now}trials to criterion {done}")
 
 
 def _mean(values: np.ndarray) -> float:
