@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.properties import PROPERTIES
-from ip2lab.records.storage import MAX_CHUNK, MAX_SIZE, Metadata, array_metadata, chunks_of, dtype_of
+from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
 ATTRS = ("schema_version", "family", "model", "learnable", "seed", "config", "versions", "date", "complete", "title")
@@ -408,8 +408,8 @@ def _check_array(group: str, name: str, data: Any) -> None:
     whole = all(type(number) is int for number in (*shape, *chunks)) and all(chunk > 0 for chunk in chunks)
     if not whole or not len(dims) == len(shape) == len(chunks) or min(shape) < 0:
         raise ValueError(f"{where}: its shape is {shape} in chunks of {chunks}; expected as many whole numbers as dims")
-    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK or max([0, *shape[1:]]) > MAX_SIZE:
-        raise ValueError(f"{where}: its shape {shape} in chunks of {chunks} is larger than a run's may be")
+    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
+        raise ValueError(f"{where}: its chunks of shape {chunks} are larger than the {MAX_CHUNK} bytes of a run's")
 
 
 def _check_sizes(group: str, name: str, data: Metadata, sizes: dict[str, tuple[int, str]]) -> None:

@@ -51,7 +51,6 @@ NUMBERS = (
     "float64",
 )
 MAX_CHUNK = 64 * 2**20  # bytes of one chunk once decoded: what a reader has to trust a store with
-MAX_SIZE = 2**24  # entries along a dim that does not grow
 ROOT = "zarr.json"
 PARTIAL = ".partial"
 LOCK = ".lock"
@@ -286,23 +285,42 @@ def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
 
 def select(source: Folder | Memory, key: str, metadata: Metadata, indexers: Sequence[Any]) -> np.ndarray:
     """Read from an array what one indexer for each dim selects: a number, a slice or numbers, independently."""
-    chunks = chunks_of(metadata)
-    wanted = [np.atleast_1d(np.arange(size)[i]) for size, i in zip(metadata["shape"], indexers, strict=True)]
+    wanted = [_wanted(size, i) for size, i in zip(metadata["shape"], indexers, strict=True)]
     values = np.empty([len(numbers) for numbers in wanted], dtype_of(metadata))
-    for index in itertools.product(*(np.unique(n // size) for n, size in zip(wanted, chunks, strict=True))):
-        places = [np.flatnonzero(n // size == i) for n, size, i in zip(wanted, chunks, index, strict=True)]
-        inside = [n[place] - i * size for n, place, size, i in zip(wanted, places, chunks, index, strict=True)]
+    for parts in itertools.product(*map(_parts, wanted, chunks_of(metadata))) if values.size else ():
+        index, places, inside = zip(*parts, strict=True) if parts else ((), (), ())
         block = decode(read_chunk(source, f"{key}/{chunk_name(index)}", metadata), metadata)
         values[_grid(places)] = block[_grid(inside)]
     kept = tuple(slice(None) if np.ndim(i) or isinstance(i, slice) else 0 for i in indexers)
     return np.asarray(values[kept]) if kept else values
 
 
-def _grid(numbers: Sequence[np.ndarray]) -> Any:
-    """Index a block by numbers along each dim, by slices (much faster) where all of them are in a row."""
-    if all(n[-1] - n[0] == len(n) - 1 and (np.diff(n) == 1).all() for n in numbers):
-        return tuple(slice(int(n[0]), int(n[-1]) + 1) for n in numbers)
-    return np.ix_(*numbers)
+def _wanted(size: int, indexer: Any) -> range | np.ndarray:
+    """Return the numbers along a dim that an indexer stands for."""
+    if isinstance(indexer, slice):
+        return range(*indexer.indices(size))
+    numbers = np.atleast_1d(indexer)
+    return np.where(numbers < 0, numbers + size, numbers)
+
+
+def _parts(wanted: range | np.ndarray, chunk: int) -> Iterator[tuple[int, Any, Any]]:
+    """Go through the chunks along a dim that hold wanted numbers: which one, their places among all, and inside it."""
+    if isinstance(wanted, range) and wanted.step == 1:
+        for i in range(wanted[0] // chunk, wanted[-1] // chunk + 1):
+            first, stop = max(i * chunk, wanted.start), min((i + 1) * chunk, wanted.stop)
+            yield i, slice(first - wanted.start, stop - wanted.start), slice(first - i * chunk, stop - i * chunk)
+        return
+    numbers = np.asarray(wanted)
+    for i in np.unique(numbers // chunk).tolist():
+        places = np.flatnonzero(numbers // chunk == i)
+        yield i, places, numbers[places] - i * chunk
+
+
+def _grid(places: Sequence[Any]) -> Any:
+    """Index a block by places along each dim, by slices where all of them are (much faster)."""
+    if all(isinstance(place, slice) for place in places):
+        return tuple(places)
+    return np.ix_(*(np.arange(p.start, p.stop) if isinstance(p, slice) else p for p in places))
 
 
 def to_json(document: Any) -> bytes:
