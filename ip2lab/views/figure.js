@@ -58,6 +58,7 @@ const element = (name, parent, text = "") => {
 
 export default () => {
   let Bokeh, Document, master, words, queue = Promise.resolve();
+  const late = [];
   const shown = new Set(); // what is on the page: {doc, el, panels}
 
   const write = (panels) => {
@@ -69,17 +70,22 @@ export default () => {
     }
   };
 
+  // The document that new views are copied from gets its patches when there is time, or a view needs it.
+  const catchUp = () => {
+    for (const [patch, buffers] of late.splice(0)) master.apply_json_patch(patch, buffers);
+  };
+
   const apply = (message, views) => {
-    const patch = message.patch && JSON.parse(message.patch);
     Object.assign(words.captions, message.captions);
     Object.assign(words.notes, message.notes);
-    for (const { doc, el, panels } of [{ doc: master }, ...shown]) {
-      if (patch) doc.apply_json_patch(structuredClone(patch), named(message.ids, views));
-      if (!panels) continue;
+    const change = message.patch && [JSON.parse(message.patch), named(message.ids, views)];
+    for (const { doc, el, panels } of shown) {
+      if (change) doc.apply_json_patch(...change);
       el.classList.remove("ip2lab-busy");
       if (message.rebuilt) dress(doc);
       write(panels);
     }
+    if (change && late.push(change) === 1) setTimeout(catchUp, 1000);
   };
 
   // What the person did goes to the kernel; of a moving pointer only the last place every 60 ms.
@@ -116,6 +122,7 @@ export default () => {
     },
     async render({ model, el }) {
       await queue;
+      catchUp();
       const doc = Document.from_json(master.to_json());
       const panels = {};
       const figure = element("figure", el); // its own element: the widget's layout writes into the style of `el`

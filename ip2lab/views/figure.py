@@ -106,8 +106,7 @@ class Panel:
         for plot, leaf, old in zip(self.leaves, leaves(element), leaves(before), strict=True):
             if leaf is old:
                 continue
-            data = plot.get_data(leaf, {}, dict(plot.lookup_options(leaf, "style")[plot.cyclic_index]))[0]
-            plot.handles["source"].data = data | own_columns(leaf)
+            plot.handles["source"].data = columns(plot, leaf) | own_columns(leaf)
             if "color_mapper" in plot.handles:
                 self._recolour(plot, leaf)
         self._set_ranges(options(element))
@@ -131,11 +130,22 @@ class Panel:
                 axis.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
+def columns(plot: ElementPlot, leaf: hv.Element) -> dict[str, Any]:
+    """Return the columns that a glyph takes from its element; lines, of which there are most, without a detour."""
+    if type(leaf) is hv.Contours and leaf.interface.multi:
+        x, y = (d.name for d in leaf.kdims)
+        paths = [(p[x], p[y]) if isinstance(p, dict) else (p[:, 0], p[:, 1]) for p in leaf.data]
+        return {"xs": [np.asarray(p[0]) for p in paths], "ys": [np.asarray(p[1]) for p in paths]}
+    return plot.get_data(leaf, {}, dict(plot.lookup_options(leaf, "style")[plot.cyclic_index]))[0]
+
+
 def own_columns(leaf: hv.Element) -> dict[str, Any]:
     """Return the columns of an element that its glyph's looks follow: one value an item, however many differ."""
     style = hv.Store.lookup_options("bokeh", leaf, "style").kwargs
     followed = {d.name for d in leaf.vdims if d.name in [v for v in style.values() if isinstance(v, str)]}
-    return {name: list(leaf.dimension_values(name, expanded=False)) if leaf.interface.multi else leaf[name] for name in followed}
+    if leaf.interface.multi and all(isinstance(item, dict) for item in leaf.data):
+        return {name: [item[name] for item in leaf.data] for name in followed}
+    return {name: leaf.dimension_values(name) for name in followed}
 
 
 def map_columns(plot: ElementPlot, leaf: hv.Element) -> None:

@@ -30,6 +30,8 @@ from ip2lab.views.style import (
     marker_line,
     points,
     span,
+    styled,
+    uprights,
 )
 
 MOST_POINTS = 240  # along one line: more than a panel has pixels for
@@ -143,7 +145,7 @@ def _bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str
     if not len(bands):
         bands, inks = [np.ones((3, 2))], [QUIET]  # no area: see style.lines
     data = [{names[0]: b[:, 0], names[1]: b[:, 1], "colour": ink} for b, ink in zip(bands, inks, strict=True)]
-    return hv.Polygons(data, list(names), ["colour"]).opts(backend="bokeh", color="colour", alpha=0.2, line_alpha=0)
+    return styled(hv.Polygons, data, names, ("colour",), {"color": "colour", "alpha": 0.2, "line_alpha": 0})
 
 
 def _scattered(groups: Sequence[tuple[np.ndarray, np.ndarray, str]], names: Sequence[str], **chosen: Any) -> hv.Points:
@@ -421,8 +423,7 @@ def raster(
     parts = [
         image(values, time, rows, [*names, axis(signal)], cmap=SPIKES if spikes else SEQUENTIAL, clim=(low, high), colorbar=not spikes,
               colorbar_opts={"title": axis(signal), "width": 9} if not spikes else {}),
-        lines([np.array([[time[i] - step / 2, -0.5], [time[i] - step / 2, len(order) - 0.5]]) for i in _borders(flat)], names, QUIET,
-              line_dash="dashed"),
+        uprights(tuple(float(time[i] - step / 2) for i in _borders(flat)), -0.5, len(order) - 0.5, tuple(names), line_dash="dashed"),
         lines(place, names, MARK, line_width=1.6, alpha=0.9),
         marker_line(at, -0.5, len(order) - 0.5, names),
     ]
@@ -611,7 +612,7 @@ def neuron_trace(
     entries = [*shown, *(["threshold"] if threshold is not None else []), *(["spike"] if "spikes" in probe else [])]
     inks = [*(ink[v] for v in shown), *([QUIET] if threshold is not None else []), *([MARK] if "spikes" in probe else [])]
     parts = [
-        lines([np.array([[time[i], low], [time[i], high]]) for i in _borders(probe[shown[0]])], names, QUIET, line_dash="dashed", alpha=0.6),
+        uprights(tuple(float(time[i]) for i in _borders(probe[shown[0]])), low, high, tuple(names), line_dash="dashed", alpha=0.6),
         lines([np.column_stack([time, level])] if threshold is not None else [], names, QUIET, line_width=1.4),
         lines([np.column_stack([time, probe[v].values]) for v in shown], names, [ink[v] for v in shown], line_width=1.7),
         lines([np.array([[t, top - 0.06 * (high - low)], [t, top]]) for t in fired], names, MARK, line_width=2),
@@ -793,7 +794,7 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
         image(grid, time, np.arange(top), [*names, "input"], cmap=DIVERGING, clim=(-high, high), clipping_colors={"NaN": "#00000000"},
               colorbar=True, colorbar_opts={"title": "input", "width": 9}),
         hv.Rectangles(boxes, vdims=["colour", "strength"]).opts(backend="bokeh", color="colour", alpha="strength", line_alpha=0),
-        lines([np.array([[time[i] - step / 2, -0.5], [time[i] - step / 2, top]]) for i in starts[1:-1]], names, QUIET, line_dash="dashed"),
+        uprights(tuple(float(time[i] - step / 2) for i in starts[1:-1]), -0.5, float(top), tuple(names), line_dash="dashed"),
         hv.Labels(words, names, ["text", "colour"]).opts(backend="bokeh", text_font_size="11px", text_color="colour", text_baseline="middle"),
         marker_line(None, 0, top, names),
     ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import holoviews as hv
@@ -48,33 +49,67 @@ def looks(element: Any, height: int = 260, **chosen: Any) -> Any:
     return element.opts(backend="bokeh", height=height, responsive=True, show_title=False, **chosen)
 
 
-def lines(paths: Sequence[np.ndarray], names: Sequence[str], colour: str | Sequence[str] = QUIET, **chosen: Any) -> hv.Contours:
+_TEMPLATES: dict[tuple[Any, ...], Any] = {}
+
+
+def styled(kind: type, data: Any, dims: Sequence[Any], vdims: Sequence[str], style: Mapping[str, Any], label: str = "", group: str = "") -> Any:
+    """Return an element with its glyph's looks.
+
+    Elements of one look share one entry in HoloViews' store of options, by an element that is kept: setting options
+    on each anew would take as long as making it, and a slider makes many.
+    """
+    key = (kind, label, group, repr(sorted(style.items(), key=str)))
+    names = {"label": label, **({"group": group} if group else {})}
+    ends = [dimension(name) for name in dims], [dimension(name) for name in vdims]
+    if key not in _TEMPLATES:
+        _TEMPLATES[key] = kind(data, *ends, **names).opts(backend="bokeh", **style)
+    return kind(data, *ends, id=_TEMPLATES[key].id, **names)
+
+
+@lru_cache(512)
+def dimension(name: str) -> hv.Dimension:
+    """Return the one dimension of that name."""
+    return hv.Dimension(name)
+
+
+def lines(paths: Sequence[np.ndarray], names: Sequence[str], colour: str | Sequence[str] = QUIET, group: str = "", **chosen: Any) -> hv.Contours:
     """Return many lines as one glyph: `paths` are arrays (point, 2), `colour` one for all or one each."""
-    chosen = {"line_width": 1.0, **chosen}
-    if not len(paths):  # one invisible line: HoloViews takes no colours from nothing
-        paths, colour = [np.full((2, 2), np.nan)], colour if isinstance(colour, str) else [QUIET]
+    if not len(paths):
+        return _no_lines(tuple(names), isinstance(colour, str), group, tuple(chosen.items()))
+    style = {"line_width": 1.0, **chosen, "color": colour if isinstance(colour, str) else "colour"}
     if isinstance(colour, str):
-        return hv.Contours(list(paths), list(names)).opts(backend="bokeh", color=colour, **chosen)
+        return styled(hv.Contours, list(paths), names, (), style, group=group)
     data = [{names[0]: p[:, 0], names[1]: p[:, 1], "colour": c} for p, c in zip(paths, colour, strict=True)]
-    return hv.Contours(data, list(names), ["colour"]).opts(backend="bokeh", color="colour", **chosen)
+    return styled(hv.Contours, data, names, ("colour",), style, group=group)
+
+
+@lru_cache(256)
+def _no_lines(names: tuple[str, ...], one_colour: bool, group: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Contours:
+    """One invisible line, for HoloViews takes no colours from nothing; always the same one, so it is not sent again."""
+    return lines([np.full((2, 2), np.nan)], names, QUIET if one_colour else [QUIET], group, **dict(chosen))
 
 
 def points(x: Any, y: Any, names: Sequence[str], colour: str | Sequence[str] = QUIET, label: str = "", **chosen: Any) -> hv.Points:
     """Return points, of one colour or of one each."""
-    chosen = {"size": 6, "line_color": None, **chosen}
     if not len(x):
-        x, y, colour = [np.nan], [np.nan], colour if isinstance(colour, str) else [QUIET]
+        return _no_points(tuple(names), isinstance(colour, str), label, tuple(chosen.items()))
+    style = {"size": 6, "line_color": None, **chosen, "color": colour if isinstance(colour, str) else "colour"}
+    data = {names[0]: np.asarray(x, float), names[1]: np.asarray(y, float)}
     if isinstance(colour, str):
-        return hv.Points((x, y), list(names), label=label).opts(backend="bokeh", color=colour, **chosen)
-    made = hv.Points((x, y, np.asarray(colour, dtype=object)), list(names), ["colour"], label=label)
-    return made.opts(backend="bokeh", color="colour", **chosen)
+        return styled(hv.Points, data, names, (), style, label)
+    return styled(hv.Points, {**data, "colour": np.asarray(colour, dtype=object)}, names, ("colour",), style, label)
+
+
+@lru_cache(256)
+def _no_points(names: tuple[str, ...], one_colour: bool, label: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Points:
+    return points([np.nan], [np.nan], names, QUIET if one_colour else [QUIET], label, **dict(chosen))
 
 
 def image(values: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str], **chosen: Any) -> hv.Image:
     """Return a grid `values` (y, x) as an image; x and y are the centres of its cells, in equal steps."""
     half = [_step(v) / 2 for v in (x, y)]
-    bounds = (x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1])
-    made = hv.Image(values[::-1], list(names[:2]), [names[2]], bounds=tuple(map(float, bounds)))
+    bounds = tuple(float(end) for end in (x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1]))
+    made = hv.Image(values[::-1], [dimension(name) for name in names[:2]], [dimension(names[2])], bounds=bounds)
     return made.opts(backend="bokeh", xlim=(bounds[0], bounds[2]), ylim=(bounds[1], bounds[3]), **chosen)
 
 
@@ -102,13 +137,23 @@ def span(values: Any, room: float = 0.05, logarithmic: bool = False) -> tuple[fl
     return low - margin, high + margin
 
 
+@lru_cache(512)
+def uprights(places: tuple[float, ...], low: float, high: float, names: tuple[str, ...], **chosen: Any) -> hv.Contours:
+    """Return vertical lines, at the borders of epochs for instance; the same call returns the same element."""
+    return lines([np.array([[x, low], [x, high]]) for x in places], names, **chosen)
+
+
 def marker_line(at: float | None, low: float, high: float, names: Sequence[str]) -> hv.Contours:
     """Return a vertical line at `at` (nothing where that is None): what the slider points to."""
-    paths = [] if at is None else [np.array([[at, low], [at, high]])]
-    return lines(paths, names, MARK, line_width=1.2, alpha=0.8).relabel(group="Marker")
+    places = () if at is None else (float(at),)
+    return uprights(places, low, high, tuple(names), colour=MARK, line_width=1.2, alpha=0.8, group="Marker")
 
 
 def legend(names: Sequence[str], inks: Sequence[str], dims: Sequence[str]) -> list[hv.Points]:
     """Return empty points that put names into the legend of an overlay."""
-    nothing = [float("nan")]
-    return [points(nothing, nothing, dims, ink, name, size=8) for name, ink in zip(names, inks, strict=True)]
+    return [_entry(name, ink, tuple(dims)) for name, ink in zip(names, inks, strict=True)]
+
+
+@lru_cache(512)
+def _entry(name: str, ink: str, dims: tuple[str, ...]) -> hv.Points:
+    return points([np.nan], [np.nan], dims, ink, name, size=8)
