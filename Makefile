@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
        $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 
-.PHONY: help lab test nightly lint notebooks clean
+.PHONY: help lab test nightly lint notebooks data clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
@@ -18,6 +18,7 @@ help:
 	@echo "make nightly    the same with the long tests and fresh random examples"
 	@echo "make lint       style, types, import contracts, docstrings"
 	@echo "make notebooks  execute the notebooks and write back what a web reader sees (NB=path for one)"
+	@echo "make data       train the runs in data/ again (RUN=name for one)"
 	@echo "make clean      remove the environment and the laboratory's own files"
 
 $(BIN)/python:
@@ -60,6 +61,9 @@ lint: $(VENV)/.installed-dev
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python tools/execute_notebooks.py $(NB)
+
+data: $(VENV)/.installed-dev
+	$(BIN)/python -m ip2lab.examples $(RUN)
 
 clean:
 	rm -rf $(VENV) .lab

@@ -22,6 +22,7 @@ _HOMES = {
     "probe": "probes",
     "replay": "probes",
     "learn_on": "probes",
+    "example": "examples",
 }
 __all__ = [*_HOMES]
 

@@ -55,7 +55,8 @@ OUTPUT_FACTOR = 6.0  # the readout learns this much faster than the other weight
 RECORD = {
     "trajectories": 10,  # trials between two rows of /trajectories
     "kept": None,  # problems whose weights and activity are kept; None: 0, 1, 2, 3, 5, 8, ..., ever farther apart
-    "optimizer": True,  # whether what the optimiser remembers is kept with the weights: `replay` starts there
+    "checkpoints": True,  # whether what training goes on from is kept, for `resume` and as starting points of `replay`
+    "half": False,  # whether membrane and dendrite are kept in half precision
 }
 HAS: dict[str, tuple[str, ...]] = {"spiking": PAPER_PROPERTIES}  # properties of every network of a model
 MASK = 5  # random stream of learnable="random"
@@ -140,7 +141,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trajectories": (_whole, "a positive whole number"),
-    "optimizer": (lambda v: isinstance(v, bool), "True or False"),
+    **dict.fromkeys(("checkpoints", "half"), (lambda v: isinstance(v, bool), "True or False")),
     "kept": (lambda v: v is None or (_many(v) and all(map(_seed, v))), "numbers of problems, or None"),
 }
 

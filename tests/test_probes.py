@@ -38,9 +38,9 @@ def test_problems_that_are_not_kept_are_gone_through_again(run):
 
 
 @pytest.mark.parametrize("settings", [{}, {"delay": (300.0, 900.0), "noise": 0.1}])
-@pytest.mark.parametrize("optimizer", [True, False])
-def test_any_trial_is_replayed_bit_for_bit(settings, optimizer):
-    record = {"kept": [0, 3], "optimizer": optimizer}
+@pytest.mark.parametrize("checkpoints", [True, False])
+def test_any_trial_is_replayed_bit_for_bit(settings, checkpoints):
+    record = {"kept": [0, 3], "checkpoints": checkpoints}
     run = ip2lab.train(family("dms", **settings), problems=5, record=record, **OPTIONS)
     trials = run["trials"]
     for index in np.random.default_rng(0).choice(trials.sizes["trial"], 8, replace=False):

@@ -1,0 +1,64 @@
+"""The recorded runs: whole, small, and made again bit for bit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from llvmlite import binding
+
+import ip2lab
+from ip2lab import examples
+from ip2lab.records import open_run
+
+STORED = [name for name in examples.EXAMPLES if (examples.DATA / f"{name}.zarr").exists()]
+
+
+def provenance(name):
+    return json.loads((examples.DATA / f"{name}.json").read_text())
+
+
+def test_all_examples_are_there_and_small():
+    assert set(examples.EXAMPLES) == set(STORED)
+    files = [file for file in examples.DATA.rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 25e6
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_each_is_whole_and_says_where_it_comes_from(name):
+    run = open_run(examples.DATA / f"{name}.zarr", verify=True)
+    known = provenance(name)
+    assert known["checksum"] == examples.checksum(examples.DATA / f"{name}.zarr")
+    assert known["arguments"] == examples.EXAMPLES[name]
+    assert known["command"] == f"python -m ip2lab.examples {name}"
+    assert run.attrs["complete"]
+    assert run.attrs["versions"] == known["versions"]
+    assert run.attrs["seed"] == known["arguments"]["seed"]
+    assert run["activity"].sizes["problem"] >= 2
+    assert ip2lab.example(name)["series"].identical(run["series"])
+
+
+def test_a_short_one_is_made_again():
+    name = "association"
+    arguments = examples.EXAMPLES[name] | {"problems": 3}
+    again, stored, known = ip2lab.train(**arguments, progress=False), ip2lab.example(name), provenance(name)
+    made = again["trials"].loss.values
+    kept = stored["trials"].loss.values[: len(made)]
+    if known["processor"] == binding.get_host_cpu_name() and known["versions"] == again.attrs["versions"]:
+        assert (made == kept).all()
+        assert (again["weights"].input_weights[0] == stored["weights"].input_weights[0]).all()
+    else:  # another processor adds up in another order: the first trials agree, later ones drift apart
+        assert np.allclose(made[:5], kept[:5], rtol=1e-3)
+
+
+def test_outside_a_checkout_it_says_how_to_make_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(examples, "DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r'ip2lab.examples.make\("association", FOLDER\) makes it'):
+        ip2lab.example("association")
+    monkeypatch.setitem(
+        examples.EXAMPLES, "tiny", {"family": "dms", "seed": 1, "problems": 1, "max_trials": 60, "neurons": 10}
+    )
+    examples.make("tiny", tmp_path)
+    assert ip2lab.example("tiny")["series"].sizes["problem"] == 1
+    assert provenance("tiny")["arguments"]["neurons"] == 10
