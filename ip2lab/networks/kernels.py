@@ -756,7 +756,7 @@ def learn(
 
 def must_compile() -> bool:
     """Tell whether the next training step has to be compiled first: nothing in memory, nothing in the cache on disk."""
-    if learn.signatures:
+    if getattr(learn, "signatures", True):  # a plain function where NUMBA_DISABLE_JIT is set
         return False
     folder = learn.stats.cache_path
     return not (folder and any(Path(folder).glob(f"{Path(__file__).stem}.learn-*.nbi")))
