@@ -333,7 +333,7 @@ def test_an_end_at_any_write_loses_only_what_was_not_committed(tmp_path: Path, s
         [n for n, target in enumerate(done) if target.endswith("whole/zarr.json")],
     )
     assert len(root) == 6  # empty, before learning, three problems, the end
-    for number in range(root[1] + 1, len(done), step):
+    for number in sorted({*range(root[1] + 1, len(done), step), *root[2:]}):
         path = tmp_path / f"run{number}"
         with pytest.MonkeyPatch.context() as patch:
             writes(patch, number, Killed())
@@ -550,6 +550,21 @@ def test_a_folder_that_cannot_be_written(nobody: Path) -> None:
         committed(path, 1)
         with pytest.raises(PermissionError, match=r"other: cannot be made: Permission denied"):
             Recorder(nobody / "other", datasets, ATTRS)
+
+
+def test_no_file_stays_open(store: Path) -> None:
+    def handles() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("needs /proc to count the open files of this process")
+    before = handles()
+    runs = [open_run(store) for _ in range(20)]
+    loaded = [run["activity"]["spikes"].sum().values for run in runs]
+    with Recorder.reopen(store) as recorder:
+        recorder.commit(checkpoint(4))
+    assert len(set(map(int, loaded))) == 1
+    assert handles() == before
 
 
 # ---- one writer -----------------------------------------------------------------------------------------------
