@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -288,6 +289,20 @@ def test_when_a_commit_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(time, "monotonic", lambda: now + 1001)
         assert recorder.due
     assert recorder.lengths["series"] == 2
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_runs_of_earlier_releases(version: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(Path(__file__).parent / f"data/records/schema_{version}.zip") as archive:
+        archive.extractall(tmp_path / "run")
+    run = open_run(tmp_path / "run", verify=True)
+    assert run["series"].sizes["problem"] == 3
+    assert run["weights"]["problem"].values.tolist() == [0, 2]
+    assert list(run["activity"]["output"].values) == ["fixation", "response 1", "response 2"]
+    assert run["series"]["trials"].values.tolist() == [493, 163, 114]
+    assert float(run["series"]["loss"].sum()) == 0.1593841903862296
+    assert int(read_checkpoint(tmp_path / "run")["problem"]) == 2
+    Recorder.reopen(tmp_path / "run").release()
 
 
 # ---- nothing is lost ------------------------------------------------------------------------------------------
@@ -674,6 +689,10 @@ TRACE = ["problem", "probe", "time", "neuron"]
         (
             put("properties/tau_soma", "attributes", "units", value="s"),
             r"/properties/tau_soma: its units: 's'; expected 'ms'",
+        ),
+        (
+            put("series/loss", "attributes", "long_name", value=3),
+            r"/series/loss: its long_name is: 'int'; expected 'str'",
         ),
         (
             put("series/loss", "attributes", "scale_factor", value=2),
