@@ -1,4 +1,4 @@
-"""Statistics over seeds: intervals, paired comparisons and partial association. The unit is the seed, not the problem."""
+"""Statistics over seeds, which are the unit, not problems: intervals, paired comparisons, partial association."""
 
 from __future__ import annotations
 
@@ -186,8 +186,8 @@ def _same_labels(first: xr.DataArray, second: xr.DataArray) -> None:
             )
         if (dim in first.coords) and (dim in second.coords) and not first[dim].equals(second[dim]):
             raise ValueError(
-                f"the labels along {dim!r} differ: {listed(first[dim].values)} and {listed(second[dim].values)}; a paired "
-                f"comparison needs the same in the same order"
+                f"the labels along {dim!r} differ: {listed(first[dim].values)} and "
+                f"{listed(second[dim].values)}; a paired comparison needs the same in the same order"
             )
 
 
@@ -224,7 +224,7 @@ def partial_association(
     permutations: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Does a measure track efficiency beyond both changing with practice?
+    r"""Ask whether a measure tracks efficiency, beyond both changing with practice.
 
     Whatever drifts correlates with a learning curve. So the problem index t is partialled out of both: correlation of
     what is left of the ranks after a least-squares fit of a smooth function of practice,

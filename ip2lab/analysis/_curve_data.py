@@ -40,7 +40,8 @@ def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None
     if failures is None:
         where = trials[along].values[failed.any([d for d in trials.dims if d != along]).values]
         raise ValueError(
-            f"{int(failed.sum())} of {failed.size} problems in {called(trials)} failed ({along} {listed(where)}); they may "
+            f"{int(failed.sum())} of {failed.size} problems in {called(trials)} failed ({along} "
+            f"{listed(where)}); they may "
             f"not be dropped: choose failures='cap' (count them at the cap) or failures='survival' (known to be longer)"
         )
     caps = xr.full_like(trials, cap, dtype=float) if cap is not None else caps

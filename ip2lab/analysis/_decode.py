@@ -30,7 +30,7 @@ def decode(
     permutations: int = 100,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""When can a label (stimulus, context, response) be read out of the population, and how well?
+    r"""Read a label (stimulus, context, response) out of the population: when can it be, and how well.
 
     At each time a linear decoder is fitted on some trials and tested on others. It is least squares on one target per
     class, 1/p - 1 for members of a class that holds a share p of the trials and -1 for all others, with features
@@ -104,7 +104,8 @@ def decode(
     known = {*trials, feature, *([time] if time else [])}
     if set(data.dims) - known:
         raise ValueError(
-            f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; select or average"
+            f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; "
+            "select or average"
         )
     if permutations < 1 or (across_time and time is None):
         raise ValueError(
@@ -146,9 +147,10 @@ def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]
         j = seen.setdefault(row.tobytes(), i)
         if j != i:
             raise ValueError(
-                f"trials {j} and {i} along {listed(trials)} of {called(data)} are identical to the last bit: a decoder that "
-                f"has seen one knows the other, and the score would mean nothing. Noise-free probes are all alike; give "
-                f"noisy repeats (ip2lab.probe(run, problem, repeats=...)) or leave out the copies"
+                f"trials {j} and {i} along {listed(trials)} of {called(data)} are identical to the last bit: "
+                "a decoder that "
+                "has seen one knows the other, and the score would mean nothing. Noise-free probes are all "
+                "alike; give noisy repeats (ip2lab.probe(run, problem, repeats=...)) or leave out the copies"
             )
 
 
@@ -173,8 +175,8 @@ def _seen(codes: np.ndarray, groups: np.ndarray, classes: np.ndarray, name: str)
         unseen = np.setdiff1d(codes[inside], codes[~inside])
         if unseen.size:
             raise ValueError(
-                f"holding out a value of {name!r} leaves no trials of class {listed(classes[unseen])} to learn from: the two "
-                f"labels cannot be told apart in this design"
+                f"holding out a value of {name!r} leaves no trials of class {listed(classes[unseen])} to "
+                "learn from: the two labels cannot be told apart in this design"
             )
 
 
@@ -221,7 +223,7 @@ def _cross_validated(
 
 
 def _smoother(train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """The matrix that turns targets of `train` (trial, feature) into ridge predictions for `test` (..., trial, feature)."""
+    """The matrix from targets of `train` (trial, feature) to ridge predictions for `test` (..., trial, feature)."""
     mean, sd = train.mean(0), train.std(0)
     scale = np.divide(1.0, sd, out=np.zeros_like(sd), where=sd > 1e-12 * (1 + np.abs(mean)))
     x, new = (train - mean) * scale, (test - mean) * scale

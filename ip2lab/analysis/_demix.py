@@ -56,8 +56,9 @@ def demix(
         ``components`` (marginalisation, component, feature), the directions F; ``decoders`` (marginalisation,
         component, feature), the readouts D; ``scores`` (marginalisation, component, factors..., time), D on the means;
         ``explained_variance_ratio`` (marginalisation, component), of all variance of the means;
-        ``variance`` (marginalisation), the shares of the means' variance, which sum to 1, and ``signal`` (marginalisation), the same with the variance
-        subtracted that noise leaves in means over few trials (not clipped at 0); ``penalty``; ``mean`` (feature).
+        ``variance`` (marginalisation), the shares of the means' variance, which sum to 1, and ``signal``
+        (marginalisation), the same with the variance subtracted that noise leaves in means over few trials (not
+        clipped at 0); ``penalty``; ``mean`` (feature).
 
     Raises
     ------
@@ -101,8 +102,8 @@ def demix(
     noise = _noise(design)
     if noise.covariance.trace() <= 1e-20 * (values**2).sum():
         raise ValueError(
-            f"all trials of each condition of {called(data)} are identical; without noise there is nothing to demix from: "
-            f"give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
+            f"all trials of each condition of {called(data)} are identical; without noise there is nothing "
+            "to demix from: give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
         )
     penalty = _penalty(design, n_components, splits, np.random.default_rng(seed))
     return _described(data, design, noise, penalty, n_components, levels, (feature, time))
@@ -131,8 +132,8 @@ def _cells(labels: dict[str, np.ndarray], levels: dict[str, np.ndarray], data: x
         pairs = {(a, b) for a, b in zip(labels[one].tolist(), labels[other].tolist(), strict=True)}
         if len(pairs) <= max(len(levels[one]), len(levels[other])):
             raise ValueError(
-                f"{one!r} and {other!r} cannot be told apart in {called(data)}: each value of one occurs with a single value of "
-                f"the other ({listed(sorted(pairs, key=str))}). Name only one of them"
+                f"{one!r} and {other!r} cannot be told apart in {called(data)}: each value of one occurs "
+                f"with a single value of the other ({listed(sorted(pairs, key=str))}). Name only one of them"
             )
     cells = []
     for combination in itertools.product(*levels.values()):

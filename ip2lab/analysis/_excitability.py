@@ -186,7 +186,8 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
     mean, sd = varying.mean(over), varying.std(over)
     if (sd <= 1e-12 * np.abs(mean)).any():
         raise ValueError(
-            f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; leave them out"
+            f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; "
+            "leave them out"
         )
     return dataset(
         threshold,

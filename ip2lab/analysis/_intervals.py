@@ -21,8 +21,8 @@ def _trains(
         check(spikes, trial=name)
     if spikes.dtype.kind != "b" and bool(((spikes != 0) & (spikes != 1)).any()):
         raise ValueError(
-            f"{called(spikes)} holds values other than 0 and 1; intervals need bins of at most one spike: bin finer, so that "
-            f"no two spikes fall into one"
+            f"{called(spikes)} holds values other than 0 and 1; intervals need bins of at most one spike: "
+            "bin finer, so that no two spikes fall into one"
         )
     return spikes, pooled, times(spikes, time)[1]
 

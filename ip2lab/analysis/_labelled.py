@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-BLOCK = 2**13  # samples worked on at a time: a few MB for hundreds of neurons, large enough for fast matrix products
+BLOCK = (
+    2**12
+)  # samples worked on at a time: a few MB for hundreds of neurons, in cache and large enough for fast products
 MASK = "recorded"  # the coord that tells recorded samples from padding (see `population.aligned`)
 
 
@@ -183,7 +185,8 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
     found = np.unique(full.values)
     if found.size < least:
         raise ValueError(
-            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are needed to compare"
+            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are "
+            "needed to compare"
         )
     return full
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ip2lab.analysis._labelled import blocks
+from ip2lab.analysis._labelled import BLOCK, blocks
 
 
 class Moments(NamedTuple):
@@ -36,6 +36,7 @@ def moments(array: Any, mask: np.ndarray | None = None, *, center: bool = True) 
     dtype = working_dtype(array.dtype)
     count, mean = 0, np.zeros(array.shape[-1])
     scatter = np.zeros((mean.size, mean.size))
+    buffer = np.empty((BLOCK, mean.size), dtype)
     for slices, block in blocks(array):
         rows = block[mask[slices]] if mask is not None else block.reshape(-1, mean.size)
         if not len(rows):
@@ -43,11 +44,12 @@ def moments(array: Any, mask: np.ndarray | None = None, *, center: bool = True) 
         rows = rows.astype(dtype, copy=False)
         total = count + len(rows)
         if center:
+            # around the mean so far, rounded: what is left of a block's own mean is small, and exact
             ones = np.ones(len(rows), dtype)
-            rough = ones @ rows / len(rows)
-            rows = rows - rough
-            rest = (ones @ rows).astype(float) / len(rows)  # what rounding left of the mean
-            shift = rough.astype(float) + rest - mean
+            about = mean.astype(dtype) if count else ones @ rows / len(rows)
+            rows = np.subtract(rows, about, out=buffer[: len(rows)] if len(rows) <= len(buffer) else None)
+            rest = (ones @ rows).astype(float) / len(rows)
+            shift = about.astype(float) + rest - mean
             scatter -= np.multiply.outer(rest, rest) * len(rows)
             scatter += np.multiply.outer(shift, shift) * (count * len(rows) / total)
             mean += shift * (len(rows) / total)

@@ -130,7 +130,8 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, tr
     within, between = square.sum(-1), _between(mean, counts)
     if not (within > 1e-12 * between).any() and (between > 0).any():
         raise ValueError(
-            f"the trials of each class of {called(data)} are identical along {trial!r}; without variance within a class every "
+            f"the trials of each class of {called(data)} are identical along {trial!r}; without variance "
+            "within a class every "
             f"difference would look perfect: give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
         )
     k, n_trials = len(counts), counts.sum()
@@ -143,7 +144,7 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, tr
 
 
 def _class_moments(block: np.ndarray, here: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sums of squares around them (..., class) of `block` (..., trial) with the classes `here` (trial, class)."""
+    """Means and sums of squares around them (..., class) of `block` (..., trial), classes `here` (trial, class)."""
     rows = block.astype(float)
     center = rows.mean(-1, keepdims=True)
     rows -= center
@@ -159,7 +160,7 @@ def _between(mean: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _information(values: np.ndarray, drawn: np.ndarray, k: int) -> np.ndarray:
-    """Mutual information (nats) of `values` (..., trial) with labels `drawn` (draw, trial), less the mean of draws 1..."""
+    """Mutual information (nats) of `values` (..., trial) with labels `drawn` (draw, trial), less draws 1..."""
     n = values.shape[-1]
     columns = values.reshape(-1, n)
     one_hot = np.eye(k)[drawn].transpose(1, 0, 2).reshape(n, -1)  # (trial, draw x class)
@@ -245,8 +246,8 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     effects = {"effect": [*factors, ":".join(factors)]}
     if data.chunks is None and float(omega.max()) >= 1 - 1e-9:
         raise ValueError(
-            f"trials of the same {factors[0]} and {factors[1]} in {called(data)} are identical; without variance within them "
-            f"every difference would look perfect: give noisy repeats"
+            f"trials of the same {factors[0]} and {factors[1]} in {called(data)} are identical; without "
+            "variance within them every difference would look perfect: give noisy repeats"
         )
     return dataset(
         data,
@@ -266,12 +267,12 @@ def _contrasts(labels: list[np.ndarray], factors: Sequence[str], data: xr.DataAr
         coded.append(basis[codes])
     a, b = coded
     both = (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
-    cells = {pair for pair in zip(*(v.tolist() for v in labels), strict=True)}
+    cells = set(zip(*(v.tolist() for v in labels), strict=True))
     expected = (a.shape[1] + 1) * (b.shape[1] + 1)
     if len(cells) < expected:
         raise ValueError(
-            f"{factors[0]!r} and {factors[1]!r} cannot be told apart in {called(data)}: of {expected} combinations {len(cells)} "
-            f"occur ({listed(sorted(cells, key=str))}); their effects need all of them"
+            f"{factors[0]!r} and {factors[1]!r} cannot be told apart in {called(data)}: of {expected} "
+            f"combinations {len(cells)} occur ({listed(sorted(cells, key=str))}); their effects need all of them"
         )
     if len(a) <= expected:
         raise ValueError(f"{called(data)} has {len(a)} trials for {expected} combinations; some need two or more")

@@ -75,7 +75,8 @@ def manifold(
     least = max(n_neighbors + 2, n_components + 2)
     if not least <= len(rows) <= MOST_SAMPLES:
         raise ValueError(
-            f"{called(data)} has {len(rows)} samples along {listed(moved.dims[:-1])}; {method} with n_neighbors={n_neighbors} "
+            f"{called(data)} has {len(rows)} samples along {listed(moved.dims[:-1])}; {method} with "
+            f"n_neighbors={n_neighbors} "
             f"needs {least} to {MOST_SAMPLES}: thin them, for instance with .isel({moved.dims[0]}=slice(None, None, 5))"
         )
     embedding, trust = _embedded(rows, method, n_components, n_neighbors, seed)
@@ -126,7 +127,7 @@ def align(
     permutations: int = 100,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Do two populations move in the same way, up to a rotation?
+    r"""Compare how two populations move: as they are, and up to a rotation.
 
     First without any alignment: the share of the second that the first explains as it is (scaled), and linear centred
     kernel alignment, which no rotation changes. Then a rotation is fitted on a random half of the conditions
@@ -188,8 +189,8 @@ def align(
     x, y = pair
     if x.shape != y.shape:
         raise ValueError(
-            f"the sizes differ: {x.shape} and {y.shape} ({condition}, {time}, {feature}); select the same conditions and times, "
-            f"and project both on as many components (population.pca)"
+            f"the sizes differ: {x.shape} and {y.shape} ({condition}, {time}, {feature}); select the same "
+            "conditions and times, and project both on as many components (population.pca)"
         )
     if len(x) < 2:
         raise ValueError(

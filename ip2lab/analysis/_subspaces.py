@@ -155,7 +155,8 @@ def subspaces(
     _in_a_row(data, problem, block)
     if n_decision + n_stimulus > data.sizes[feature]:
         raise ValueError(
-            f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {data.sizes[feature]} along {feature!r}"
+            f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {data.sizes[feature]} "
+            f"along {feature!r}"
         )
     if response not in data.coords or data[response].ndim != 1:
         raise ValueError(
@@ -203,7 +204,8 @@ def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
     numbers = data[problem].values
     if len(numbers) < block or (np.diff(numbers) != 1).any():
         raise ValueError(
-            f"the decision subspace is an average over {block} problems in a row, in which the stimuli cancel; {called(data)} "
+            f"the decision subspace is an average over {block} problems in a row, in which the stimuli "
+            f"cancel; {called(data)} "
             f"has {len(numbers)} ({listed(numbers)}). Give the block that a run keeps (450-499), its activity made by "
             f"ip2lab.probe, or state block=... if fewer will do"
         )
@@ -263,7 +265,8 @@ def turning(
     >>> rng = np.random.default_rng(0)
     >>> signal = np.zeros((3, 1, 40, 20))
     >>> signal[..., :3] = rng.normal(size=(3, 1, 40, 3))  # the same three neurons in every problem
-    >>> data = xr.DataArray(signal + 0.1 * rng.normal(size=(3, 10, 40, 20)), dims=("problem", "trial", "time", "neuron"))
+    >>> values = signal + 0.1 * rng.normal(size=(3, 10, 40, 20))
+    >>> data = xr.DataArray(values, dims=("problem", "trial", "time", "neuron"))
     >>> found = population.turning(data)
     >>> bool(found.angle.max() < 0.2), bool(found.chance[0] > 1.2)
     (True, True)
@@ -277,8 +280,8 @@ def turning(
     moved = data.transpose(along, split, ..., feature)
     if bool((moved == moved.isel({split: 0})).all()):
         raise ValueError(
-            f"the {n} repeats along {split!r} of {called(data)} are identical; halves of them cannot show what noise does. "
-            f"Give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
+            f"the {n} repeats along {split!r} of {called(data)} are identical; halves of them cannot show "
+            "what noise does. Give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
         )
     values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
     if remove is not None:

@@ -173,7 +173,8 @@ def communities(
     >>> from ip2lab.analysis import connectivity
     >>> group = np.repeat([0, 1], 10)
     >>> strength = np.where(group[:, None] == group, 1.0, 0.2)
-    >>> weights = xr.DataArray(strength * np.random.default_rng(0).normal(size=(20, 20)), dims=("neuron", "presynaptic"))
+    >>> values = strength * np.random.default_rng(0).normal(size=(20, 20))
+    >>> weights = xr.DataArray(values, dims=("neuron", "presynaptic"))
     >>> found = connectivity.communities(weights, runs=20)
     >>> int(found.n_communities), len(set(found.community.values[:10])), len(set(found.community.values[10:]))
     (2, 1, 1)
@@ -332,8 +333,8 @@ def _modularity(
         drawn = shuffled(matrix, rng)
         if np.allclose(drawn, matrix, rtol=1e-6, atol=1e-9 * np.abs(matrix).max()):
             raise ValueError(
-                "no other matrix has these strengths and signs (too few weights, or all alike): modularity has nothing to "
-                "be compared with"
+                "no other matrix has these strengths and signs (too few weights, or all alike): modularity "
+                "has nothing to be compared with"
             )
         graph = _graph(drawn)
         null[i] = quality(graph, _partitions(graph, resolution, method, 1, rng)[0], resolution)

@@ -39,7 +39,8 @@ BLOCK_LENGTH = 10  # problems in a block of the residual bootstrap: neighbouring
 def _expected(trials: xr.DataArray, along: str, least: int) -> None:
     if trials.sizes[along] < least:
         raise ValueError(
-            f"{called(trials)} has {trials.sizes[along]} along {along!r} after the first problem; {least} or more are needed"
+            f"{called(trials)} has {trials.sizes[along]} along {along!r} after the first problem; {least} or "
+            "more are needed"
         )
 
 

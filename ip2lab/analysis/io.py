@@ -59,8 +59,8 @@ def from_events(
     KeyError
         A column that is not there.
     ValueError
-        No spikes, columns of different lengths, times that are NaN, a window that holds no bin, labels that are not among
-        `neurons` or `trials`, `trial` and `onsets` together.
+        No spikes, columns of different lengths, times that are NaN, a window that holds no bin, labels that are
+        not among `neurons` or `trials`, `trial` and `onsets` together.
 
     Examples
     --------
@@ -207,8 +207,8 @@ def from_pynapple(
     Returns
     -------
     xarray.DataArray
-        From a TsGroup ``spikes`` ([trial,] time, neuron), counts per bin, and the metadata of its units as coords; from a
-        TsdFrame (time, neuron), from a Tsd (time). Times are in ms.
+        From a TsGroup ``spikes`` ([trial,] time, neuron), counts per bin, and the metadata of its units as coords; from
+        a TsdFrame (time, neuron), from a Tsd (time). Times are in ms.
 
     Raises
     ------
@@ -250,7 +250,8 @@ def _from_group(
         support = group.time_support
         if len(support) != 1:
             raise ValueError(
-                f"the recording is in {len(support)} pieces; give onsets and window, or a window, or .restrict() it to one piece"
+                f"the recording is in {len(support)} pieces; give onsets and window, or a window, or "
+                ".restrict() it to one piece"
             )
         window = (float(support.start[0]) * 1000.0, float(support.end[0]) * 1000.0)
     names = list(group.keys())
@@ -280,8 +281,8 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     Raises
     ------
     ValueError
-        Other dims (pynapple has no trials: select one), NaN, negative counts, no or uneven times, labels of neurons that
-        are not whole numbers for spike trains.
+        Other dims (pynapple has no trials: select one), NaN, negative counts, no or uneven times, labels of neurons
+        that are not whole numbers for spike trains.
 
     Examples
     --------
@@ -305,8 +306,8 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
         return nap.TsdFrame(t=starts / 1000.0, d=moved.values, columns=names)
     if (moved < 0).any() or names.dtype.kind not in "iu":
         raise ValueError(
-            f"{called(data)}: spike trains need counts that are not negative and whole numbers as labels of {feature!r}; "
-            f"relabel it: .assign_coords({feature}=range({len(names)}))"
+            f"{called(data)}: spike trains need counts that are not negative and whole numbers as labels of "
+            f"{feature!r}; relabel it: .assign_coords({feature}=range({len(names)}))"
         )
     middle = (starts + dt / 2) / 1000.0
     support = nap.IntervalSet(starts[0] / 1000.0, (starts[-1] + dt) / 1000.0)

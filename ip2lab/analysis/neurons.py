@@ -18,6 +18,7 @@ from ip2lab.analysis._labelled import (
     describe,
     labels_along,
     listed,
+    not_finite,
     times,
     units_of,
 )
@@ -87,7 +88,7 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
     if width is None:
         # counted as integers: a float copy of the spikes would be many times their size
         whole = spikes.dtype.kind in "biu"
-        count = spikes.sum(time, dtype=np.int64 if whole else float)
+        count = spikes.sum(time, dtype=np.int64 if whole else float, skipna=False)  # lazy NaN stay NaN
         rate = (count * (1000.0 / (spikes.sizes[time] * dt))).astype(float)
     else:
         if not width > 0:
@@ -158,8 +159,10 @@ def psth(
     ({'time': 100, 'neuron': 2}, True)
     """
     spikes, _ = _spikes(spikes, time, trial)
-    if not 0 < level < 1:
-        raise ValueError(f"level={level}; expected a coverage between 0 and 1")
+    if not (0 < level < 1 and width > 0):
+        raise ValueError(
+            f"level={level}, width={width}; expected a coverage between 0 and 1 and a positive number of ms"
+        )
     if by is None:
         return _psth(spikes, trial, time, width, level)
     labels = labels_along(spikes, by, [trial], least=1)
@@ -173,22 +176,39 @@ def psth(
 
 
 def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: float) -> xr.Dataset:
+    """Mean rate and its band, trial by trial: all smoothed trials at once would be many times the spikes."""
     n = spikes.sizes[trial]
     if n < 2:
         raise ValueError(f"{called(spikes)} has {n} along {trial!r} (of a kind); a band needs two or more")
-    rates = firing_rate(spikes, time=time, width=width).drop_vars([c for c in spikes.coords if trial in spikes[c].dims])
-    mean, sd = rates.mean(trial), rates.std(trial, ddof=1)
-    if bool((sd <= 1e-9 * mean).all()) and bool((mean > 0).any()):
+    moved = spikes.transpose(trial, ..., time)
+    dt = times(spikes, time)[1]
+    mean, square = np.zeros(moved.shape[1:]), np.zeros(moved.shape[1:])
+    for i, counts in enumerate(moved.data):
+        rate = _smooth(np.asarray(counts), width / dt) * (1000.0 / dt)
+        before = rate - mean
+        mean += before / (i + 1)
+        square += before * (rate - mean)
+    if not np.isfinite(mean).all():
+        raise not_finite(spikes)
+    sd = np.sqrt(square / (n - 1))
+    if (sd <= 1e-9 * mean).all() and mean.any():
         raise ValueError(
-            f"all {n} trials along {trial!r} of {called(spikes)} are identical, so a band over them has no meaning: give "
-            f"noisy repeats (noise-free probes are all alike)"
+            f"all {n} trials along {trial!r} of {called(spikes)} are identical, so a band over them has no "
+            "meaning: give noisy repeats (noise-free probes are all alike)"
         )
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * sd / np.sqrt(n)
+    half = stats.t.ppf((1 + level) / 2, n - 1) * sd / np.sqrt(n)
+    like = moved.isel({trial: 0}, drop=True)
+    order = [d for d in spikes.dims if d != trial]
+
+    def named(values: np.ndarray, name: str, meaning: str) -> xr.DataArray:
+        array = xr.DataArray(values, dims=like.dims, coords=like.coords).transpose(*order)
+        return describe(array, name, "Hz", meaning)
+
     return dataset(
         spikes,
-        describe(mean, "rate", "Hz", "mean firing rate over trials"),
-        describe((mean - half).clip(0), "lower", "Hz", f"lower end of the {level:.0%} band"),
-        describe(mean + half, "upper", "Hz", f"upper end of the {level:.0%} band"),
+        named(mean, "rate", "mean firing rate over trials"),
+        named((mean - half).clip(0), "lower", f"lower end of the {level:.0%} band"),
+        named(mean + half, "upper", f"upper end of the {level:.0%} band"),
         describe(xr.DataArray(n), "trials", "1", "number of trials"),
     )
 
@@ -207,7 +227,8 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
         check(values, along=along, feature=feature, finite=True)
         if (values <= 0).any():
             raise ValueError(
-                f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and must be positive"
+                f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and "
+                "must be positive"
             )
     names = xr.DataArray(list(found), dims="property", name="property", attrs={"units": "1", "long_name": "property"})
     whole = xr.concat(
@@ -266,7 +287,8 @@ def drift(
     --------
     >>> import numpy as np, xarray as xr
     >>> from ip2lab.analysis import neurons
-    >>> tau = xr.DataArray([[100.0, 100.0], [200.0, 100.0], [400.0, 100.0]], dims=("problem", "neuron"), name="tau_soma")
+    >>> values = [[100.0, 100.0], [200.0, 100.0], [400.0, 100.0]]
+    >>> tau = xr.DataArray(values, dims=("problem", "neuron"), name="tau_soma")
     >>> moved = neurons.drift(tau)
     >>> moved.drift.sel(property="tau_soma").round(2).values.tolist(), moved.directedness.round(2).values.tolist()
     ([[0.0, 0.0], [0.69, 0.0], [1.39, 0.0]], [[1.0, 0.0]])

@@ -211,8 +211,8 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
     scale = np.finfo(working_dtype(data.dtype)).eps * np.abs(mean).max(initial=0.0)
     if variance.sum() <= len(mean) * scale**2:
         raise ValueError(
-            f"every {moved.dims[-1]} of {called(data)} is constant over {listed(moved.dims[:-1])}: there is no variance "
-            f"to decompose; give activity that varies"
+            f"every {moved.dims[-1]} of {called(data)} is constant over {listed(moved.dims[:-1])}: there is "
+            "no variance to decompose; give activity that varies"
         )
     return axes, variance, mean
 
@@ -227,7 +227,8 @@ def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) 
         return available
     if not 1 <= asked <= available:
         raise ValueError(
-            f"n_components={asked}; {called(data)} has {available} directions along {feature!r}: ask for 1 to {available}"
+            f"n_components={asked}; {called(data)} has {available} directions along {feature!r}: ask for 1 "
+            f"to {available}"
         )
     return int(asked)
 
@@ -398,7 +399,8 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     r"""Speed and curvature of the population's path through its space of states.
 
     .. math:: v = \lVert\dot x\rVert,\qquad
-              \kappa = \frac{\sqrt{\lVert\dot x\rVert^2\lVert\ddot x\rVert^2-(\dot x\cdot\ddot x)^2}}{\lVert\dot x\rVert^3}
+              \kappa = \frac{\sqrt{\lVert\dot x\rVert^2\lVert\ddot x\rVert^2-(\dot x\cdot\ddot x)^2}}
+                             {\lVert\dot x\rVert^3}
 
     Parameters
     ----------
@@ -436,7 +438,7 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     if data.sizes[time] < 3:
         raise ValueError(f"{called(data)} has {data.sizes[time]} points along {time!r}; curvature needs three or more")
     dt = times(data, time)[1]
-    velocity, curvature = apply(_speed, data.astype(float), over=[(time, feature)], into=[(time,), (time,)], dt=dt)
+    velocity, curvature = apply(_speed, data, over=[(time, feature)], into=[(time,), (time,)], dt=dt)
     unit = units_of(data)
     order = samples(data, feature)
     return dataset(
@@ -459,12 +461,14 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
 
 
 def _speed(values: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """Speed and curvature (..., time) of paths (..., time, feature)."""
-    first = np.gradient(values, dt, axis=-2, edge_order=2)
-    second = np.gradient(first, dt, axis=-2, edge_order=2)
-    square = (first**2).sum(-1)
-    cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
-    moving = square > 0
-    curvature = np.full(square.shape, np.nan)
-    np.divide(np.sqrt(cross.clip(0)), square**1.5, out=curvature, where=moving)
-    return np.sqrt(square), curvature
+    """Speed and curvature (..., time) of paths (..., time, feature), one path at a time to save memory."""
+    speed, curvature = np.empty((2, *values.shape[:-1]))
+    for path in np.ndindex(values.shape[:-2]):
+        first = np.gradient(values[path].astype(float), dt, axis=0, edge_order=2)
+        second = np.gradient(first, dt, axis=0, edge_order=2)
+        square = (first**2).sum(-1)
+        cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
+        undefined = np.full_like(square, np.nan)
+        speed[path] = np.sqrt(square)
+        curvature[path] = np.divide(np.sqrt(cross.clip(0)), square**1.5, out=undefined, where=square > 0)
+    return speed, curvature

@@ -1,4 +1,4 @@
-"""A right answer or an error that names what is wrong: whatever the shape, order, dtype, labels and holes of the input."""
+"""A right answer or a named error, whatever the shape, order, dtype, labels and holes of the input."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ip2lab.analysis import connectivity, curves, neurons, population
 
 DIMS = ("trial", "time", "neuron")
 ACTIVITY = {
-    "pca": lambda d: population.pca(d),
-    "participation_ratio": lambda d: population.participation_ratio(d),
-    "speed": lambda d: population.speed(d),
+    "pca": population.pca,
+    "participation_ratio": population.participation_ratio,
+    "speed": population.speed,
     "decode": lambda d: population.decode(d, "cue", permutations=3, folds=2),
     "manifold": lambda d: population.manifold(d, n_neighbors=4),
     "demix": lambda d: population.demix(d, ["cue"], n_components=1, splits=1),
-    "firing_rate": lambda d: neurons.firing_rate(d),
-    "psth": lambda d: neurons.psth(d),
-    "interspike_intervals": lambda d: neurons.interspike_intervals(d),
-    "adaptation_index": lambda d: neurons.adaptation_index(d),
+    "firing_rate": neurons.firing_rate,
+    "psth": neurons.psth,
+    "interspike_intervals": neurons.interspike_intervals,
+    "adaptation_index": neurons.adaptation_index,
     "selectivity": lambda d: neurons.selectivity(d, "cue"),
     "mutual_information": lambda d: neurons.selectivity(d, "cue", measure="mutual_information", shuffles=3),
     "mixed_selectivity": lambda d: neurons.mixed_selectivity(d, ["cue", "rule"]),
@@ -65,7 +65,9 @@ def test_a_right_answer_or_a_named_error(name, data):
         result = ACTIVITY[name](data)
     except (ValueError, TypeError) as error:
         words = str(error)
-        assert any(w in words for w in ("'rates'", "the labels", "factors", "folds", "constant", "graph", "variance")), words
+        assert any(
+            w in words for w in ("'rates'", "the labels", "factors", "folds", "constant", "graph", "variance")
+        ), words
         assert ";" in words or ":" in words or "needs" in words, words  # says what to do
     else:
         for array in arrays(result):
@@ -87,23 +89,75 @@ def test_something_else_than_a_labelled_array(name):
     ("call", "error", "message"),
     [
         (lambda d: population.pca(d.astype(str)), TypeError, r"'rates' holds <U\d+; expected real numbers or bool"),
-        (lambda d: population.pca(d, feature="unit"), ValueError, r"has no dim 'unit'; it has trial, time, neuron. Name the right one"),
+        (
+            lambda d: population.pca(d, feature="unit"),
+            ValueError,
+            r"has no dim 'unit'; it has trial, time, neuron. Name the right one",
+        ),
         (lambda d: population.pca(d.isel(trial=0, time=0)), ValueError, r"has no dim but 'neuron'; give samples"),
-        (lambda d: population.pca(d.isel(trial=[0], time=[0])), ValueError, r"has 1 sample along trial, time; variance needs two"),
-        (lambda d: population.pca(d * 0 + 3), ValueError, r"every neuron of 'rates' is constant over trial, time: there is no variance"),
-        (lambda d: population.pca(d, n_components=5), ValueError, r"n_components=5; 'rates' has 4 directions along 'neuron': ask for 1 to 4"),
-        (lambda d: population.pca(d.where(d.time < 30)), ValueError, r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)"),
-        (lambda d: population.pca(d.where(d.time < 30).chunk(trial=2)), ValueError, r"NaN or infinite values \(the first at trial=0"),
-        (lambda d: population.participation_ratio(d, split="neuron"), ValueError, r"split='neuron' must name a dim of 4 or more repeats"),
-        (lambda d: population.speed(d.isel(time=[0, 1])), ValueError, r"has 2 points along 'time'; curvature needs three"),
-        (lambda d: population.aligned([d], at="middle"), ValueError, r"at='middle'; trials can be aligned at 'start' or 'end'"),
+        (
+            lambda d: population.pca(d.isel(trial=[0], time=[0])),
+            ValueError,
+            r"has 1 sample along trial, time; variance needs two",
+        ),
+        (
+            lambda d: population.pca(d * 0 + 3),
+            ValueError,
+            r"every neuron of 'rates' is constant over trial, time: there is no variance",
+        ),
+        (
+            lambda d: population.pca(d, n_components=5),
+            ValueError,
+            r"n_components=5; 'rates' has 4 directions along 'neuron': ask for 1 to 4",
+        ),
+        (
+            lambda d: population.pca(d.where(d.time < 30)),
+            ValueError,
+            r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)",
+        ),
+        (
+            lambda d: population.pca(d.where(d.time < 30).chunk(trial=2)),
+            ValueError,
+            r"NaN or infinite values \(the first at trial=0",
+        ),
+        (
+            lambda d: population.participation_ratio(d, split="neuron"),
+            ValueError,
+            r"split='neuron' must name a dim of 4 or more repeats",
+        ),
+        (
+            lambda d: population.speed(d.isel(time=[0, 1])),
+            ValueError,
+            r"has 2 points along 'time'; curvature needs three",
+        ),
+        (
+            lambda d: population.aligned([d], at="middle"),
+            ValueError,
+            r"at='middle'; trials can be aligned at 'start' or 'end'",
+        ),
         (lambda d: population.aligned([]), ValueError, r"no trials were given"),
-        (lambda d: population.aligned([d[0], d[0].assign_coords(time=d.time * 2)]), ValueError, r"steps along 'time' differ: 10 to 20 ms"),
-        (lambda d: neurons.psth(abs(d), level=95), ValueError, r"level=95; expected a coverage between 0 and 1"),
+        (
+            lambda d: population.aligned([d[0], d[0].assign_coords(time=d.time * 2)]),
+            ValueError,
+            r"steps along 'time' differ: 10 to 20 ms",
+        ),
+        (
+            lambda d: neurons.psth(abs(d), level=95),
+            ValueError,
+            r"level=95, width=50.0; expected a coverage between 0 and 1",
+        ),
         (lambda d: neurons.firing_rate(abs(d), width=-1), ValueError, r"width=-1; expected a positive number of ms"),
-        (lambda d: curves.bootstrap(d, over="seed"), ValueError, r"no dim 'seed'; it has trial, time, neuron. Name the right one with over="),
-        (lambda d: connectivity.spectral_radius(d), ValueError, r"no dim 'presynaptic'"),
-        (lambda d: connectivity.change_size(d.values), TypeError, r"expected parameters \(xarray.Dataset\) or one group of them, got ndarray"),
+        (
+            lambda d: curves.bootstrap(d, over="seed"),
+            ValueError,
+            r"no dim 'seed'; it has trial, time, neuron. Name the right one with over=",
+        ),
+        (connectivity.spectral_radius, ValueError, r"no dim 'presynaptic'"),
+        (
+            lambda d: connectivity.change_size(d.values),
+            TypeError,
+            r"expected parameters \(xarray.Dataset\) or one group of them, got ndarray",
+        ),
     ],
 )
 def test_errors_say_what_came_and_what_to_do(call, error, message):

@@ -31,7 +31,9 @@ def test_planted_onset_is_found():
     assert float(found.score[:4].max()) < 0.35
     assert float(found.score[4:].min()) > 0.6
     assert (found.p_corrected[4:] < 0.05).all() and (found.p_corrected[:4] > 0.05).all()
-    assert found.attrs["classes"] == ["A", "B"] and found.attrs["same_as"] == ["response"] and found.attrs["rig"] == "left"
+    assert (
+        found.attrs["classes"] == ["A", "B"] and found.attrs["same_as"] == ["response"] and found.attrs["rig"] == "left"
+    )
     assert (found.accuracy[4:] > 0.8).all()
 
 
@@ -40,7 +42,9 @@ def test_shuffled_labels_are_at_chance():
     rng = np.random.default_rng(1)
     coin = xr.DataArray(rng.permutation(np.arange(60) % 3), dims="trial", name="coin")
     found = population.decode(data, coin)
-    spread = 6 * 1.5 * np.sqrt(1 / 3 * 2 / 3 / 60 / 40) * 2  # six standard errors of a mean over 40 times, doubled for folds
+    spread = (
+        6 * 1.5 * np.sqrt(1 / 3 * 2 / 3 / 60 / 40) * 2
+    )  # six standard errors of a mean over 40 times, doubled for folds
     assert abs(float(found.score.mean())) < spread
     assert abs(float(found.null_mean.mean())) < spread
     assert float((found.p_value < 0.05).mean()) < 0.05 + 6 * np.sqrt(0.05 * 0.95 / 40)
@@ -91,7 +95,9 @@ def test_held_out_problems_with_noise_free_probes():
     direction = rng.normal(size=10)
     values = rng.normal(size=(20, 2, 5, 10)) + 2 * np.arange(2)[:, None, None] * direction
     data = xr.DataArray(values, dims=("problem", "probe", "time", "neuron"), coords={"response": ("probe", ["l", "r"])})
-    found = population.decode(data.assign_coords(problem=np.arange(20)), "response", trial=("problem", "probe"), hold_out="problem")
+    found = population.decode(
+        data.assign_coords(problem=np.arange(20)), "response", trial=("problem", "probe"), hold_out="problem"
+    )
     assert float(found.score.min()) > 0.7 and found.attrs["hold_out"] == "problem"
     # labels permuted within each problem: half of the problems keep theirs
     assert abs(float(found.null_mean.mean())) < 0.1
@@ -99,7 +105,9 @@ def test_held_out_problems_with_noise_free_probes():
 
 def test_identical_trials_are_refused():
     data = recording()
-    with pytest.raises(ValueError, match=r"trials 0 and 80 along trial of 'rates' are identical to the last bit.*noisy repeats"):
+    with pytest.raises(
+        ValueError, match=r"trials 0 and 80 along trial of 'rates' are identical to the last bit.*noisy repeats"
+    ):
         population.decode(xr.concat([data, data], "trial"), "stimulus")
     spikes = (data > 0.5).astype(np.int8)
     population.decode(spikes, "stimulus", permutations=1)
@@ -119,9 +127,15 @@ def test_counts_of_one_neuron_may_coincide():
     [
         ({"label": "odour"}, r"no coord 'odour'; its coords are stimulus"),
         ({"label": "stimulus", "folds": 60}, r"folds=60, and the rarest class A has 40 trials"),
-        ({"label": "stimulus", "hold_out": "response"}, r"holding out a value of 'response' leaves no trials of class A.*cannot be told apart"),
+        (
+            {"label": "stimulus", "hold_out": "response"},
+            r"holding out a value of 'response' leaves no trials of class A.*cannot be told apart",
+        ),
         ({"label": "stimulus", "time": None}, r"has dims besides neuron, trial: time; select or average"),
-        ({"label": "stimulus", "trial": "repeat"}, r"no dim 'repeat'; it has trial, time, neuron. Name the right one with trial="),
+        (
+            {"label": "stimulus", "trial": "repeat"},
+            r"no dim 'repeat'; it has trial, time, neuron. Name the right one with trial=",
+        ),
         ({"label": "stimulus", "permutations": 0}, r"permutations=0"),
     ],
 )

@@ -38,7 +38,11 @@ def test_adaptation_follows_a_plain_simulation_and_lowers_the_rate():
         limit = float(data.threshold[i])
         now, when = limit, []
         for step in range(2000):
-            u = np.exp(-1 / data.tau_soma.values[i]) * u + (1 - np.exp(-1 / data.tau_soma.values[i])) * 3.0 - now * spike
+            u = (
+                np.exp(-1 / data.tau_soma.values[i]) * u
+                + (1 - np.exp(-1 / data.tau_soma.values[i])) * 3.0
+                - now * spike
+            )
             decay = np.exp(-1 / data.tau_adaptation.values[i])
             a = decay * a + (1 - decay) * 20.0 * spike
             now = limit + float(data.adaptation_strength[i]) * a
@@ -69,9 +73,13 @@ def test_fi_curve_refuses():
 def test_relative_threshold():
     rng = np.random.default_rng(0)
     drive = xr.DataArray(
-        rng.normal([1.0, 2.0], [0.5, 3.0], size=(3, 2, 4000, 2)), dims=("problem", "probe", "time", "neuron"), coords={"problem": [0, 3, 8]}
+        rng.normal([1.0, 2.0], [0.5, 3.0], size=(3, 2, 4000, 2)),
+        dims=("problem", "probe", "time", "neuron"),
+        coords={"problem": [0, 3, 8]},
     )
-    threshold = xr.DataArray([[1.0, 1.0], [2.0, 2.0], [2.0, 4.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0, 3]})
+    threshold = xr.DataArray(
+        [[1.0, 1.0], [2.0, 2.0], [2.0, 4.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0, 3]}
+    )
     found = neurons.relative_threshold(threshold, drive)
     assert found.problem.values.tolist() == [0, 3]
     np.testing.assert_allclose(found.relative_threshold, [[4, 2 / 3], [4, 4 / 3]], rtol=0.05)

@@ -20,7 +20,10 @@ def run(code):
 
 
 def test_import_needs_no_torch_and_no_other_part_of_the_package():
-    done = run("import ip2lab.analysis\nprint(sorted(m for m in sys.modules if m.startswith('ip2lab.') and 'analysis' not in m))")
+    done = run(
+        "import ip2lab.analysis\nprint(sorted(m for m in sys.modules if m.startswith('ip2lab.') and "
+        "'analysis' not in m))"
+    )
     assert done.stderr == "" and done.stdout.strip() == "[]"
 
 
@@ -29,7 +32,8 @@ def test_a_whole_analysis_without_torch():
 import numpy as np, xarray as xr
 from ip2lab.analysis import curves, neurons, population
 rng = np.random.default_rng(0)
-data = xr.DataArray(rng.normal(size=(30, 20, 6)), dims=("trial", "time", "unit"), coords={"cue": ("trial", np.arange(30) % 2)})
+data = xr.DataArray(rng.normal(size=(30, 20, 6)), dims=("trial", "time", "unit"))
+data = data.assign_coords(cue=("trial", np.arange(30) % 2))
 population.pca(data, feature="unit", n_components=2)
 population.decode(data, "cue", feature="unit", permutations=5)
 neurons.selectivity(data, "cue")

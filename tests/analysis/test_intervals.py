@@ -18,7 +18,9 @@ def trains(*spike_times, duration=3000, **extra):
     values = np.zeros((len(spike_times), duration), bool)
     for row, when in zip(values, spike_times, strict=True):
         row[list(when)] = True
-    return xr.DataArray(values, dims=("neuron", "time"), coords={"time": np.arange(float(duration)), **extra}, name="spikes")
+    return xr.DataArray(
+        values, dims=("neuron", "time"), coords={"time": np.arange(float(duration)), **extra}, name="spikes"
+    )
 
 
 def test_intervals_are_elephants():
@@ -68,7 +70,9 @@ def test_adaptation_index_of_a_geometric_slowing():
 
 
 def test_several_spikes_in_a_bin_are_refused():
-    with pytest.raises(ValueError, match=r"'spikes' holds values other than 0 and 1; intervals need bins of at most one"):
+    with pytest.raises(
+        ValueError, match=r"'spikes' holds values other than 0 and 1; intervals need bins of at most one"
+    ):
         neurons.interspike_intervals(2 * trains([1, 5]).astype(int))
     with pytest.raises(ValueError, match=r"no dim 'trial'; it has neuron, time"):
         neurons.adaptation_index(trains([1, 5]), trial="trial")

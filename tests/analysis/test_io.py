@@ -17,7 +17,9 @@ from ip2lab.analysis import from_events, from_pynapple, neurons, population, to_
 def test_a_table_is_numpys_histogram(seed, width):
     rng = np.random.default_rng(seed)
     n = rng.integers(1, 200)
-    table = pd.DataFrame({"time": rng.uniform(-20, 120, n), "unit": rng.integers(0, 5, n), "trial": rng.integers(0, 3, n)})
+    table = pd.DataFrame(
+        {"time": rng.uniform(-20, 120, n), "unit": rng.integers(0, 5, n), "trial": rng.integers(0, 3, n)}
+    )
     spikes = from_events(table, bin=width, trial="trial", window=(0, 70), neurons=range(5), trials=range(3))
     edges = np.append(spikes.time.values, spikes.time.values[-1] + width)
     for i in range(3):
@@ -88,7 +90,9 @@ def test_spike_trains_go_there_and_back():
 def test_trials_from_a_group_and_signals():
     spikes = from_pynapple(group(), bin=50, onsets=[1.0, 3.0], window=(-200, 800))
     assert spikes.sizes == {"trial": 2, "time": 20, "neuron": 3}
-    signal = nap.TsdFrame(t=np.arange(100) / 100, d=np.random.default_rng(0).normal(size=(100, 4)), columns=[2, 4, 6, 8])
+    signal = nap.TsdFrame(
+        t=np.arange(100) / 100, d=np.random.default_rng(0).normal(size=(100, 4)), columns=[2, 4, 6, 8]
+    )
     data = from_pynapple(signal)
     assert data.time.values[1] == 10.0 and population.pca(data, n_components=2).sizes["component"] == 2
     back = to_pynapple(data)
@@ -109,7 +113,9 @@ def test_pynapple_refuses():
     with pytest.raises(ValueError, match=r"bin, onsets and window are for spike trains"):
         from_pynapple(nap.Tsd(t=np.arange(5.0), d=np.arange(5.0)), bin=10)
     spikes = from_pynapple(group(), bin=20)
-    with pytest.raises(ValueError, match=r"dims trial, time, neuron; pynapple knows time and neuron only: select one trial"):
+    with pytest.raises(
+        ValueError, match=r"dims trial, time, neuron; pynapple knows time and neuron only: select one trial"
+    ):
         to_pynapple(spikes.expand_dims("trial"))
     with pytest.raises(ValueError, match=r"whole numbers as labels of 'neuron'"):
         to_pynapple(spikes.assign_coords(neuron=["a", "b", "c"]))

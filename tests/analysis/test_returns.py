@@ -24,7 +24,9 @@ def samples():
         "stimulus": ("trial", stimulus),
         "context": ("trial", context),
     }
-    rates = xr.DataArray(rng.normal(size=(24, 12, 6)), dims=("trial", "time", "neuron"), coords=coords, attrs={"units": "Hz"})
+    rates = xr.DataArray(
+        rng.normal(size=(24, 12, 6)), dims=("trial", "time", "neuron"), coords=coords, attrs={"units": "Hz"}
+    )
     return {
         "rates": rates,
         "spikes": (rates > 0).drop_attrs(),
@@ -52,7 +54,9 @@ CALLS = {
     "population.pca": lambda s: population.pca(s["rates"]),
     "population.project": lambda s: population.project(s["rates"], population.pca(s["rates"])),
     "population.participation_ratio": lambda s: population.participation_ratio(s["rates"], split="trial"),
-    "population.principal_angles": lambda s: population.principal_angles(*(population.pca(s["rates"][i::2], n_components=2).components for i in (0, 1))),
+    "population.principal_angles": lambda s: population.principal_angles(
+        *(population.pca(s["rates"][i::2], n_components=2).components for i in (0, 1))
+    ),
     "population.subspaces": lambda s: population.subspaces(s["block"]),
     "population.turning": lambda s: population.turning(s["repeats"], n_splits=2),
     "population.manifold": lambda s: population.manifold(s["rates"]),
@@ -71,7 +75,9 @@ CALLS = {
     "neurons.density": lambda s: neurons.density(s["properties"]),
     "neurons.relative_threshold": lambda s: neurons.relative_threshold(s["properties"].threshold, s["drive"]),
     "connectivity.communities": lambda s: connectivity.communities(s["weights"], runs=3),
-    "connectivity.modularity": lambda s: connectivity.modularity(s["weights"], untrained=s["weights"][0], runs=2, nulls=3),
+    "connectivity.modularity": lambda s: connectivity.modularity(
+        s["weights"], untrained=s["weights"][0], runs=2, nulls=3
+    ),
     "connectivity.stationarity": lambda s: connectivity.stationarity(s["weights"], runs=2),
     "connectivity.spectral_radius": lambda s: connectivity.spectral_radius(s["weights"]),
     "connectivity.change_size": lambda s: connectivity.change_size(s["weights"]),
@@ -84,7 +90,9 @@ CALLS = {
     "curves.final_efficiency": lambda s: curves.final_efficiency(s["trials"]),
     "curves.survival": lambda s: curves.survival(s["trials"]),
     "curves.bootstrap": lambda s: curves.bootstrap(curves.final_efficiency(s["trials"])),
-    "curves.compare": lambda s: curves.compare(*(curves.final_efficiency(s["trials"], last=n) for n in (30, 40)), smallest_effect=1.2),
+    "curves.compare": lambda s: curves.compare(
+        *(curves.final_efficiency(s["trials"], last=n) for n in (30, 40)), smallest_effect=1.2
+    ),
     "curves.partial_association": lambda s: curves.partial_association(s["trials"], s["trials"] ** 2, permutations=3),
     "from_events": lambda s: from_events({"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial"),
 }

@@ -21,7 +21,9 @@ def recording(seed=0, trials=60, noise=1.0):
     values[:, :, 1] += 2.0 * context[:, None]
     values[:, :, 2] += 2.0 * ((stimulus == 1) == (context == 1))[:, None]
     coords = {"stimulus": ("trial", stimulus), "context": ("trial", context), "response": ("trial", 2 - stimulus)}
-    return xr.DataArray(values, dims=("trial", "time", "neuron"), coords=coords, name="rates", attrs={"units": "Hz", "rig": "left"})
+    return xr.DataArray(
+        values, dims=("trial", "time", "neuron"), coords=coords, name="rates", attrs={"units": "Hz", "rig": "left"}
+    )
 
 
 def omega(groups):
@@ -64,7 +66,9 @@ def test_mutual_information_is_scikit_learns_less_the_shuffled():
 
 def test_mutual_information_of_a_perfect_and_of_no_code():
     stimulus = np.arange(400) % 2
-    values = np.stack([stimulus + 0.01 * np.random.default_rng(0).normal(size=400), np.random.default_rng(1).normal(size=400)], 1)
+    values = np.stack(
+        [stimulus + 0.01 * np.random.default_rng(0).normal(size=400), np.random.default_rng(1).normal(size=400)], 1
+    )
     data = xr.DataArray(values, dims=("trial", "neuron"), coords={"stimulus": ("trial", stimulus)})
     found = neurons.selectivity(data, "stimulus", measure="mutual_information")
     assert float(found[0]) == pytest.approx(np.log(2), abs=0.01) and abs(float(found[1])) < 0.02
@@ -87,7 +91,9 @@ def test_selectivity_refuses():
     data = recording()
     alike = recording(noise=0.0)
     with pytest.raises(ValueError, match=r"trials of each class of 'rates' are identical along 'trial'.*noisy repeats"):
-        neurons.selectivity(alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell"))
+        neurons.selectivity(
+            alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell")
+        )
     with pytest.raises(ValueError, match=r"measure='eta'; choose 'omega_squared' or 'mutual_information'"):
         neurons.selectivity(data, "stimulus", measure="eta")
     with pytest.raises(ValueError, match=r"class 0 of 'first' has one trial in 'rates'"):
@@ -135,7 +141,9 @@ def test_mixed_selectivity_finds_what_was_planted():
 
 def test_mixed_selectivity_refuses():
     data = recording()
-    with pytest.raises(ValueError, match=r"'stimulus' and 'response' cannot be told apart in 'rates': of 9 combinations 3 occur"):
+    with pytest.raises(
+        ValueError, match=r"'stimulus' and 'response' cannot be told apart in 'rates': of 9 combinations 3 occur"
+    ):
         neurons.mixed_selectivity(data, ["stimulus", "response"])
     with pytest.raises(ValueError, match=r"factors=\['stimulus'\]; expected the names of two coords"):
         neurons.mixed_selectivity(data, ["stimulus"])

@@ -40,7 +40,9 @@ def test_manifold_refuses():
     data = roll()[0]
     with pytest.raises(ValueError, match=r"method='umap'; choose one of isomap, spectral, tsne"):
         population.manifold(data, method="umap")
-    with pytest.raises(ValueError, match=r"has 12 samples along trial, time; isomap with n_neighbors=15 needs 17 to 10000"):
+    with pytest.raises(
+        ValueError, match=r"has 12 samples along trial, time; isomap with n_neighbors=15 needs 17 to 10000"
+    ):
         population.manifold(data.isel(time=slice(2)))
     with pytest.raises(ValueError, match=r"has 150000 samples .*thin them"):
         population.manifold(xr.concat([data] * 100, "trial"))
@@ -88,5 +90,7 @@ def test_align_refuses():
         population.align(one.isel(condition=[0]), other.isel(condition=[0]))
     with pytest.raises(ValueError, match="one of the two is constant"):
         population.align(one * 0, other)
-    with pytest.raises(ValueError, match=r"has dims trial, condition, time, neuron; expected condition, time, neuron only"):
+    with pytest.raises(
+        ValueError, match=r"has dims trial, condition, time, neuron; expected condition, time, neuron only"
+    ):
         population.align(one.expand_dims("trial"), other)

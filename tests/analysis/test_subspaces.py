@@ -28,8 +28,12 @@ def test_principal_angles_are_scipys(seed, k, m, n):
 
 def test_small_angles_are_precise_and_other_dims_are_matched():
     one = xr.DataArray(np.eye(2, 4), dims=("component", "neuron"))
-    tilted = one + xr.DataArray([1e-9, 1e-3], dims="problem") * xr.DataArray(np.eye(2, 4, 2), dims=("component", "neuron"))
-    np.testing.assert_allclose(population.principal_angles(one, tilted).sel(component=0), [1e-9, np.arctan(1e-3)], rtol=1e-6)
+    tilted = one + xr.DataArray([1e-9, 1e-3], dims="problem") * xr.DataArray(
+        np.eye(2, 4, 2), dims=("component", "neuron")
+    )
+    np.testing.assert_allclose(
+        population.principal_angles(one, tilted).sel(component=0), [1e-9, np.arctan(1e-3)], rtol=1e-6
+    )
 
 
 def test_principal_angles_refuse():
@@ -63,7 +67,9 @@ def network(seed=0, problems=50, repeats=None, neurons=30, turn=True):
         name="rates",
     )
     if repeats:
-        data = data + xr.DataArray(0.2 * rng.normal(size=(problems, repeats, 2, 25, neurons)), dims=("problem", "trial", *data.dims[1:]))
+        data = data + xr.DataArray(
+            0.2 * rng.normal(size=(problems, repeats, 2, 25, neurons)), dims=("problem", "trial", *data.dims[1:])
+        )
     return data.rename("rates"), directions[:2], stimuli
 
 
@@ -73,7 +79,7 @@ def test_subspaces_find_what_was_planted():
     assert np.degrees(linalg.subspace_angles(found.decision.values.T, decision.T)).max() < 5
     left = stimuli[7] - stimuli[7] @ found.decision.values.T @ found.decision.values
     assert np.degrees(linalg.subspace_angles(found.stimulus.values[7].T, left.T)).max() < 10
-    assert 0.5 < float(found.decision_share.min()) and float(found.stimulus_share.min()) > 0.99
+    assert float(found.decision_share.min()) > 0.5 and float(found.stimulus_share.min()) > 0.99
     one = found.stimulus.isel(problem=0) @ found.decision.T
     assert float(np.abs(one).max()) < 1e-9  # the stimulus subspaces lie outside the decision subspace
 
@@ -81,7 +87,9 @@ def test_subspaces_find_what_was_planted():
 def test_subspaces_need_the_block():
     data = network()[0]
     kept = data.isel(problem=[0, 1, 2, 4, 8])
-    with pytest.raises(ValueError, match=r"average over 50 problems in a row.*has 5 \(450, 451, 452, 454, 458\).*450-499"):
+    with pytest.raises(
+        ValueError, match=r"average over 50 problems in a row.*has 5 \(450, 451, 452, 454, 458\).*450-499"
+    ):
         population.subspaces(kept)
     with pytest.raises(ValueError, match="problems in a row"):
         population.subspaces(kept, block=5)
