@@ -809,7 +809,7 @@ def test_nan_may_be_where_a_problem_failed(store: Path) -> None:
 def test_flipped_bytes_are_named_when_read_and_by_verification(store: Path) -> None:
     rng = np.random.default_rng(5)
     files = sorted(file for file in store.rglob("c*") if file.is_file() and ".checkpoint" not in str(file))
-    for file in rng.choice(files, 60):
+    for file in rng.choice(files, 30):
         data = bytearray(file.read_bytes())
         kept, place = bytes(data), rng.integers(len(data))
         data[place] ^= 1 << rng.integers(8)
@@ -885,7 +885,7 @@ def damages(kept: Path, folder: Path, count: int, seed: int) -> int:
 
 
 def test_random_damages_are_reported_or_harmless(kept: Path, tmp_path: Path) -> None:
-    assert damages(kept, tmp_path, 60, seed=11) > 20
+    assert damages(kept, tmp_path, 40, seed=11) > 15
 
 
 @pytest.mark.nightly
