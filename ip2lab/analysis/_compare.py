@@ -148,7 +148,7 @@ def compare(
         check(data, over=over, finite=True)
         if (data <= 0).any():
             raise ValueError(f"{called(data)} holds {float(data.min()):g}; ratios need positive values")
-    _same_labels(first, second)
+    _same_labels(first, second, *(str(dim) for dim in {*first.dims, *second.dims}))
     if first.sizes[over] < 3:
         raise ValueError(f"{first.sizes[over]} along {over!r}; a paired comparison needs three or more")
     logs = (xr.ufuncs.log(first) - xr.ufuncs.log(second)).drop_attrs()
@@ -178,8 +178,8 @@ def compare(
     )
 
 
-def _same_labels(first: xr.DataArray, second: xr.DataArray) -> None:
-    for dim in sorted(map(str, set(first.dims) | set(second.dims))):
+def _same_labels(first: xr.DataArray, second: xr.DataArray, *dims: str) -> None:
+    for dim in sorted(dims):
         if first.sizes.get(dim) != second.sizes.get(dim):
             raise ValueError(
                 f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other"
@@ -280,16 +280,12 @@ def partial_association(
     """
     for data in (measure, trials):
         check(data, along=along, finite=True)
-    n = measure.sizes[along]
-    _same_labels(
-        measure.isel({d: 0 for d in measure.dims if d != along}, drop=True),
-        trials.isel({d: 0 for d in trials.dims if d != along}, drop=True),
-    )
-    if not 1 <= block <= n // 4:
-        raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
-    for data in (measure, trials):
         if (data.max(along) == data.min(along)).any():
             raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
+    _same_labels(measure, trials, along)
+    n = measure.sizes[along]
+    if not 1 <= block <= n // 4:
+        raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
     measure, trials = xr.broadcast(measure.drop_attrs(), trials.drop_attrs())
     pooled = over is not None and over in measure.dims
     units = [str(over)] if pooled else []

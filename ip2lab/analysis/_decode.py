@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import called, check, dataset, describe, labels_along, listed
+from ip2lab.analysis._labelled import called, check_only, coords_of, dataset, labelled, labels_along, listed
 
 FEW_VALUES, FEW_ENTRIES = (
     64,
@@ -98,31 +98,22 @@ def decode(
     (True, True)
     """
     trials = [trial] if isinstance(trial, str) else list(trial)
-    for name in trials:
-        check(data, feature=feature, time=time, trial=name)
-    check(data, finite=True)
-    known = {*trials, feature, *([time] if time else [])}
-    if set(data.dims) - known:
-        raise ValueError(
-            f"{called(data)} has dims besides {listed(sorted(known))}: {listed(set(data.dims) - known)}; "
-            "select or average"
-        )
     if permutations < 1 or (across_time and time is None):
         raise ValueError(
             f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time"
         )
+    check_only(data, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
     moved = data.transpose(*trials, *([time] if time else []), feature)
     values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
     refuse_identical(values.reshape(len(values), -1), data, trials)
-    labels = labels_along(data, label, trials).values.ravel()
-    classes, codes = np.unique(labels, return_inverse=True)
+    classes, codes = np.unique(labels_along(data, label, trials).values.ravel(), return_inverse=True)
     rng = np.random.default_rng(seed)
     if hold_out is None:
-        groups = _stratified(codes, classes, folds, rng)
+        groups, within = _stratified(codes, classes, folds, rng), None
     else:
         groups = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1]
         _seen(codes, groups, classes, _name(hold_out))
-    within = None if hold_out is None else groups
+        within = groups
     drawn = np.stack([codes, *(_permuted(codes, within, rng) for _ in range(permutations))])
     accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
     return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
@@ -241,15 +232,14 @@ def _labelled_result(
 ) -> xr.Dataset:
     """The dataset of (draw, train time, test time) accuracies and scores; draw 0 has the labels as they are."""
     largest = score[1:].max((1, 2))
-    times = dict(data[time].reset_coords(drop=True).coords) if time in data.coords else {}
-    dims: tuple[str, ...] = ()
+    coords = coords_of(data, str(time))
     if across_time:
-        dims = ("train_time", str(time))
-        times |= {"train_time": data[time].values} if times else {}
-    elif time is not None:
-        accuracy, score, dims = accuracy[:, :, 0], score[:, :, 0], (time,)
+        dims: tuple[str, ...] = ("train_time", str(time))
+        coords |= {"train_time": coords[dims[1]].rename({dims[1]: "train_time"})} if coords else {}
     else:
-        accuracy, score = accuracy[:, 0, 0], score[:, 0, 0]
+        dims = () if time is None else (time,)
+        shape = (len(score), *score.shape[1:2][: len(dims)])
+        accuracy, score = (part[:, :, 0].reshape(shape) for part in (accuracy, score))
     null, n = score[1:], len(score)
     over = largest.reshape(-1, *[1] * (score.ndim - 1))
     parts = {
@@ -260,11 +250,7 @@ def _labelled_result(
         "p_value": ((1 + (null >= score[0]).sum(0)) / n, "p-value by permutation"),
         "p_corrected": ((1 + (over >= score[0]).sum(0)) / n, "p-value against the largest score over all times"),
     }
-    made = [describe(xr.DataArray(v, dims=dims, coords=times), name, "1", words) for name, (v, words) in parts.items()]
-    result = dataset(data, *made)
-    if across_time and "train_time" in result.coords:
-        result["train_time"].attrs.update({**data[time].attrs, "long_name": "time of training"})
-    return result
+    return dataset(data, *(labelled(v, dims, name, "1", words, coords) for name, (v, words) in parts.items()))
 
 
 def _same_things(data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], name: str) -> list[str]:

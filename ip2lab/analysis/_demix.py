@@ -9,7 +9,17 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import called, check, dataset, describe, labels_along, listed, units_of
+from ip2lab.analysis._labelled import (
+    called,
+    check_only,
+    coords_of,
+    dataset,
+    identical,
+    labelled,
+    labels_along,
+    listed,
+    units_of,
+)
 
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
 
@@ -87,9 +97,7 @@ def demix(
     """
     if isinstance(factors, str):
         factors = [factors]
-    check(data, feature=feature, trial=trial, time=time, finite=True)
-    if set(data.dims) != {feature, trial, time}:
-        raise ValueError(f"{called(data)} has dims {listed(data.dims)}; expected {trial}, {time}, {feature} only")
+    check_only(data, feature=feature, trial=trial, time=time)
     if not 1 <= n_components <= data.sizes[feature]:
         raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
     if not factors:
@@ -101,12 +109,10 @@ def demix(
     design = _Design(values, cells, tuple(len(v) for v in levels.values()))
     noise = _noise(design)
     if noise.covariance.trace() <= 1e-20 * (values**2).sum():
-        raise ValueError(
-            f"all trials of each condition of {called(data)} are identical; without noise there is nothing "
-            "to demix from: give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
-        )
+        raise identical(data, "all trials of each condition", "; without noise there is nothing to demix from")
     penalty = _penalty(design, n_components, splits, np.random.default_rng(seed))
-    return _described(data, design, noise, penalty, n_components, levels, (feature, time))
+    fit = _fit(design, noise, penalty, n_components)
+    return _described(data, fit, penalty, _center(design.means()), levels, (feature, time))
 
 
 class _Design(NamedTuple):
@@ -166,7 +172,7 @@ def marginalise(means: np.ndarray) -> dict[tuple[int, ...], np.ndarray]:
     They sum to `means` less the mean of each neuron, and any two are orthogonal.
     """
     axes = tuple(range(means.ndim - 2))
-    centred = means - means.mean(axis=tuple(range(means.ndim - 1)))
+    centred = means - _center(means)
     found: dict[tuple[int, ...], np.ndarray] = {}
     for size in range(len(axes) + 1):
         for kept in itertools.combinations(axes, size):
@@ -201,7 +207,7 @@ def _penalty(design: _Design, k: int, splits: int, rng: np.random.Generator) -> 
         train = design._replace(cells=[np.delete(cell, i) for cell, i in zip(design.cells, left_out, strict=True)])
         test = design._replace(cells=[cell[[i]] for cell, i in zip(design.cells, left_out, strict=True)])
         means, tested = train.means(), test.means()
-        center = means.mean(axis=tuple(range(means.ndim - 1)))
+        center = _center(means)
         covariance = _noise(train).covariance if min(map(len, train.cells)) > 1 else np.zeros((len(center),) * 2)
         columns, new = _columns(means - center), _columns(tested - center)
         for part in marginalise(means).values():
@@ -212,55 +218,64 @@ def _penalty(design: _Design, k: int, splits: int, rng: np.random.Generator) -> 
     return float(PENALTIES[errors.argmin()])
 
 
-def _described(
-    data: xr.DataArray,
-    design: _Design,
-    noise: _Noise,
-    penalty: float,
-    k: int,
-    levels: dict[str, np.ndarray],
-    dims: tuple[str, str],
-) -> xr.Dataset:
-    """Fit every marginalisation on all trials and label what comes out."""
-    feature, time = dims
+class _Fit(NamedTuple):
+    """What the fit of all marginalisations gives, in the order of their names."""
+
+    directions: np.ndarray  # (marginalisation, component, neuron)
+    readouts: np.ndarray  # (marginalisation, component, neuron)
+    scores: np.ndarray  # (marginalisation, component, factors..., time)
+    explained: np.ndarray  # (marginalisation, component)
+    variance: np.ndarray  # (marginalisation,)
+    signal: np.ndarray  # (marginalisation,)
+
+
+def _fit(design: _Design, noise: _Noise, penalty: float, k: int) -> _Fit:
+    """Fit every marginalisation on all trials."""
     means = design.means()
-    center = means.mean(axis=tuple(range(means.ndim - 1)))
-    columns = _columns(means - center)
+    columns = _columns(means - _center(means))
     parts = marginalise(means)
     fits = [_solve(_columns(part), columns, noise.covariance, penalty, k) for part in parts.values()]
     directions, readouts = (np.stack(side) for side in zip(*fits, strict=True))
-    scores = (readouts @ columns).reshape(len(fits), k, *means.shape[:-1])
     total = (columns**2).sum()
-    explained = np.array(
-        [[total - ((columns - np.outer(f, d @ columns)) ** 2).sum() for f, d in zip(*fit, strict=True)] for fit in fits]
-    )
+    # |X|^2 - |X - f d X|^2 for each component, f of length 1
+    read = readouts @ columns
+    explained = 2 * (directions @ columns * read).sum(-1) - (read**2).sum(-1)
     variance = np.array([(part**2).sum() for part in parts.values()])
     shares = np.array([np.prod([design.shape[a] - 1 for a in kept]) / len(design.cells) for kept in parts])
     wasted = shares * noise.in_means
     wasted[0] -= shares[0] * noise.in_level  # the mean over time of all conditions is taken out as the neurons' mean
-    names = list(levels)
-    words = ["time" if not kept else ":".join(names[a] for a in kept) for kept in parts]
-    coords = {"marginalisation": words, **levels} | {d: data[d] for d in dims if d in data.coords}
+    signal = (variance - wasted) / (total - wasted.sum())
+    scores = read.reshape(len(fits), k, *means.shape[:-1])
+    return _Fit(directions, readouts, scores, explained / total, variance / total, signal)
+
+
+def _center(means: np.ndarray) -> np.ndarray:
+    return means.mean(axis=tuple(range(means.ndim - 1)))
+
+
+def _described(
+    data: xr.DataArray,
+    fit: _Fit,
+    penalty: float,
+    center: np.ndarray,
+    levels: dict[str, np.ndarray],
+    dims: tuple[str, str],
+) -> xr.Dataset:
+    """The dataset of a fit."""
+    feature, time = dims
+    names, unit = list(levels), units_of(data)
+    subsets = (s for size in range(len(names) + 1) for s in itertools.combinations(names, size))
+    coords = {"marginalisation": [":".join(s) or "time" for s in subsets], **levels, **coords_of(data, *dims)}
     main = ("marginalisation", "component")
-
-    def named(values: np.ndarray, axes: tuple[str, ...], name: str, unit: str, meaning: str) -> xr.DataArray:
-        array = xr.DataArray(values, dims=axes, coords={d: coords[d] for d in axes if d in coords})
-        return describe(array, name, unit, meaning)
-
+    words = "share of the variance of the means"
     return dataset(
         data,
-        named(directions, (*main, feature), "components", "1", "direction of the component"),
-        named(readouts, (*main, feature), "decoders", "1", "readout of the component"),
-        named(scores, (*main, *names, time), "scores", units_of(data), "score of the mean activity"),
-        named(explained / total, main, "explained_variance_ratio", "1", "share of the variance of the means"),
-        named(variance / total, main[:1], "variance", "1", "share of the variance of the means"),
-        named(
-            (variance - wasted) / (total - wasted.sum()),
-            main[:1],
-            "signal",
-            "1",
-            "share of the variance, noise subtracted",
-        ),
-        named(np.array(penalty), (), "penalty", "1", "penalty, as a part of the whole variance"),
-        named(center, (feature,), "mean", units_of(data), "mean over conditions and times"),
+        labelled(fit.directions, (*main, feature), "components", "1", "direction of the component", coords),
+        labelled(fit.readouts, (*main, feature), "decoders", "1", "readout of the component", coords),
+        labelled(fit.scores, (*main, *names, time), "scores", unit, "score of the mean activity", coords),
+        labelled(fit.explained, main, "explained_variance_ratio", "1", words, coords),
+        labelled(fit.variance, main[:1], "variance", "1", words, coords),
+        labelled(fit.signal, main[:1], "signal", "1", "share of the variance, noise subtracted", coords),
+        labelled(penalty, (), "penalty", "1", "penalty, as a part of the whole variance"),
+        labelled(center, (feature,), "mean", unit, "mean over conditions and times", coords),
     )

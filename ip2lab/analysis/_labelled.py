@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 BLOCK = (
@@ -44,14 +45,15 @@ def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **r
             f"expected an xarray.DataArray with dims {listed(wanted.values())}, got {type(data).__name__}; "
             f"wrap it as xarray.DataArray(values, dims=(...))"
         )
-    for role, dim in wanted.items():
-        if dim not in data.dims:
-            raise ValueError(
-                f"{called(data)} has no dim {dim!r}; it has {listed(data.dims)}. Name the right one with {role}=..."
-            )
-    for name, size in data.sizes.items():
-        if size == 0:
-            raise ValueError(f"{called(data)} is empty: dim {name!r} has length 0; give at least one {name}")
+    missing = next((role for role, dim in wanted.items() if dim not in data.dims), None)
+    if missing is not None:
+        raise ValueError(
+            f"{called(data)} has no dim {wanted[missing]!r}; it has {listed(data.dims)}. "
+            f"Name the right one with {missing}=..."
+        )
+    if 0 in data.shape:
+        empty = data.dims[data.shape.index(0)]
+        raise ValueError(f"{called(data)} is empty: dim {empty!r} has length 0; give at least one {empty}")
     if numeric and data.dtype.kind not in "buif":
         raise TypeError(
             f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)"
@@ -125,6 +127,45 @@ def describe(
     """Name `result` and give it its attrs: those of `like` (what it was made from), but its own units and long name."""
     kept = dict(like.attrs) if like is not None else {}
     return result.rename(name).assign_attrs({**kept, "units": units, "long_name": long_name})
+
+
+def labelled(
+    values: npt.ArrayLike,
+    dims: Sequence[str],
+    name: str,
+    units: str,
+    long_name: str,
+    coords: Mapping[str, Any] | None = None,
+) -> xr.DataArray:
+    """A described array of numpy `values`, with those of `coords` that belong to its dims."""
+    found = {dim: coords[dim] for dim in dims if coords is not None and dim in coords}
+    return describe(xr.DataArray(values, dims=dims, coords=found), name, units, long_name)
+
+
+def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:
+    """The labels along `dims`, where there are any."""
+    return {dim: data[dim].reset_coords(drop=True) for dim in dims if dim in data.coords}
+
+
+def check_only(data: xr.DataArray, **roles: str | None) -> xr.DataArray:
+    """As `check`, of finite data that may have no other dims than those named."""
+    check(data, finite=False, numeric=True, **roles)
+    wanted = [dim for dim in roles.values() if dim is not None]
+    if set(data.dims) != set(wanted):
+        raise ValueError(
+            f"{called(data)} has dims {listed(data.dims)}; expected {listed(wanted)} only: "
+            f"select or average over the others"
+        )
+    check_finite(data)
+    return data
+
+
+def identical(data: xr.DataArray, what: str, why: str) -> ValueError:
+    """The error for repeats without noise: `what` of `data` are identical, and `why` that is of no use."""
+    return ValueError(
+        f"{what} of {called(data)} are identical{why}. Noise-free probes are all alike: give noisy repeats "
+        f"(ip2lab.probe(run, problem, repeats=...))"
+    )
 
 
 def dataset(like: xr.DataArray | xr.Dataset, *variables: xr.DataArray, **attrs: Any) -> xr.Dataset:

@@ -9,7 +9,18 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._labelled import apply, blocks, called, check, dataset, describe, labels_along, listed, not_finite
+from ip2lab.analysis._labelled import (
+    apply,
+    blocks,
+    called,
+    check,
+    dataset,
+    describe,
+    identical,
+    labels_along,
+    listed,
+    not_finite,
+)
 
 COLUMNS = 4096  # neurons x times worked on at a time
 BINS = 4  # equally filled classes into which a continuous response is cut for mutual information
@@ -129,10 +140,8 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, tr
         raise not_finite(data)
     within, between = square.sum(-1), _between(mean, counts)
     if not (within > 1e-12 * between).any() and (between > 0).any():
-        raise ValueError(
-            f"the trials of each class of {called(data)} are identical along {trial!r}; without variance "
-            "within a class every "
-            f"difference would look perfect: give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
+        raise identical(
+            data, f"the trials along {trial!r} of each class", ", so that every difference would look perfect"
         )
     k, n_trials = len(counts), counts.sum()
     per_trial = within / (n_trials - k)
@@ -242,13 +251,12 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
         raise ValueError(f"factors={factors!r}; expected the names of two coords along {trial!r}")
     labels = [labels_along(data, name, [trial]).values for name in factors]
     columns = _contrasts(labels, factors, data)
-    omega, p = apply(_effects, data, over=[(trial,)], into=[("effect",)] * 2, sizes={"effect": 3}, columns=columns)
+    into: list[tuple[str, ...]] = [("effect",), ("effect",), ()]
+    omega, p, rest = apply(_effects, data, over=[(trial,)], into=into, sizes={"effect": 3}, columns=columns)
     effects = {"effect": [*factors, ":".join(factors)]}
-    if data.chunks is None and float(omega.max()) >= 1 - 1e-9:
-        raise ValueError(
-            f"trials of the same {factors[0]} and {factors[1]} in {called(data)} are identical; without "
-            "variance within them every difference would look perfect: give noisy repeats"
-        )
+    if data.chunks is None and float(rest.max()) < 1e-12 and float(omega.max()) > 0:
+        what = f"the trials of the same {factors[0]} and {factors[1]}"
+        raise identical(data, what, ", so that every difference would look perfect")
     return dataset(
         data,
         describe(
@@ -279,8 +287,8 @@ def _contrasts(labels: list[np.ndarray], factors: Sequence[str], data: xr.DataAr
     return [a, b, both]
 
 
-def _effects(values: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Omega squared and p-value (..., effect) of `values` (..., trial)."""
+def _effects(values: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Omega squared and p-value (..., effect) of `values` (..., trial), and the share of variance (...) left over."""
     n = values.shape[-1]
     rows = values.astype(float)
     rows = rows - rows.mean(-1, keepdims=True)
@@ -296,7 +304,8 @@ def _effects(values: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray,
         omegas.append(np.divide(gain - df * within, total + within, out=np.zeros_like(total), where=varies))
         ratio = np.divide(gain / df, within, out=np.where(varies, np.inf, 0.0), where=within > 1e-300)
         ps.append(stats.f.sf(ratio, df, df_within))
-    return np.stack(omegas, -1), np.stack(ps, -1)
+    rest = np.divide(within * df_within, total, out=np.zeros_like(total), where=total > 0)
+    return np.stack(omegas, -1), np.stack(ps, -1), rest
 
 
 def _explained(rows: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:

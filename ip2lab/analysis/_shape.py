@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import called, check, dataset, describe, listed
+from ip2lab.analysis._labelled import called, check, check_only, dataset, describe, labelled, listed
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")
@@ -178,26 +178,13 @@ def align(
     >>> float(found.aligned.round(3)), bool(found.unaligned < 0.9), bool(found.p_value < 0.05)
     (1.0, True, True)
     """
-    pair = []
-    for data in (first, second):
-        check(data, feature=feature, condition=condition, time=time, finite=True)
-        if data.ndim != 3:
-            raise ValueError(
-                f"{called(data)} has dims {listed(data.dims)}; expected {condition}, {time}, {feature} only"
-            )
-        pair.append(data.transpose(condition, time, feature).values.astype(float))
-    x, y = pair
-    if x.shape != y.shape:
-        raise ValueError(
-            f"the sizes differ: {x.shape} and {y.shape} ({condition}, {time}, {feature}); select the same "
-            "conditions and times, and project both on as many components (population.pca)"
-        )
-    if len(x) < 2:
-        raise ValueError(
-            f"{len(x)} along {condition!r}; a rotation is fitted on some conditions and scored on others: 2 or more"
-        )
-    if min(np.ptp(x), np.ptp(y)) == 0:
-        raise ValueError("one of the two is constant: there is no shape to compare")
+    x, y = (
+        check_only(data, feature=feature, condition=condition, time=time)
+        .transpose(condition, time, feature)
+        .values.astype(float)
+        for data in (first, second)
+    )
+    _comparable(x, y, f"{condition}, {time}, {feature}")
     rng = np.random.default_rng(seed)
     halves = [rng.permutation(len(x)) for _ in range(splits)]
     aligned = _held_out(x, y, halves)
@@ -210,7 +197,22 @@ def align(
         "null_upper": (np.quantile(null, 0.95), "95% quantile after time shuffling"),
         "p_value": ((1 + (null >= aligned).sum()) / (1 + permutations), "p-value against time shuffling"),
     }
-    return dataset(first, *(describe(xr.DataArray(float(v)), name, "1", words) for name, (v, words) in parts.items()))
+    return dataset(first, *(labelled(float(v), (), name, "1", words) for name, (v, words) in parts.items()))
+
+
+def _comparable(x: np.ndarray, y: np.ndarray, dims: str) -> None:
+    if x.shape != y.shape:
+        raise ValueError(
+            f"the sizes differ: {x.shape} and {y.shape} ({dims}); select the same conditions and times, and "
+            f"project both on as many components (population.pca)"
+        )
+    if len(x) < 2:
+        raise ValueError(
+            f"the shape is {x.shape} ({dims}); a rotation is fitted on some conditions and scored on others: "
+            f"give two or more"
+        )
+    if min(np.ptp(x), np.ptp(y)) == 0:
+        raise ValueError("one of the two is constant: there is no shape to compare; give activity that varies")
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import apply, called, check, dataset, describe, labels_along, listed
+from ip2lab.analysis._labelled import (
+    apply,
+    called,
+    check,
+    coords_of,
+    dataset,
+    describe,
+    identical,
+    labelled,
+    labels_along,
+    listed,
+)
 from ip2lab.analysis._moments import principal_axes
 
 
@@ -51,21 +62,25 @@ def principal_angles(
     """
     for basis in (first, second):
         check(basis, feature=feature, component=component, finite=True)
-    if feature in first.coords and feature in second.coords and first.sizes[feature] == second.sizes[feature]:
-        strange = np.setdiff1d(first[feature].values, second[feature].values)
-        if strange.size:
-            raise ValueError(
-                f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons"
-            )
-        second = second.sel({feature: first[feature].values})
-    elif first.sizes[feature] != second.sizes[feature]:
-        raise ValueError(
-            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second"
-        )
+    second = _same_neurons(first, second, feature)
     bare = [basis.drop_vars(component, errors="ignore") for basis in (first, second)]
     bare[1] = bare[1].rename({component: "_other"})
     angle = apply(_angles, *bare, over=[(component, feature), ("_other", feature)], into=[("_angle",)])
     return describe(angle.rename(_angle=component), "angle", "rad", "principal angle, largest first")
+
+
+def _same_neurons(first: xr.DataArray, second: xr.DataArray, feature: str) -> xr.DataArray:
+    """`second` with its neurons in the order of those of `first`."""
+    if first.sizes[feature] != second.sizes[feature]:
+        raise ValueError(
+            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second"
+        )
+    if feature not in first.coords or feature not in second.coords:
+        return second
+    strange = np.setdiff1d(first[feature].values, second[feature].values)
+    if strange.size:
+        raise ValueError(f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons")
+    return second.sel({feature: first[feature].values})
 
 
 def _angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -153,51 +168,48 @@ def subspaces(
     """
     check(data, feature=feature, problem=problem, time=time, finite=True)
     _in_a_row(data, problem, block)
-    if n_decision + n_stimulus > data.sizes[feature]:
-        raise ValueError(
-            f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {data.sizes[feature]} "
-            f"along {feature!r}"
-        )
+    n = data.sizes[feature]
+    if n_decision + n_stimulus > n:
+        raise ValueError(f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {n} along {feature!r}")
+    decision = principal_axes(_average(data, response, problem, feature), center=False)[0][:n_decision]
+    each = data.transpose(problem, ..., feature).values.astype(float).reshape(data.sizes[problem], -1, n)
+    inside = each @ decision.T
+    stimulus, share = _leading(each - inside @ decision, n_stimulus, data)
+    part = (inside**2).sum((1, 2)) / (each**2).sum((1, 2))
+    coords = coords_of(data, feature, problem)
+    words = {
+        "decision": "decision subspace",
+        "stimulus": "stimulus subspace of the problem",
+        "decision_share": "share of squared activity inside the decision subspace",
+        "stimulus_share": "share of the remaining variance in the stimulus subspace",
+    }
+    dims = (("component", feature), (problem, "stimulus_component", feature), (problem,), (problem,))
+    values = (decision, stimulus, part, share)
+    parts = zip(values, dims, words, words.values(), strict=True)
+    return dataset(data, *(labelled(v, d, name, "1", meaning, coords) for v, d, name, meaning in parts))
+
+
+def _average(data: xr.DataArray, response: str, problem: str, feature: str) -> np.ndarray:
+    """Mean over problems and probes of the activity before each response (response, ..., feature)."""
     if response not in data.coords or data[response].ndim != 1:
         raise ValueError(
             f"{called(data)} needs a coord {response!r} along its probes; its coords are {listed(data.coords)}"
         )
     probe = str(data[response].dims[0])
-    labels = labels_along(data, response, [probe])
-    average = np.stack(
-        [
-            data.isel({probe: labels.values == value}).mean([problem, probe]).transpose(..., feature).values
-            for value in np.unique(labels)
-        ]
-    )
-    decision = principal_axes(average, center=False)[0][:n_decision]
-    each = data.transpose(problem, ..., feature).values.astype(float)
-    each = each.reshape(len(each), -1, data.sizes[feature])
-    inside = each @ decision.T
-    rest = each - inside @ decision
-    stimulus, share = np.empty((len(each), n_stimulus, data.sizes[feature])), np.empty(len(each))
-    for i, left in enumerate(rest):
-        axes, variance, *_ = principal_axes(left)
-        if len(axes) < n_stimulus:
-            raise ValueError(f"what is left of {called(data)} outside the decision subspace has {len(axes)} directions")
-        stimulus[i], share[i] = axes[:n_stimulus], variance[:n_stimulus].sum() / variance.sum()
-    coords = {dim: data[dim] for dim in (feature, problem) if dim in data.coords}
+    labels = labels_along(data, response, [probe]).values
+    kinds = (data.isel({probe: labels == value}) for value in np.unique(labels))
+    return np.stack([kind.mean([problem, probe]).transpose(..., feature).values for kind in kinds])
 
-    def named(values: np.ndarray, *dims: str) -> xr.DataArray:
-        return xr.DataArray(values, dims=dims, coords={d: coords[d] for d in dims if d in coords})
 
-    part = (inside**2).sum((1, 2)) / (each**2).sum((1, 2))
-    return dataset(
-        data,
-        describe(named(decision, "component", feature), "decision", "1", "decision subspace"),
-        describe(
-            named(stimulus, problem, "stimulus_component", feature), "stimulus", "1", "stimulus subspace of the problem"
-        ),
-        describe(named(part, problem), "decision_share", "1", "share of squared activity inside the decision subspace"),
-        describe(
-            named(share, problem), "stimulus_share", "1", "share of the remaining variance in the stimulus subspace"
-        ),
-    )
+def _leading(rows: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+    """The first k axes (problem, k, feature) of `rows` (problem, sample, feature), and their share of the variance."""
+    found, share = np.empty((len(rows), k, rows.shape[-1])), np.empty(len(rows))
+    for i, own in enumerate(rows):
+        axes, variance, *_ = principal_axes(own)
+        if len(axes) < k:
+            raise ValueError(f"{k} directions are asked for; {called(data)} has {len(axes)} in one of its problems")
+        found[i], share[i] = axes[:k], variance[:k].sum() / variance.sum()
+    return found, share
 
 
 def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
@@ -248,9 +260,9 @@ def turning(
     Returns
     -------
     xarray.Dataset
-        ``angle`` (along, component), from the second problem on, against the one before; ``ceiling`` (along,
-        component); ``chance`` (component), the mean over random subspaces, and ``chance_low`` (component), their 5%
-        quantile. All in rad, the largest first, means over halves.
+        ``angle`` (along, component), against the problem before, NaN for the first; ``ceiling`` (along, component);
+        ``chance`` (component), the mean over random subspaces, and ``chance_low`` (component), their 5% quantile. All
+        in rad, the largest first, means over halves.
 
     Raises
     ------
@@ -273,16 +285,13 @@ def turning(
     """
     check(data, along=along, split=split, feature=feature, finite=True)
     n = data.sizes[split]
-    if n < 2 or data.sizes[along] < 2:
+    if min(n, data.sizes[along]) < 2:
         raise ValueError(
             f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both"
         )
     moved = data.transpose(along, split, ..., feature)
     if bool((moved == moved.isel({split: 0})).all()):
-        raise ValueError(
-            f"the {n} repeats along {split!r} of {called(data)} are identical; halves of them cannot show "
-            "what noise does. Give noisy repeats (ip2lab.probe(run, problem, repeats=...))"
-        )
+        raise identical(data, f"the {n} repeats along {split!r}", "; halves of them cannot show what noise does")
     values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
     if remove is not None:
         basis = _orthonormal(remove.transpose("component", feature).values)
@@ -290,31 +299,20 @@ def turning(
     rng = np.random.default_rng(seed)
     found = [_turned(values, rng.permutation(n), n_components, data) for _ in range(n_splits)]
     angle, ceiling = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
-    random = rng.normal(size=(2, n_random, n_components, values.shape[-1]))
-    chance = _angles(*random)
-    numbers = {along: data[along]} if along in data.coords else {along: np.arange(data.sizes[along])}
-    both, last = (along, "component"), ("component",)
-    words = f"principal angle to the {along} before"
+    chance = _angles(*rng.normal(size=(2, n_random, n_components, values.shape[-1])))
+    angle = np.concatenate([np.full((1, n_components), np.nan), angle])
+    coords, both = coords_of(data, along), (along, "component")
     return dataset(
         data,
-        describe(xr.DataArray(angle, dims=both, coords={along: numbers[along][1:]}), "angle", "rad", words),
-        describe(
-            xr.DataArray(ceiling, dims=both, coords=numbers), "ceiling", "rad", f"angle between halves of one {along}"
-        ),
-        describe(xr.DataArray(chance.mean(0), dims=last), "chance", "rad", "angle between random subspaces"),
-        describe(xr.DataArray(np.quantile(chance, 0.05, axis=0), dims=last), "chance_low", "rad", "its 5% quantile"),
+        labelled(angle, both, "angle", "rad", f"principal angle to the {along} before", coords),
+        labelled(ceiling, both, "ceiling", "rad", f"angle between halves of one {along}", coords),
+        labelled(chance.mean(0), both[1:], "chance", "rad", "angle between random subspaces"),
+        labelled(np.quantile(chance, 0.05, axis=0), both[1:], "chance_low", "rad", "its 5% quantile"),
     )
 
 
 def _turned(values: np.ndarray, order: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
     half = len(order) // 2
-    bases = []
-    for part in (order[:half], order[half:]):
-        axes = [principal_axes(rows)[0][:k] for rows in values[:, part].mean(1)]
-        if min(map(len, axes)) < k:
-            raise ValueError(
-                f"n_components={k}; {called(data)} has {min(map(len, axes))} directions in one of its problems"
-            )
-        bases.append(np.stack(axes))
+    bases = [_leading(values[:, part].mean(1), k, data)[0] for part in (order[:half], order[half:])]
     return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import apply, called, check, dataset, describe, listed
+from ip2lab.analysis._labelled import apply, called, check, coords_of, dataset, describe, listed
 
 __all__ = [
     "change_size",
@@ -184,29 +184,13 @@ def communities(
     gamma = np.asarray(resolution, dtype=float)
     if gamma.ndim > 1 or not gamma.size or not (gamma > 0).all():
         raise ValueError(f"resolution={resolution!r}; expected a positive number or several")
-    dims = ["resolution"] * gamma.ndim
-    sweep = xr.DataArray(gamma, dims=dims, coords={"resolution": ("resolution", gamma)} if dims else {})
-    into: list[tuple[str, ...]] = [("_one",), (), (), (), ("_one", "_other")]
+    sweep = xr.DataArray(gamma, dims=["resolution"] * gamma.ndim)
+    sweep = sweep.assign_coords(resolution=sweep) if gamma.ndim else sweep
     bare = weights.rename({neuron: "_row", presynaptic: "_column"}).drop_vars(["_row", "_column"], errors="ignore")
-    parts = apply(
-        _communities,
-        bare,
-        sweep,
-        over=[("_row", "_column"), ()],
-        into=into,
-        loop=True,
-        method=method,
-        runs=runs,
-        seed=seed,
-    )
-    parts = [
-        part.rename({k: v for k, v in (("_one", neuron), ("_other", presynaptic)) if k in part.dims}) for part in parts
-    ]
-    parts = [
-        part.assign_coords({d: weights[d] for d in (neuron, presynaptic) if d in part.dims and d in weights.coords})
-        for part in parts
-    ]
-    return dataset(
+    over: list[tuple[str, ...]] = [("_row", "_column"), ()]
+    into: list[tuple[str, ...]] = [(neuron,), (), (), (), (neuron, presynaptic)]
+    parts = apply(_communities, bare, sweep, over=over, into=into, loop=True, method=method, runs=runs, seed=seed)
+    result = dataset(
         weights,
         describe(parts[0].astype(int), "community", "1", "community, numbered by falling size"),
         describe(parts[1], "modularity", "1", "modularity of the consensus"),
@@ -215,6 +199,7 @@ def communities(
         describe(parts[4], "agreement", "1", "share of runs in which two neurons are in one community"),
         method=method,
     )
+    return result.assign_coords(coords_of(weights, neuron, presynaptic))
 
 
 def _communities(

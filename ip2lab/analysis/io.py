@@ -74,21 +74,13 @@ def from_events(
         raise ValueError(f"clock={clock!r}; times are in 'ms' or in 's'")
     if trial is not None and onsets is not None:
         raise ValueError("give trial (a column) or onsets (times), not both")
-    when = np.asarray(_column(events, time), dtype=float) * MS[clock]
-    who = np.asarray(_column(events, unit))
-    if not (len(when) == len(who) and len(when)):
-        raise ValueError(
-            f"the columns {time!r} and {unit!r} have lengths {len(when)} and {len(who)}; expected spikes, a row each"
-        )
-    if not np.isfinite(when).all():
-        raise ValueError(
-            f"{int((~np.isfinite(when)).sum())} of the times in {time!r} are NaN or infinite; drop those rows"
-        )
+    when, who = _spikes(events, time, unit)
+    when = when * MS[clock]
     names, neuron = _codes(who, neurons, "neurons")
     if onsets is not None:
         starts = np.asarray(onsets, dtype=float) * MS[clock]
-        if window is None or starts.ndim != 1 or not starts.size:
-            raise ValueError("onsets need a row of times and a window, such as (-500, 1500) ms around each")
+        if window is None:
+            raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
         return _around(when, neuron, names, starts, _edges(window, bin), trials)
     edges = _edges(window or (0.0, float(when.max()) + bin), bin)
     if trial is None:
@@ -103,6 +95,20 @@ def _column(events: Any, name: str) -> Any:
     except (KeyError, TypeError):
         columns = listed(events) if hasattr(events, "__iter__") else type(events).__name__
         raise KeyError(f"the events have no column {name!r}; they have {columns}") from None
+
+
+def _spikes(events: Any, time: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """When (as the clock says) and by which neuron, one of each a spike."""
+    when, who = np.asarray(_column(events, time), dtype=float), np.asarray(_column(events, unit))
+    if not (len(when) == len(who) and len(when)):
+        raise ValueError(
+            f"the columns {time!r} and {unit!r} have lengths {len(when)} and {len(who)}; expected spikes, a row each"
+        )
+    if not np.isfinite(when).all():
+        raise ValueError(
+            f"{int((~np.isfinite(when)).sum())} of the times in {time!r} are NaN or infinite; drop those rows"
+        )
+    return when, who
 
 
 def _codes(labels: np.ndarray, known: Sequence[Any] | None, argument: str) -> tuple[np.ndarray, np.ndarray]:
@@ -151,23 +157,19 @@ def _around(
     trials: Sequence[Any] | None,
 ) -> xr.DataArray:
     """Trials cut out around `starts`; a spike may belong to several of them."""
+    labels = np.arange(starts.size) if trials is None else np.asarray(trials)
+    if starts.ndim != 1 or not starts.size or len(labels) != starts.size:
+        raise ValueError(
+            f"{len(labels)} trials are named, {starts.size} onsets given; expected a row of onsets, a label each"
+        )
     order = np.argsort(when, kind="stable")
     when, neuron = when[order], neuron[order]
-    counts = np.stack(
-        [
-            _counts(when[a:b] - start, neuron[a:b], None, (len(names),), edges)
-            for start, a, b in zip(
-                starts,
-                np.searchsorted(when, starts + edges[0] - 1e-6),
-                np.searchsorted(when, starts + edges[-1] + 1e-6),
-                strict=True,
-            )
-        ]
-    )
-    labels = np.arange(len(starts)) if trials is None else np.asarray(trials)
-    if len(labels) != len(starts):
-        raise ValueError(f"{len(labels)} trials are named, {len(starts)} onsets given; expected one label for each")
-    return _labelled(counts, edges, names, labels)
+    first, last = (np.searchsorted(when, starts + edge) for edge in (edges[0] - 1e-6, edges[-1] + 1e-6))
+    counts = [
+        _counts(when[a:b] - start, neuron[a:b], None, (len(names),), edges)
+        for start, a, b in zip(starts, first, last, strict=True)
+    ]
+    return _labelled(np.stack(counts), edges, names, labels)
 
 
 def _labelled(

@@ -16,6 +16,8 @@ from ip2lab.analysis._labelled import (
     check,
     dataset,
     describe,
+    identical,
+    labelled,
     labels_along,
     listed,
     not_finite,
@@ -192,37 +194,25 @@ def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: floa
         raise not_finite(spikes)
     sd = np.sqrt(square / (n - 1))
     if (sd <= 1e-9 * mean).all() and mean.any():
-        raise ValueError(
-            f"all {n} trials along {trial!r} of {called(spikes)} are identical, so a band over them has no "
-            "meaning: give noisy repeats (noise-free probes are all alike)"
-        )
+        raise identical(spikes, f"all {n} trials along {trial!r}", ", so a band over them has no meaning")
     half = stats.t.ppf((1 + level) / 2, n - 1) * sd / np.sqrt(n)
+    parts = {
+        "rate": (mean, "mean firing rate over trials"),
+        "lower": ((mean - half).clip(0), f"lower end of the {level:.0%} band"),
+        "upper": (mean + half, f"upper end of the {level:.0%} band"),
+    }
     like = moved.isel({trial: 0}, drop=True)
     order = [d for d in spikes.dims if d != trial]
-
-    def named(values: np.ndarray, name: str, meaning: str) -> xr.DataArray:
-        array = xr.DataArray(values, dims=like.dims, coords=like.coords).transpose(*order)
-        return describe(array, name, "Hz", meaning)
-
-    return dataset(
-        spikes,
-        named(mean, "rate", "mean firing rate over trials"),
-        named((mean - half).clip(0), "lower", f"lower end of the {level:.0%} band"),
-        named(mean + half, "upper", f"upper end of the {level:.0%} band"),
-        describe(xr.DataArray(n), "trials", "1", "number of trials"),
+    made = (
+        describe(xr.DataArray(v, dims=like.dims, coords=like.coords), k, "Hz", words) for k, (v, words) in parts.items()
     )
+    count = labelled(n, (), "trials", "1", "number of trials")
+    return dataset(spikes, *(array.transpose(*order) for array in made), count)
 
 
 def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
     """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
-    if isinstance(properties, xr.DataArray):
-        properties = properties.to_dataset(name=properties.name or "property")
-    if not isinstance(properties, xr.Dataset):
-        raise TypeError(f"expected a run's properties (xarray.Dataset) or one of them, got {type(properties).__name__}")
-    found = {str(name): v for name, v in properties.data_vars.items() if {along, feature} <= set(v.dims)}
-    if not found:
-        dims = {name: v.dims for name, v in properties.data_vars.items()}
-        raise ValueError(f"no property has both dims {along!r} and {feature!r}; there are {dims or 'no variables'}")
+    found = _with_dims(properties, along, feature)
     for name, values in found.items():
         check(values, along=along, feature=feature, finite=True)
         if (values <= 0).any():
@@ -231,22 +221,23 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
                 "must be positive"
             )
     names = xr.DataArray(list(found), dims="property", name="property", attrs={"units": "1", "long_name": "property"})
-    whole = xr.concat(
-        [v.astype(float).reset_coords(drop=True) for v in found.values()],
-        dim=names,
-        coords="minimal",
-        compat="override",
-        join="exact",
-    )
-    kept = {
-        c: properties[c]
-        for c in properties.coords
-        if c not in whole.coords and set(properties[c].dims) <= set(whole.dims)
-    }
-    whole = whole.assign_coords(kept)
-    whole.attrs = dict(properties.attrs)
+    parts = [v.astype(float).drop_attrs(deep=False) for v in found.values()]
+    whole = xr.concat(parts, dim=names, coords="minimal", compat="override", join="exact")
     unit = xr.DataArray([units_of(v) for v in found.values()], dims="property")
     return whole.transpose("property", ..., along, feature), describe(unit, "unit", "1", "unit of the property")
+
+
+def _with_dims(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> dict[str, xr.DataArray]:
+    """The properties that have both dims, by name."""
+    if isinstance(properties, xr.DataArray):
+        properties = properties.to_dataset(name=properties.name or "property")
+    if not isinstance(properties, xr.Dataset):
+        raise TypeError(f"expected a run's properties (xarray.Dataset) or one of them, got {type(properties).__name__}")
+    found = {str(name): v for name, v in properties.data_vars.items() if {along, feature} <= set(v.dims)}
+    if not found:
+        dims = {name: v.dims for name, v in properties.data_vars.items()}
+        raise ValueError(f"no property has both dims {along!r} and {feature!r}; there are {dims or 'no variables'}")
+    return found
 
 
 def drift(

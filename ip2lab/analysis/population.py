@@ -96,20 +96,22 @@ def aligned(
             f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first"
         )
     longest = max(one.sizes[time] for one in trials)
-    grid = steps[0] * (np.arange(longest) if at == "start" else np.arange(1 - longest, 1))
-    shifted = []
-    for one in trials:
-        own = grid[: one.sizes[time]] if at == "start" else grid[longest - one.sizes[time] :]
-        marked = one.drop_vars([name for name in one.coords if time in one[name].dims])
-        shifted.append(marked.assign_coords({time: own, MASK: (time, np.ones(own.size, bool))}))
-    whole = xr.concat(
-        [one.reindex({time: grid}) for one in shifted], dim=trial, join="exact", coords="different", compat="equals"
-    )
-    mask = np.stack([np.isin(grid, one[time].values) for one in shifted])
-    whole = whole.assign_coords({MASK: ((trial, time), mask)})
+    offset = 0 if at == "start" else longest - 1
+    grid = steps[0] * (np.arange(longest) - offset)
+    placed = [_placed(one, grid, time, at) for one in trials]
+    whole = xr.concat(placed, dim=trial, join="exact", coords="different", compat="equals")
+    whole = whole.assign_coords({MASK: whole[MASK].astype(bool)})
     whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
     words = trials[0].attrs.get("long_name", "activity")
     return describe(whole, str(trials[0].name or "activity"), units_of(trials[0]), words, trials[0])
+
+
+def _placed(one: xr.DataArray, grid: np.ndarray, time: str, at: str) -> xr.DataArray:
+    """One trial on the common `grid`, marked where it was recorded."""
+    n = one.sizes[time]
+    own = grid[:n] if at == "start" else grid[-n:]
+    bare = one.drop_vars([name for name in one.coords if time in one[name].dims])
+    return bare.assign_coords({time: own}).reindex({time: grid}).assign_coords({MASK: (time, np.isin(grid, own))})
 
 
 def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarray | None]:

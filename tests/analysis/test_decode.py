@@ -131,7 +131,10 @@ def test_counts_of_one_neuron_may_coincide():
             {"label": "stimulus", "hold_out": "response"},
             r"holding out a value of 'response' leaves no trials of class A.*cannot be told apart",
         ),
-        ({"label": "stimulus", "time": None}, r"has dims besides neuron, trial: time; select or average"),
+        (
+            {"label": "stimulus", "time": None},
+            r"has dims trial, time, neuron; expected neuron, trial.* only: select or average",
+        ),
         (
             {"label": "stimulus", "trial": "repeat"},
             r"no dim 'repeat'; it has trial, time, neuron. Name the right one with trial=",

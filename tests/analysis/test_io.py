@@ -49,14 +49,18 @@ def test_one_stretch():
     [
         ({"unit": "cell"}, KeyError, r"no column 'cell'; they have time, unit"),
         ({"clock": "min"}, ValueError, r"clock='min'; times are in 'ms' or in 's'"),
-        ({"onsets": [0.0]}, ValueError, r"onsets need a row of times and a window"),
+        ({"onsets": [0.0]}, ValueError, r"onsets need a window=..., such as"),
         ({"onsets": [0.0], "trial": "unit"}, ValueError, r"give trial \(a column\) or onsets"),
         ({"bin": 0}, ValueError, r"bin=0, window=.*expected a positive width"),
         ({"window": (0, 5)}, ValueError, r"window=\(0, 5\).*at least one bin"),
         ({"neurons": ["b"]}, ValueError, r"neurons=b lacks a, which have spikes"),
         ({"events": {"time": [np.nan], "unit": ["a"]}}, ValueError, r"1 of the times in 'time' are NaN"),
         ({"events": {"time": [], "unit": []}}, ValueError, r"have lengths 0 and 0; expected spikes"),
-        ({"onsets": [0.0], "window": (0, 20), "trials": [1, 2]}, ValueError, r"2 trials are named, 1 onsets given"),
+        (
+            {"onsets": [0.0], "window": (0, 20), "trials": [1, 2]},
+            ValueError,
+            r"2 trials are named, 1 onsets given; expected a row",
+        ),
     ],
 )
 def test_from_events_says_what_is_wrong(changes, error, message):

@@ -90,7 +90,9 @@ def test_a_constant_neuron_is_not_selective():
 def test_selectivity_refuses():
     data = recording()
     alike = recording(noise=0.0)
-    with pytest.raises(ValueError, match=r"trials of each class of 'rates' are identical along 'trial'.*noisy repeats"):
+    with pytest.raises(
+        ValueError, match=r"the trials along 'trial' of each class of 'rates' are identical.*noisy repeats"
+    ):
         neurons.selectivity(
             alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell")
         )
@@ -149,5 +151,5 @@ def test_mixed_selectivity_refuses():
         neurons.mixed_selectivity(data, ["stimulus"])
     with pytest.raises(ValueError, match=r"has 6 trials for 6 combinations"):
         neurons.mixed_selectivity(data.isel(trial=slice(6)), ["stimulus", "context"])
-    with pytest.raises(ValueError, match=r"trials of the same stimulus and context in 'rates' are identical"):
+    with pytest.raises(ValueError, match=r"the trials of the same stimulus and context of 'rates' are identical"):
         neurons.mixed_selectivity(recording(noise=0.0), ["stimulus", "context"])

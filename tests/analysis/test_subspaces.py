@@ -123,5 +123,5 @@ def test_turning_refuses_repeats_without_noise():
         population.turning(alike)
     with pytest.raises(ValueError, match=r"1 along 'problem' and 4 along 'trial'; two or more"):
         population.turning(alike.isel(problem=[0]))
-    with pytest.raises(ValueError, match=r"n_components=31; 'rates' has \d+ directions"):
+    with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' has \d+ in one"):
         population.turning(network(problems=2, repeats=4)[0], n_components=31)
