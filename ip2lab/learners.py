@@ -1,4 +1,4 @@
-"""Two ways to do the trials of a problem, one interface: compiled (spiking network, CPU), and plain torch (any network).
+"""Two ways to do the trials of a problem, one interface: compiled (on a CPU), and plain torch (any network anywhere).
 
 The plain one is what the compiled one must equal, to rounding.
 """
@@ -6,14 +6,15 @@ The plain one is what the compiled one must equal, to rounding.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from ip2lab.networks import kernels
+from ip2lab.networks import kernels, rate_kernels
+from ip2lab.networks.rate import RateNetwork
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Problem
@@ -30,14 +31,19 @@ SLOTS = (
 
 @dataclass(frozen=True)
 class Rates:
-    """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network."""
+    """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network.
+
+    Of the recurrent weights `l2` counts the `singular` largest squared singular values (0: all squared weights).
+    Without a `rate_target` it is what the first problem ends with.
+    """
 
     rate: dict[str, float]
     l2: dict[str, float] = field(default_factory=dict)
     beta1: float = 0.3
     clip: float = 1.0
     rate_weight: float = 0.0
-    rate_target: float = 5.0
+    rate_target: float | None = 5.0
+    singular: int = 0
 
     beta2 = 0.999
     epsilon = 1e-8
@@ -79,6 +85,9 @@ class Learner(Protocol):
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
+    def settle(self, level: float) -> None:
+        """Take the level of activity with which the first problem ended as the target, if none is given."""
+
     def last_trial(self, steps: int) -> dict[str, np.ndarray]:
         """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
 
@@ -98,7 +107,10 @@ class CompiledLearner:
     The parameters of the network become views of one flat array, so the module always shows the present state.
     """
 
-    def __init__(self, network: SpikingNetwork, rates: Rates) -> None:
+    slots: tuple[str, ...] = SLOTS
+    kept: tuple[str, ...] = ("moment1", "moment2", "step")
+
+    def __init__(self, network: Any, rates: Rates) -> None:
         self.network, self.rates = network, rates
         dtype = network.bias.detach().numpy().dtype
         names = [name for name, _ in network.named_parameters()]
@@ -116,53 +128,49 @@ class CompiledLearner:
             tensor = tensor.T if turned else tensor
             tensor.copy_(parameter.detach())
             parameter.data = tensor
-        weight_names = ("input_weights", "recurrent_weights", "bias", "output_weights", "output_bias")
-        n = network.neurons
-        values, slopes, g_values = np.ones((6, n), dtype), np.zeros((6, n), dtype), np.zeros((6, n), dtype)
-        values[3:5] = 0  # no adaptation unless there is
+        values, slopes, g_values = (np.zeros((len(self.slots), network.neurons), dtype) for _ in range(3))
         self.transform = self._transform()
-        self._room = (0, None)
-        self.learner = kernels.Learner(
-            flat,
-            gradient,
-            moment1,
-            moment2,
-            np.zeros(1, np.int64),
-            kernels.Weights(*(views[name] for name in weight_names)),
-            kernels.Weights(*(g_views[name] for name in weight_names)),
-            values,
-            slopes,
-            g_values,
-            *self._make_room(1),
-            np.zeros(n, np.uint64),
-        )
+        updated = (flat, gradient, moment1, moment2, np.zeros(1, np.int64))
+        self.learner = self._start(updated, views, g_views, (values, slopes, g_values))
         kernels.set_values(flat, self.transform, values, slopes, False)
         self.set_rates(rates)
 
-    def _make_room(self, steps: int) -> tuple[Any, ...]:
+    def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
+        values[0][[2, 5]] = 1  # threshold and gain; no adaptation unless there is
+        names = list(self.network.weights)
+        weights, g_weights = (kernels.Weights(*(v[name] for name in names)) for v in (views, g_views))
+        lanes = np.zeros(self.network.neurons, np.uint64)
+        return kernels.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes)
+
+    def _make_room(self, steps: int) -> dict[str, Any]:
+        """Return room for a trial of `steps` steps."""
         net = self.network
-        dtype = net.bias.detach().numpy().dtype
-        outputs = len(net.output_bias)
-        trace = kernels.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation))
-        room = (steps, net.neurons)
-        return trace, np.zeros(room, dtype), np.zeros((steps, outputs), dtype), np.zeros(room, dtype)
+        dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
+        return {
+            "trace": kernels.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation)),
+            "noise": np.zeros((steps, net.neurons), dtype),
+            "d_logits": np.zeros((steps, outputs), dtype),
+            "d_spikes": np.zeros((steps, net.neurons), dtype),
+        }
 
     def _transform(self) -> kernels.Transform:
-        rows = [PROPERTIES[name] for name in SLOTS]
+        rows = [PROPERTIES[name] for name in self.slots]
         free = self.network.free
         return kernels.Transform(
-            np.array([self.starts.get(f"free.{name}", -1) for name in SLOTS]),
-            np.array([name in free and free[name].requires_grad for name in SLOTS]),
+            np.array([self.starts.get(f"free.{name}", -1) for name in self.slots]),
+            np.array([name in free and free[name].requires_grad for name in self.slots]),
             np.array([row.bounds[0] for row in rows]),
             np.array([row.log_range for row in rows]),
-            np.array([name.startswith("tau") for name in SLOTS]),
+            np.array([name.startswith("tau") for name in self.slots]),
             self.network.dt,
         )
 
     def set_rates(self, rates: Rates) -> None:
         """Learn with other rates from now on."""
         self.rates = rates
-        self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in SLOTS]))
+        self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in self.slots]))
+        # the kernels' values follow an update only where a property learns: let none stay behind when it stops
+        kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
         names = [name for name in self.starts if name in rates.rate]
         start = np.array([self.starts[name] for name in names], np.int64)
         self.rule = kernels.Rule(
@@ -174,9 +182,13 @@ class CompiledLearner:
             rates.beta2,
             rates.epsilon,
             float(rates.clip),
-            float(rates.rate_weight) * (1000 / self.network.dt) ** 2,
-            float(rates.rate_target) * self.network.dt / 1000,
+            *self._pull(rates),
         )
+
+    def _pull(self, rates: Rates) -> tuple[float, float]:
+        """Return weight and target of the rate in the kernels' units, spikes a step."""
+        hertz = 5.0 if rates.rate_target is None else float(rates.rate_target)
+        return float(rates.rate_weight) * (1000 / self.network.dt) ** 2, hertz * self.network.dt / 1000
 
     def run(
         self,
@@ -190,12 +202,19 @@ class CompiledLearner:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         longest = stimuli.inputs.shape[1]
         if longest > len(self.learner.noise):
-            trace, noise, d_logits, d_spikes = self._make_room(longest)
-            self.learner = self.learner._replace(trace=trace, noise=noise, d_logits=d_logits, d_spikes=d_spikes)
-        return kernels.learn(
-            stimuli, rows, *span, key, self.network.noise_scale, self.network.model, self.transform, self.rule, goal, self.learner,
+            self.learner = self.learner._replace(**self._make_room(longest))
+        learn, model = self._kernel()
+        return learn(
+            stimuli, rows, *span, key, self.network.noise_scale, model, self.transform, self.rule, goal, self.learner,
             records.loss, records.response_loss, records.correct, records.rate,
         )  # fmt: skip
+
+    def _kernel(self) -> tuple[Any, Any]:
+        """Return the compiled function that does trials, and what does not learn."""
+        return kernels.learn, self.network.model
+
+    def settle(self, level: float) -> None:
+        """Do nothing: a spiking network's target is given in Hz."""
 
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
@@ -217,7 +236,7 @@ class CompiledLearner:
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: both moments and the number of updates."""
-        return {name: getattr(self.learner, name).copy() for name in ("moment1", "moment2", "step")}
+        return {name: getattr(self.learner, name).copy() for name in self.kept}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
@@ -226,16 +245,65 @@ class CompiledLearner:
         kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
 
 
+class RateLearner(CompiledLearner):
+    """Trains a rate network on the CPU with the compiled kernels."""
+
+    slots = ("tau",)
+    kept = (*CompiledLearner.kept, "target")
+
+    def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
+        names = list(self.network.weights)
+        weights, g_weights = (rate_kernels.Weights(*(v[name] for name in names)) for v in (views, g_views))
+        lanes, target = np.zeros(self.network.neurons, np.uint64), np.array([self.rates.rate_target or 0.0])
+        return rate_kernels.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes, target)
+
+    def _make_room(self, steps: int) -> dict[str, Any]:
+        net = self.network
+        dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
+        return {
+            "trace": rate_kernels.make_trace(steps, net.neurons, outputs, dtype),
+            "noise": np.zeros((steps, net.neurons), dtype),
+            "d_logits": np.zeros((steps, outputs), dtype),
+            "d_current": np.zeros((steps, net.neurons), dtype),
+        }
+
+    def set_rates(self, rates: Rates) -> None:
+        """Learn with other rates from now on."""
+        weight = rates.l2.get("recurrent_weights", 0.0) if rates.singular else 0.0
+        self.singular = np.array([weight, rates.singular])
+        plain = {name: l2 for name, l2 in rates.l2.items() if not (rates.singular and name == "recurrent_weights")}
+        super().set_rates(replace(rates, l2=plain))
+        self.rates = rates
+
+    def _pull(self, rates: Rates) -> tuple[float, float]:
+        return float(rates.rate_weight), 0.0
+
+    def _kernel(self) -> tuple[Any, Any]:
+        return rate_kernels.learn, self.singular
+
+    def settle(self, level: float) -> None:
+        """Take the mean squared rate with which the first problem ended as the target, if none is given."""
+        if self.rates.rate_target is None:
+            self.learner.target[:] = level
+
+    def last_trial(self, steps: int) -> dict[str, np.ndarray]:
+        """Return logits and activity (time, ...) of the last trial done, which had `steps` steps."""
+        trace = self.learner.trace
+        return {"logits": trace.logits[:steps].copy(), "activity": trace.rates[1 : steps + 1].copy()}
+
+
 class PlainLearner:
     """Trains any network with autograd and :class:`torch.optim.Adam`, on any device."""
 
     def __init__(self, network: Any, rates: Rates) -> None:
         self.network = network
+        self.optimizer = torch.optim.Adam([torch.zeros(1)])
+        self.target = np.array([rates.rate_target or 0.0])
         self.set_rates(rates)
 
     def set_rates(self, rates: Rates) -> None:
         """Learn with other rates from now on; the optimiser starts anew for parameters that did not learn before."""
-        old = {id(p): self.optimizer.state[p] for p in self.optimizer.state} if hasattr(self, "optimizer") else {}
+        old = {id(p): self.optimizer.state[p] for p in self.optimizer.state}
         self.rates = rates
         self.named = {name: p for name, p in self.network.named_parameters() if name in rates.rate}
         groups = [{"params": [p], "lr": rates.rate[name]} for name, p in self.named.items()]
@@ -267,7 +335,7 @@ class PlainLearner:
     def _trial(
         self, stimuli: kernels.Stimuli, row: int, trial: int, key: np.uint64
     ) -> tuple[float, float, bool, float]:
-        bias = self.network.bias
+        bias = self.network.output_bias
         steps = int(stimuli.length[row])
 
         def tensor(array: np.ndarray) -> torch.Tensor:
@@ -283,12 +351,13 @@ class PlainLearner:
         )
         each = functional.cross_entropy(logits, target, reduction="none")
         loss = (weight.to(bias.dtype) * each).sum()
-        total = loss + self._penalties(activity.spikes[0])
+        total = loss + self._penalties(activity)
         for p in self.named.values():
             p.grad = None
         total.backward()
-        if not self.network.autapses:
-            self.network.recurrent_weights.grad.fill_diagonal_(0)
+        recurrent = self.named.get("recurrent_weights")
+        if not self.network.autapses and recurrent is not None and recurrent.grad is not None:
+            recurrent.grad.fill_diagonal_(0)
         if self.rates.clip > 0:
             torch.nn.utils.clip_grad_norm_(self.named.values(), self.rates.clip)
         self.optimizer.step()
@@ -296,18 +365,35 @@ class PlainLearner:
         scored, answering = weight > 0, response > 0
         kept = bool((probability.argmax(-1) == target)[scored & ~answering].all())
         answered = kept and bool(probability[answering].sum(0).argmax() == target[answering][-1])
-        return float(loss), float(each[answering].mean()), answered, float(activity.spikes.mean())
+        loss, response_loss, level = (x.detach() for x in (loss, each[answering].mean(), self._level(activity)))
+        return float(loss), float(response_loss), answered, float(level)
 
-    def _penalties(self, spikes: torch.Tensor) -> torch.Tensor:
-        rates = self.rates
-        total = sum(
-            (weight * self.named[name].square().mean() for name, weight in rates.l2.items() if name in self.named),
-            spikes.new_zeros(()),
-        )
-        if rates.rate_weight > 0:
-            hertz = spikes.mean(0) * 1000 / self.network.dt
+    def _penalties(self, activity: Any) -> torch.Tensor:
+        rates, total = self.rates, activity.logits.new_zeros(())
+        for name, weight in rates.l2.items():
+            if name == "recurrent_weights" and rates.singular:
+                squares = torch.linalg.svdvals(self.named[name]).square()[: rates.singular]
+            elif name in self.named:
+                squares = self.named[name].square()
+            else:
+                continue
+            total = total + weight * squares.mean()
+        if rates.rate_weight > 0 and "spikes" in activity._fields:
+            hertz = activity.spikes[0].mean(0) * 1000 / self.network.dt
             total = total + rates.rate_weight * (hertz - rates.rate_target).square().mean()
+        elif rates.rate_weight > 0:
+            total = total + rates.rate_weight * (self._level(activity) - float(self.target[0])).abs()
         return total
+
+    @staticmethod
+    def _level(activity: Any) -> torch.Tensor:
+        """Return spikes a step and neuron, or the mean square of other activity."""
+        return activity.spikes.mean() if "spikes" in activity._fields else activity.activity.square().mean()
+
+    def settle(self, level: float) -> None:
+        """Take the mean square of activity with which the first problem ended as the target, if none is given."""
+        if self.rates.rate_target is None:
+            self.target[:] = level
 
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
@@ -329,7 +415,7 @@ class PlainLearner:
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers, zeros for a parameter that has not learnt yet."""
-        kept = {}
+        kept = {"target": self.target.copy()}
         for name, p in self.network.named_parameters():
             state = self.optimizer.state.get(p) or {"step": torch.zeros(()), "exp_avg": p * 0, "exp_avg_sq": p * 0}
             kept |= {f"{key}.{name}": value.detach().cpu().numpy().copy() for key, value in state.items()}
@@ -340,6 +426,7 @@ class PlainLearner:
         with torch.no_grad():
             for name, p in self.network.named_parameters():
                 p.copy_(torch.from_numpy(state[f"parameter.{name}"]))
+        self.target[:] = state["target"]
         self.optimizer.state.clear()
         for name, p in self.named.items():
             self.optimizer.state[p] = {
@@ -350,18 +437,18 @@ class PlainLearner:
 
 def make_learner(network: Any, rates: Rates) -> Learner:
     """Return the fastest learner there is for a network where it is."""
-    if isinstance(network, SpikingNetwork) and network.bias.device.type == "cpu":
-        return CompiledLearner(network, rates)
-    return PlainLearner(network, rates)
+    compiled = {SpikingNetwork: CompiledLearner, RateNetwork: RateLearner}
+    on_cpu = network.output_bias.device.type == "cpu"
+    return compiled.get(type(network), PlainLearner)(network, rates) if on_cpu else PlainLearner(network, rates)
 
 
 def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Tensor | None:
     """Return the noise of one numbered trial (1, time, neuron), the same as the kernels draw; None without noise."""
     if not network.noise_scale > 0:
         return None
-    noise = np.empty((steps, network.neurons), network.bias.detach().cpu().numpy().dtype)
+    noise = np.empty((steps, network.neurons), network.output_bias.detach().cpu().numpy().dtype)
     kernels.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
-    return torch.from_numpy(noise[None]).to(network.bias.device)
+    return torch.from_numpy(noise[None]).to(network.output_bias.device)
 
 
 class TrialStream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import signal
 import threading
@@ -26,7 +27,7 @@ from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 
-NETWORK, PROBLEMS, TRIALS, NOISE, PROBES = range(5)  # random streams: SeedSequence([seed, stream, problem])
+NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
 NOT_OPTIONS = ("family", "problems", "parameters", "origin")  # what else stands in a run's configuration
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
@@ -297,7 +298,7 @@ class Series:
             rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
         matrices = ("input_weights", "recurrent_weights", "output_weights")
         l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(matrices, float(o["l2"]))
-        return Rates(rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"])
+        return Rates(rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0))
 
     @property
     def _frozen_now(self) -> bool:
@@ -357,7 +358,9 @@ class Series:
         """Do the trials up to `last`; return 0 (go on), 1 (solved) or 2 (loss not finite)."""
         shown = self.trials.between(self.trial, last)
         self.trial, status = self.learner.run(*shown, (self.trial, last), self.key, self.goal, self.current)
-        return status
+        # a neuron that is no number any more is silent: the loss of spikes that are read may stay finite
+        total = sum(float(parameter.detach().sum()) for parameter in self.network.parameters())
+        return status if math.isfinite(total) else 2
 
     def _begin(self) -> None:
         self.current = Records.empty(self.options["max_trials"])
@@ -394,10 +397,26 @@ class Series:
         }
         self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
         self._keep_properties(self.problem)
+        if self.problem == 0:
+            self.learner.settle(_mean(now.rate[window]))
         self.learner.reset(o["reset_optimizer"])
         self._keep_state()
+        if o["between_problems"]:
+            self._between(o["between_problems"])
         self._earlier += self.trial
         self.problem, self.trial, self._written = self.problem + 1, 0, 0
+
+    @torch.no_grad()
+    def _between(self, what: str) -> None:
+        """Do an ablation between two problems: shuffle properties over neurons, or give back what was born."""
+        network, born = self.network, self.born()
+        parts = {name: getattr(network, name) for name in network.weights} if what == "reset_weights" else network.free
+        stream = np.random.SeedSequence([self.network_seed, SHUFFLE, self.problem])
+        order = torch.from_numpy(np.random.default_rng(stream).permutation(network.neurons))
+        for name, part in parts.items():
+            old = getattr(born, name) if what == "reset_weights" else born.free[name]
+            part.copy_(part[order] if what == "shuffle_properties" else old)
+        self.learner.load(self.learner.state())
 
     # ---------------------------------------------------------------- keeping
 

@@ -17,8 +17,6 @@ COMMON: dict[str, Any] = {
     "dt": 20.0,
     "device": "cpu",
     "dtype": "float32",
-    "noise": 0.05,
-    "autapses": False,
     "property_learning_rate": None,
     "output_learning_rate": None,
     "beta1": 0.3,
@@ -29,6 +27,7 @@ COMMON: dict[str, Any] = {
     "rate_weight": 0.0,
     "frozen": (),
     "freeze_after": None,
+    "between_problems": None,
     "criterion": 0.005,
     "window": 50,
     "max_trials": 8000,
@@ -41,6 +40,8 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "spiking": COMMON
     | {
         "start": "homogeneous",
+        "noise": 0.05,
+        "autapses": False,
         "adaptation": False,
         "input_gain": 12.0,
         "recurrent_gain": 1.5,
@@ -50,15 +51,50 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "recurrent": True,
         "learning_rate": 0.004,
     },
+    "rate": COMMON
+    | {
+        "start": "homogeneous",
+        "noise": 0.0224,
+        "input_gain": 6.0,
+        "recurrent_gain": 1.0,
+        "learning_rate": 6e-4,
+        "output_learning_rate": 6e-4,
+        "reset_optimizer": "all",
+        "l2": {"input_weights": 1e-4, "output_weights": 0.1},
+        "singular_values": 0,
+        "rate_weight": 5e-4,
+        "rate_target": None,
+        "preset": None,
+    },
+    "attention": COMMON | {"heads": 4, "input_gain": 1.0, "learning_rate": 1e-3, "output_learning_rate": 1e-3},
+    "filters": COMMON | {"filters": (50.0, 200.0, 800.0, 3200.0), "learning_rate": 0.05, "output_learning_rate": 0.05},
 }
+PRESETS: dict[str, dict[str, Any]] = {
+    "goudar2023": {
+        "dt": 1.0,
+        "input_gain": 1.0,
+        "learning_rate": 1e-4,
+        "output_learning_rate": 1e-4,
+        "l2": {"input_weights": 1e-4, "output_weights": 0.1, "recurrent_weights": 1e-3},
+        "singular_values": 10,
+        "max_trials": 20000,
+    }
+}
+BETWEEN = ("shuffle_properties", "reset_properties", "reset_weights")
 OUTPUT_FACTOR = 6.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
+UNIFORM_FACTOR = 10.0  # property_learning_rate="uniform": every property learns as time constants do
 RECORD = {
     "trajectories": 10,  # trials between two rows of /trajectories
     "kept": None,  # problems whose weights and activity are kept; None: 0, 1, 2, 3, 5, 8, ..., ever farther apart
     "checkpoints": True,  # whether what training goes on from is kept, for `resume` and as starting points of `replay`
     "half": False,  # whether membrane and dendrite are kept in half precision
 }
-HAS: dict[str, tuple[str, ...]] = {"spiking": PAPER_PROPERTIES}  # properties of every network of a model
+HAS: dict[str, tuple[str, ...]] = {
+    "spiking": PAPER_PROPERTIES,
+    "rate": ("tau",),
+    "attention": (),
+    "filters": (),
+}  # properties of every network of a model
 MASK = 5  # random stream of learnable="random"
 
 
@@ -106,9 +142,15 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("neurons", "max_trials"), (_whole, "a positive whole number")),
     **dict.fromkeys(("dt", "learning_rate", "criterion"), (_positive, "a positive number")),
     **dict.fromkeys(
-        ("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight", "rate_target"),
+        ("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight"),
         (_from_zero, "0 or a positive number"),
     ),
+    "rate_target": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
+    "singular_values": (_seed, "a whole number from 0"),
+    "heads": (_whole, "a positive whole number"),
+    "filters": (lambda v: _many(v) and all(map(_positive, v)), "time constants in ms"),
+    "preset": (lambda v: v is None or v in PRESETS, " or ".join(map(repr, PRESETS))),
+    "between_problems": (lambda v: v is None or v in BETWEEN, " or ".join(map(repr, BETWEEN))),
     **dict.fromkeys(
         ("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")
     ),
@@ -119,8 +161,8 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "freeze_after": (lambda v: v is None or _seed(v), "the number of a problem, or None"),
     "output_learning_rate": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
     "property_learning_rate": (
-        lambda v: v is None or _one_or_each(v),
-        "0, a positive number, a mapping from properties to such numbers, or None",
+        lambda v: v is None or (isinstance(v, str) and v == "uniform") or _one_or_each(v),
+        "0, a positive number, a mapping from properties to such numbers, 'uniform', or None",
     ),
     "l2": (_one_or_each, "0, a positive number, or a mapping from weight matrices to such numbers"),
     "beta1": (lambda v: _number(v) and 0 <= v < 1, "a number from 0 to below 1"),
@@ -136,7 +178,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "start": (
         lambda v: isinstance(v, (str, Mapping)),
-        "'homogeneous', 'heterogeneous', or a mapping from properties to values",
+        "'homogeneous', 'heterogeneous', 'short', 'long', or a mapping from properties to values",
     ),
 }
 _RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -166,7 +208,8 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
         raise TypeError(f"{model} has no option {unknown[0]!r}; it has {', '.join(sorted(DEFAULTS[model]))}")
-    options = DEFAULTS[model] | {name: _plain(value) for name, value in given.items()}
+    preset = PRESETS.get(given.get("preset") or "", {})
+    options = DEFAULTS[model] | preset | {name: _plain(value) for name, value in given.items()}
     _obey(_RULES, options, "")
     if options["max_trials"] <= options["window"]:
         raise ValueError(
@@ -251,6 +294,7 @@ def rates_by_parameter(
     base = options["learning_rate"]
     output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
     given = options["property_learning_rate"]
+    given = UNIFORM_FACTOR * base if isinstance(given, str) else given
     by_property = given if isinstance(given, Mapping) else {}
     wrong = sorted(set(by_property) - set(learnable), key=str)
     if wrong:

@@ -21,6 +21,9 @@ from typing import Any
 
 _HOMES = {
     "spiking": "spiking.SpikingNetwork",
+    "rate": "rate.RateNetwork",
+    "attention": "attention.AttentionNetwork",
+    "filters": "filters.FilterBank",
 }
 
 
@@ -29,8 +32,8 @@ def models() -> list[str]:
 
     Examples
     --------
-    >>> models()[0]
-    'spiking'
+    >>> models()
+    ['spiking', 'rate', 'attention', 'filters']
     """
     return list(_HOMES)
 

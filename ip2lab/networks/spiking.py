@@ -36,6 +36,10 @@ READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readou
 REFERENCE_STEP = 20.0  # ms, the step in which a spike has charge 1 and noise its standard deviation
 PAPER_PROPERTIES = ("tau_dendrite", "tau_soma", "threshold")
 ADAPTATION_PROPERTIES = ("adaptation_strength", "tau_adaptation")
+STARTS = {  # homogeneous ones by name, beside the usual one
+    "short": {"tau_dendrite": 50.0, "tau": 50.0},
+    "long": {"tau_dendrite": 1000.0, "tau": 1000.0},
+}
 WEIGHTS = {
     "input_weights": ("neuron", "input"),
     "recurrent_weights": ("neuron", "presynaptic"),
@@ -171,9 +175,10 @@ class SpikingNetwork(nn.Module):
         Number of neurons.
     dt : float
         Time step in ms.
-    start : {"homogeneous", "heterogeneous"} or mapping
-        Properties at birth. A mapping gives, per property, a value for all neurons, the two ends of a log-uniform
-        distribution, or one value a neuron; what it leaves out starts homogeneous.
+    start : {"homogeneous", "heterogeneous", "short", "long"} or mapping
+        Properties at birth; ``"short"`` and ``"long"`` are homogeneous with tau_dendrite 50 and 1000 ms. A mapping
+        gives, per property, a value for all neurons, the two ends of a log-uniform distribution, or one value a
+        neuron; what it leaves out starts homogeneous.
     learnable : iterable of str
         Properties that learn beside the weights.
     adaptation : bool
@@ -402,10 +407,10 @@ def draw_properties(
     names: Iterable[str], start: str | Mapping[str, Any], neurons: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Draw the values (neuron,) with which `neurons` neurons are born; see `start` of :class:`SpikingNetwork`."""
-    if isinstance(start, str) and start not in ("homogeneous", "heterogeneous"):
-        raise ValueError(
-            f"start: {start!r} is unknown; known: 'homogeneous', 'heterogeneous', or a mapping from property to values"
-        )
+    if isinstance(start, str) and start not in ("homogeneous", "heterogeneous", *STARTS):
+        words = ", ".join(map(repr, ("homogeneous", "heterogeneous", *STARTS)))
+        raise ValueError(f"start: {start!r} is unknown; known: {words}, or a mapping from property to values")
+    start = STARTS.get(start, start) if isinstance(start, str) else start
     given = start if isinstance(start, Mapping) else {}
     unknown = [name for name in given if name not in PROPERTIES]
     if unknown:

@@ -1,0 +1,182 @@
+r"""The point-neuron rate network of Goudar et al. (Nat Neurosci 26:879-890, 2023), with time constants that may learn.
+
+One step of `dt` ms (:func:`simulate` is this, in plain torch, and the oracle of the compiled kernels):
+
+.. math:: r_t = \alpha r_{t-1} + (1-\alpha) \log(1 + e^{W_{in} x_t + W_{rec} r_{t-1} + b + \text{noise}_t}),
+          \quad \alpha = e^{-dt/\tau}
+
+from rates :math:`r_0` that learn; the logits are :math:`W_{out} r + b_{out}`. Two differences to the authors' code,
+both without effect on what is filtered with 100 ms: the decay is exact instead of :math:`1 - dt/\tau`, and the noise is
+white with the intensity of theirs (0.05, correlated over 2 ms, is 0.0224 in a step of 20 ms).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ip2lab.networks import rate_kernels
+from ip2lab.networks.spiking import REFERENCE_STEP, WEIGHTS, draw_properties, to_value
+from ip2lab.properties import PROPERTIES
+
+
+class Rates(NamedTuple):
+    """What a network did: ``logits`` (trial, time, output) and ``activity`` (trial, time, neuron)."""
+
+    logits: Tensor
+    activity: Tensor
+
+
+def simulate(inputs: Tensor, noise: Tensor | None, decay: Tensor, weights: rate_kernels.Weights) -> Rates:
+    """Run the network in plain torch; weights have the presynaptic side first."""
+    drive = inputs @ weights.input + weights.bias
+    drive = drive if noise is None else drive + noise
+    r, rows = weights.initial.expand(len(inputs), -1), []
+    for t in range(inputs.shape[1]):
+        r = decay * r + (1 - decay) * functional.softplus(drive[:, t] + r @ weights.recurrent)
+        rows.append(r)
+    rates = torch.stack(rows, dim=1)
+    return Rates(functional.linear(rates, weights.output, weights.output_bias), rates)
+
+
+class RateNetwork(nn.Module):
+    """Leaky softplus units, recurrently connected.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Number of input channels and of outputs.
+    neurons : int
+        Number of units.
+    dt : float
+        Time step in ms.
+    start : {"homogeneous", "heterogeneous"} or mapping
+        Time constants at birth: all 100 ms; log-uniform 50 to 2000 ms; or ``{"tau": values}``.
+    learnable : iterable of str
+        ``"tau"`` or nothing.
+    input_gain, recurrent_gain : float
+        Standard deviation of W_in times the square root of the number of inputs; factor on an orthogonal W_rec.
+    noise : float
+        Standard deviation of the noise current in a step of 20 ms.
+    seed : int or SeedSequence
+        Draws weights and time constants.
+    dtype : torch.dtype
+        float32 or float64.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from ip2lab.networks.rate import RateNetwork
+    >>> network = RateNetwork(inputs=11, outputs=3, seed=0)
+    >>> sum(p.numel() for p in network.parameters() if p.requires_grad)
+    11603
+    >>> network(torch.ones(4, 50, 11)).activity.shape
+    torch.Size([4, 50, 100])
+    """
+
+    options = ("neurons", "dt", "start", "input_gain", "recurrent_gain", "noise")
+    weights = WEIGHTS | {"initial_rates": ("neuron",)}
+    signals = ("activity",)
+    autapses = True
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        neurons: int = 100,
+        *,
+        dt: float = 20.0,
+        start: str | Mapping[str, Any] = "homogeneous",
+        learnable: Iterable[str] = (),
+        input_gain: float = 6.0,
+        recurrent_gain: float = 1.0,
+        noise: float = 0.0224,
+        seed: int | np.random.SeedSequence = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        unknown = set(learnable) - {"tau"}
+        if unknown:
+            raise ValueError(f"learnable: this network has no property {unknown.pop()!r}; it has tau")
+        self.dt, self.noise = float(dt), float(noise)
+        rng = np.random.default_rng(seed)
+
+        def parameter(values: np.ndarray) -> nn.Parameter:
+            return nn.Parameter(torch.tensor(values, dtype=dtype))
+
+        # (neuron, presynaptic) for the user, the presynaptic side first in memory for the kernels
+        self.input_weights = parameter(rng.standard_normal((neurons, inputs)) * input_gain / math.sqrt(inputs))
+        self.recurrent_weights = parameter(np.linalg.qr(rng.standard_normal((neurons, neurons)))[0] * recurrent_gain)
+        self.bias = parameter(np.zeros(neurons))
+        self.output_weights = parameter(np.zeros((outputs, neurons)))
+        self.output_bias = parameter(np.zeros(outputs))
+        self.initial_rates = parameter(np.zeros(neurons))
+        tau = draw_properties(("tau",), start, neurons, rng)["tau"]
+        self.free = nn.ParameterDict(
+            {"tau": parameter(PROPERTIES["tau"].to_free(tau)).requires_grad_("tau" in learnable)}
+        )
+
+    @property
+    def neurons(self) -> int:
+        """Number of units."""
+        return len(self.bias)
+
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation of the noise current in a step of this network's `dt`."""
+        return self.noise * math.sqrt(REFERENCE_STEP / self.dt)
+
+    def properties(self) -> dict[str, Tensor]:
+        """Return the time constants (neuron,) in ms, by the name of the property."""
+        return {name: to_value(free, name) for name, free in self.free.items()}
+
+    def output_of(self, activity: Rates) -> Tensor:
+        """Return what each unit gives to others and to the readout (trial, time, neuron)."""
+        return activity.activity
+
+    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> Rates:
+        """Simulate trials.
+
+        Parameters
+        ----------
+        inputs : Tensor (trial, time, input)
+            Input of each trial.
+        noise : Tensor (trial, time, neuron), optional
+            Added to the current; nothing by default.
+        compiled : bool, optional
+            Whether the compiled kernels run it: by default on a CPU where no gradient is asked for.
+
+        Returns
+        -------
+        Rates
+            logits and activity, each (trial, time, ...).
+        """
+        weights = rate_kernels.Weights(
+            self.input_weights.T,
+            self.recurrent_weights.T,
+            self.bias,
+            self.output_weights,
+            self.output_bias,
+            self.initial_rates,
+        )
+        decay = torch.exp(-self.dt / to_value(self.free["tau"], "tau"))
+        if compiled is None:
+            compiled = inputs.device.type == "cpu" and not torch.is_grad_enabled()
+        if not compiled:
+            return simulate(inputs, noise, decay, weights)
+        arrays = rate_kernels.Weights(*(np.ascontiguousarray(w.detach().numpy()) for w in weights))
+        logits, rates = [], []
+        for b in range(len(inputs)):
+            x = np.ascontiguousarray(inputs[b].detach().numpy())
+            extra = x[:0] if noise is None else np.ascontiguousarray(noise[b].detach().numpy())
+            trace = rate_kernels.make_trace(len(x), self.neurons, len(self.output_bias), x.dtype)
+            rate_kernels.forward(x, extra, decay.detach().numpy(), arrays, trace)
+            logits.append(torch.from_numpy(trace.logits))
+            rates.append(torch.from_numpy(trace.rates[1:]))
+        return Rates(torch.stack(logits), torch.stack(rates))

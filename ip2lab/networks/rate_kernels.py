@@ -1,0 +1,274 @@
+"""The time loop of the rate network, compiled for the CPU: forward, backward and a whole training step.
+
+The equations stand in :mod:`ip2lab.networks.rate`, whose plain loop is the oracle of what is here. Rates are dense,
+so recurrent input is a sum over all neurons, four at a time, and the weight gradients of a trial are matrix products.
+Arrays are C-contiguous and (time, neuron); weights lie with the presynaptic side first.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ip2lab.networks.kernels import _compiled, cross_entropy, fill_noise, input_drive, set_values, update
+
+
+class Weights(NamedTuple):
+    """Input (input, neuron), recurrent (presynaptic, neuron), output (output, neuron); `initial` rates before the start."""
+
+    input: Any
+    recurrent: Any
+    bias: Any
+    output: Any
+    output_bias: Any
+    initial: Any
+
+
+class Trace(NamedTuple):
+    """What a trial leaves: `rates` (time + 1, neuron; the first row is before the start), `slopes` of softplus, `logits`."""
+
+    rates: Any
+    slopes: Any
+    logits: Any
+
+
+class Learner(NamedTuple):
+    """Everything that changes while it learns, flat, and views of it; `target` is that of the mean squared rate."""
+
+    flat: Any
+    gradient: Any
+    moment1: Any
+    moment2: Any
+    step: Any
+    weights: Any
+    g_weights: Any
+    values: Any
+    slopes: Any
+    g_values: Any
+    trace: Any
+    noise: Any
+    d_logits: Any
+    d_current: Any
+    lanes: Any
+    target: Any
+
+
+def make_trace(steps: int, neurons: int, outputs: int, dtype: Any) -> Trace:
+    """Return room for a trial of `steps` steps."""
+    return Trace(
+        np.zeros((steps + 1, neurons), dtype), np.zeros((steps, neurons), dtype), np.zeros((steps, outputs), dtype)
+    )
+
+
+@_compiled
+def softplus(x, value, slope):
+    """Write log(1 + exp(x)) and its derivative, to 1e-7, in arithmetic that is vectorised."""
+    kind = x.dtype.type
+    one, two = kind(1), kind(2)
+    for i in range(x.shape[0]):
+        # exp(-|x|) = (exp(-|x| / 64)) ** 64, the inner one by its series
+        y = -min(abs(x[i]), kind(16)) / kind(64)
+        e = one + y * (
+            one + y / two * (one + y / kind(3) * (one + y / kind(4) * (one + y / kind(5) * (one + y / kind(6)))))
+        )
+        for _ in range(6):
+            e = e * e
+        # log(1 + e) = 2 artanh(z), by its series; z is at most a third
+        z = e / (two + e)
+        w = z * z
+        tail = one / kind(9) + w * (one / kind(11) + w * (one / kind(13) + w / kind(15)))
+        series = one + w * (one / kind(3) + w * (one / kind(5) + w * (one / kind(7) + w * tail)))
+        value[i] = max(x[i], kind(0)) + two * z * series
+        slope[i] = (one if x[i] > 0 else e) / (one + e)
+
+
+@_compiled
+def add_all(total, weights, source):
+    """Add ``source @ weights`` to `total`, four rows at a time."""
+    n, j = total.shape[0], 0
+    while j + 4 <= source.shape[0]:
+        f0, f1, f2, f3 = source[j], source[j + 1], source[j + 2], source[j + 3]
+        w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+        for i in range(n):
+            total[i] += (f0 * w0[i] + f1 * w1[i]) + (f2 * w2[i] + f3 * w3[i])
+        j += 4
+    while j < source.shape[0]:
+        f0, w0 = source[j], weights[j]
+        for i in range(n):
+            total[i] += f0 * w0[i]
+        j += 1
+
+
+@_compiled
+def dot_all(result, weights, vector):
+    """Add ``weights @ vector`` to `result`, four rows at a time."""
+    n, j, zero = vector.shape[0], 0, vector.dtype.type(0)
+    while j + 4 <= result.shape[0]:
+        w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
+        s0, s1, s2, s3 = zero, zero, zero, zero
+        for i in range(n):
+            v = vector[i]
+            s0 += w0[i] * v
+            s1 += w1[i] * v
+            s2 += w2[i] * v
+            s3 += w3[i] * v
+        result[j] += s0
+        result[j + 1] += s1
+        result[j + 2] += s2
+        result[j + 3] += s3
+        j += 4
+    while j < result.shape[0]:
+        s0, w0 = zero, weights[j]
+        for i in range(n):
+            s0 += w0[i] * vector[i]
+        result[j] += s0
+        j += 1
+
+
+@_compiled
+def forward(inputs, noise, decay, weights, trace):
+    """Simulate a trial: `inputs` (time, input), `noise` (time, neuron; empty: none), `decay` exp(-dt/tau) (neuron,)."""
+    steps, n = trace.slopes.shape
+    dtype = trace.rates.dtype
+    drive, current, value = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
+    trace.rates[0] = weights.initial
+    for t in range(steps):
+        old, new, slope = trace.rates[t], trace.rates[t + 1], trace.slopes[t]
+        input_drive(inputs, t, weights, drive)
+        if noise.shape[0]:
+            extra = noise[t]
+            for i in range(n):
+                current[i] = drive[i] + extra[i]
+        else:
+            current[:] = drive
+        add_all(current, weights.recurrent, old)
+        softplus(current, value, slope)
+        for i in range(n):
+            new[i] = value[i] + decay[i] * (old[i] - value[i])
+    trace.logits[:] = np.dot(trace.rates[1:], weights.output.T)
+    for t in range(steps):
+        for k in range(trace.logits.shape[1]):
+            trace.logits[t, k] += weights.output_bias[k]
+
+
+@_compiled
+def backward(inputs, decay, weights, trace, d_logits, pull, d_current, g_decay, g_weights):
+    """Write the gradients of a trial into `g_weights` and `g_decay`.
+
+    `d_logits` (time, output) is the derivative of the loss by the logits, `pull` times the rates that by the rates.
+    """
+    steps, n = trace.slopes.shape
+    dtype = trace.rates.dtype
+    one = dtype.type(1)
+    d_rates, g = np.zeros(n, dtype), np.zeros(n, dtype)
+    inner = one - decay
+    for t in range(steps - 1, -1, -1):
+        old, new, slope, d = trace.rates[t], trace.rates[t + 1], trace.slopes[t], d_current[t]
+        for k in range(d_logits.shape[1]):
+            f, w = d_logits[t, k], weights.output[k]
+            if f != 0:
+                for i in range(n):
+                    d_rates[i] += f * w[i]
+        for i in range(n):
+            d_rates[i] += pull * new[i]
+        for i in range(n):
+            g[i] += d_rates[i] * (old[i] - new[i])  # new = value + decay (old - value); divided by 1 - decay below
+        for i in range(n):
+            d[i] = inner[i] * slope[i] * d_rates[i]
+        for i in range(n):
+            d_rates[i] *= decay[i]
+        dot_all(d_rates, weights.recurrent, d)
+    for i in range(n):
+        g_decay[i] = g[i] / inner[i]
+        g_weights.initial[i] = d_rates[i]
+        g_weights.bias[i] = 0
+    for t in range(steps):
+        row = d_current[t]
+        for i in range(n):
+            g_weights.bias[i] += row[i]
+    rates = trace.rates[1:]
+    g_weights.recurrent[:] = np.dot(trace.rates[:steps].T, d_current)
+    g_weights.input[:] = np.dot(inputs.T, d_current)
+    g_weights.output[:] = np.dot(d_logits.T, rates)
+    for k in range(d_logits.shape[1]):
+        g_weights.output_bias[k] = d_logits[:, k].sum()
+
+
+@_compiled
+def pull_singular(weights, gradient, weight, count):
+    """Add the derivative of `weight` times the mean of the `count` largest squared singular values of `weights`."""
+    vectors = np.linalg.eigh(np.dot(weights.T, weights))[1]  # ascending
+    top = np.ascontiguousarray(vectors[:, vectors.shape[1] - count :])
+    gradient += weights.dtype.type(2 * weight / count) * np.dot(np.dot(weights, top), np.ascontiguousarray(top.T))
+
+
+@_compiled
+def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, learner):
+    """Do one trial and its update. Return loss, loss of the response, whether it was answered, and mean squared rate.
+
+    `singular` is the weight and the number of the largest singular values that are pulled to zero.
+    """
+    steps = stimuli.length[row]
+    whole, weights = learner.trace, learner.weights
+    trace = Trace(whole.rates[: steps + 1], whole.slopes[:steps], whole.logits[:steps])
+    noise, d_logits, inputs = learner.noise[:steps], learner.d_logits[:steps], stimuli.inputs[row, :steps]
+    set_values(learner.flat, transform, learner.values, learner.slopes, True)
+    if scale > 0:
+        fill_noise(key, trial, scale, learner.lanes, noise)
+    else:
+        noise[:] = 0
+    decay = learner.values[0]
+    forward(inputs, noise, decay, weights, trace)
+    loss, response_loss, answered = cross_entropy(
+        trace.logits, stimuli.target[row], stimuli.weight[row], stimuli.response[row], d_logits
+    )
+    size = steps * decay.shape[0]
+    level = 0.0
+    for t in range(1, steps + 1):
+        r, total = trace.rates[t], decay.dtype.type(0)
+        for i in range(r.shape[0]):
+            total += r[i] * r[i]
+        level += total / size
+    side = 1.0 if level > learner.target[0] else -1.0
+    pull = decay.dtype.type(rule.rate_weight * side * 2 / size)
+    backward(
+        inputs, decay, weights, trace, d_logits, pull, learner.d_current[:steps], learner.g_values[0], learner.g_weights
+    )
+    if singular[0] > 0:
+        pull_singular(weights.recurrent, learner.g_weights.recurrent, singular[0], int(singular[1]))
+    if transform.learns[0]:
+        for i in range(decay.shape[0]):
+            learner.gradient[transform.start[0] + i] = learner.g_values[0, i] * learner.slopes[0, i]
+    update(learner.flat, learner.gradient, learner.moment1, learner.moment2, learner.step, rule)
+    return loss, response_loss, answered, level
+
+
+@_compiled
+def learn(
+    stimuli,
+    rows,
+    first,
+    last,
+    key,
+    scale,
+    singular,
+    transform,
+    rule,
+    goal,
+    learner,
+    losses,
+    response_losses,
+    answered,
+    levels,
+):
+    """Do trials `first` to `last`, as :func:`ip2lab.networks.kernels.learn`; `levels` are mean squared rates."""
+    for trial in range(first, last):
+        one = learn_trial(stimuli, rows[trial - first], key, trial, scale, singular, transform, rule, learner)
+        losses[trial], response_losses[trial], answered[trial], levels[trial] = one
+        if not math.isfinite(losses[trial]):
+            return trial + 1, 2
+        if trial + 1 > goal.window and losses[trial + 1 - goal.window : trial + 1].sum() / goal.window < goal.criterion:
+            return trial + 1, 1
+    return last, 0
