@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
        $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 
-.PHONY: help lab test nightly lint notebooks data clean
+.PHONY: help lab test nightly lint notebooks data bench clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint       style, types, import contracts, docstrings"
 	@echo "make notebooks  execute the notebooks and write back what a web reader sees (NB=path for one)"
 	@echo "make data       train the runs in data/ again (RUN=name for one)"
+	@echo "make bench      time the core beside other libraries, in an environment of its own (ROW=name for one row)"
 	@echo "make clean      remove the environment and the laboratory's own files"
 
 $(BIN)/python:
@@ -65,5 +66,15 @@ notebooks: $(VENV)/.installed-dev
 data: $(VENV)/.installed-dev
 	$(BIN)/python -m ip2lab.examples $(RUN)
 
+# The peers have an environment of their own: they and what they need have no place in the project's.
+.venv-bench/.installed: benchmarks/requirements.txt pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt hatchling editables setuptools wheel
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e . -r benchmarks/requirements.txt
+	@touch $@
+
+bench: .venv-bench/.installed
+	.venv-bench/bin/python benchmarks/core.py $(ROW)
+
 clean:
-	rm -rf $(VENV) .lab
+	rm -rf $(VENV) .venv-bench .lab

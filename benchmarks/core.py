@@ -1,35 +1,33 @@
-"""How fast the core is, beside the plain loop, the peers and the floor: ``make bench``, or ``python benchmarks/core.py [row ...]``.
+"""How fast the core is, beside the plain loop, the peers and the floor.
 
-Rows: step, module, batch, simulation, series, two, scaling, first. Everything runs on one core, in float32. The
+Run it with ``make bench``, or ``python benchmarks/core.py [row ...]``. Everything runs on one core, in float32. The
 candidates of a comparison take turns, round by round; what is reported is the median over rounds of the CPU time, and
 ratios are medians of the ratios within a round. Before anything is timed, our gradients must agree with the oracle.
-Results go to ``benchmarks/results/`` row by row, and ``benchmarks/RESULTS.md`` is written from what is there.
+Each row is kept in ``benchmarks/results/``, and ``benchmarks/RESULTS.md`` is written from what is there.
 """
 
 from __future__ import annotations
 
 import os
 
-CORE = sorted(os.sched_getaffinity(0))[-1]
-os.sched_setaffinity(0, {CORE})  # before the libraries count the processors
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
-import datetime
-import gc
 import json
-import platform
-import subprocess
 import sys
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import floor
+import jax_network
 import numpy as np
+import peers
+import report
+import runs
 import torch
+from measure import ROUNDS, best_of, clock, clock_piece, interleave, ratio
 from torch.nn import functional
 
 import ip2lab
@@ -38,60 +36,12 @@ from ip2lab.networks import kernels
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
 
-import floor
-import jax_network
-import peers
-
-HERE = Path(__file__).parent
-RESULTS = HERE / "results"
-ROUNDS = 7
+RESULTS = Path(__file__).parent / "results"
 INPUTS, OUTPUTS = 11, 3
-RATES = {"learning_rate": 0.004, "property_learning_rate": {"tau_dendrite": 0.04, "tau_soma": 0.04, "threshold": 0.0012}}
-
-
-# ---------------------------------------------------------------- measuring
-
-
-def clock(function: Callable[[], Any], least: float = 0.03) -> Callable[[], float]:
-    """Return a function that gives the CPU time of one call in seconds, from as many calls as take `least` seconds."""
-    function()
-    function()
-    began = time.process_time()
-    function()
-    calls = max(1, round(least / max(time.process_time() - began, 1e-6)))
-
-    def once() -> float:
-        gc.collect(0)
-        began = time.process_time()
-        for _ in range(calls):
-            function()
-        return (time.process_time() - began) / calls
-
-    return once
-
-
-def clock_piece(piece: Callable[[int], Any], least: float = 0.03) -> Callable[[], float]:
-    """Return the like for a compiled loop that is told how often to go round."""
-    piece(1)
-    began = time.process_time()
-    piece(2)
-    times = max(1, round(least / max((time.process_time() - began) / 2, 1e-7)))
-
-    def once() -> float:
-        began = time.process_time()
-        piece(times)
-        return (time.process_time() - began) / times
-
-    return once
-
-
-def interleave(clocks: dict[str, Callable[[], float]], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Let every clock run once a round; return the times in ms, (round,) each."""
-    taken: dict[str, list[float]] = {name: [] for name in clocks}
-    for _ in range(rounds):
-        for name, once in clocks.items():
-            taken[name].append(once() * 1e3)
-    return taken
+RATES = {
+    "learning_rate": 0.004,
+    "property_learning_rate": {"tau_dendrite": 0.04, "tau_soma": 0.04, "threshold": 0.0012},
+}
 
 
 def floor_clocks(case: floor.Case, parameters: int | None) -> dict[str, Callable[[], float]]:
@@ -114,16 +64,6 @@ def floor_times(taken: dict[str, list[float]]) -> tuple[list[float], dict[str, t
     return [sum(taken[f"floor: {piece}: {form}"][k] for piece, (form, _) in best.items()) for k in range(ROUNDS)], best
 
 
-def ratio(slow: list[float], fast: list[float]) -> float:
-    """Return how many times faster, the median over rounds."""
-    return float(np.median(np.array(slow) / np.array(fast)))
-
-
-def best_of(taken: dict[str, list[float]], names: Iterable[str]) -> str:
-    """Return the fastest candidate."""
-    return min(names, key=lambda name: float(np.median(taken[name])))
-
-
 # ---------------------------------------------------------------- what is run
 
 
@@ -139,14 +79,18 @@ def make_batch(trials: int, steps: int, inputs: int = 20) -> tuple[torch.Tensor,
     return torch.from_numpy(x), torch.from_numpy(rng.integers(0, OUTPUTS, (trials, steps)))
 
 
-def loss_of(network: SpikingNetwork, x: torch.Tensor, target: torch.Tensor, noise: torch.Tensor | None, compiled: bool) -> torch.Tensor:
+def loss_of(
+    network: SpikingNetwork, x: torch.Tensor, target: torch.Tensor, noise: torch.Tensor | None, compiled: bool
+) -> torch.Tensor:
     logits = network(x, noise, compiled=compiled).logits
     return functional.cross_entropy(logits.reshape(-1, OUTPUTS), target.reshape(-1))
 
 
 def rates_for(network: SpikingNetwork, scale: float = 1.0) -> Rates:
     """Return the default rates of :func:`ip2lab.train`, times `scale`."""
-    rate = {name: RATES["learning_rate"] * (3 if name.startswith("output") else 1) for name, _ in network.named_parameters()}
+    rate = {
+        name: RATES["learning_rate"] * (3 if name.startswith("output") else 1) for name, _ in network.named_parameters()
+    }
     rate |= {f"free.{name}": value for name, value in RATES["property_learning_rate"].items()}  # type: ignore[attr-defined]
     return Rates({name: value * scale for name, value in rate.items()})
 
@@ -168,7 +112,10 @@ def check_gradients() -> str:
     """Hold the compiled path to the plain one: 50 updates in float64, one gradient of a batch in float32."""
     worst = 0.0
     stimuli = association("float64")
-    learners = [kind(make_network(40, dtype=torch.float64), rates_for(make_network(40))) for kind in (CompiledLearner, PlainLearner)]
+    learners = [
+        kind(make_network(40, dtype=torch.float64), rates_for(make_network(40)))
+        for kind in (CompiledLearner, PlainLearner)
+    ]
     for learner in learners:
         learner_step(learner, stimuli, 50)()
     for (name, p), (_, q) in zip(*(learner.network.named_parameters() for learner in learners), strict=True):
@@ -181,13 +128,17 @@ def check_gradients() -> str:
         loss_of(network, x, target, None, compiled).backward()
         gradients.append({name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None})
     single = max(_apart(name, gradients[0][name], gradients[1][name], 2e-3) for name in gradients[1])
-    return f"parameters after 50 updates in float64 differ by {worst:.1e}, a gradient in float32 by {single:.1e} (relative)"
+    return (
+        f"relative differences: parameters after 50 updates in float64 {worst:.1e}, a gradient in float32 {single:.1e}"
+    )
 
 
 def _apart(name: str, ours: torch.Tensor, oracle: torch.Tensor, most: float) -> float:
     difference = float((ours - oracle).norm() / oracle.norm().clamp(min=1e-30))
     if not difference <= most:
-        raise SystemExit(f"{name} left the oracle: the compiled path differs from the plain loop by {difference:.1e}, allowed is {most:.0e}")
+        raise SystemExit(
+            f"{name} left the oracle: compiled and plain loop are {difference:.1e} apart, allowed is {most:.0e}"
+        )
     return difference
 
 
@@ -231,7 +182,11 @@ def _step(state: str) -> dict[str, Any]:
         "pieces": pieces,
         "rate": float(case.spikes.mean()),
         "near": _near(case),
-        "against": {"plain loop": ratio(taken["plain loop"], ours), jax: ratio(taken[jax], ours), "floor": ratio(ours, lowest)},
+        "against": {
+            "plain loop": ratio(taken["plain loop"], ours),
+            jax: ratio(taken[jax], ours),
+            "floor": ratio(ours, lowest),
+        },
     }
 
 
@@ -240,7 +195,7 @@ def _near(case: floor.Case) -> float:
 
 
 def series_clock(start: dict[str, torch.Tensor], trials: int) -> Callable[[], float]:
-    """Return a clock of one trial within ``ip2lab.train``, all defaults recorded, the parameters of `start` hardly moving.
+    """Return a clock of one trial within ``ip2lab.train``, all defaults recorded, `start` hardly moving.
 
     Timed from the first call of the progress function to the last, so that what a series costs once is left out.
     """
@@ -291,10 +246,10 @@ def _jax_steps(network: SpikingNetwork, stimuli: kernels.Stimuli, rates: Rates) 
 def row_module() -> dict[str, Any]:
     """A user's own loop: the public module, torch.optim.Adam, noise from torch, clip."""
     clocks = {}
+    x, target = make_batch(1, 100, INPUTS)
     for compiled in (True, False):
         network = make_network(100)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-9)
-        x, target = make_batch(1, 100, INPUTS)
 
         def step(network: Any = network, optimizer: Any = optimizer, compiled: bool = compiled) -> None:
             optimizer.zero_grad()
@@ -317,7 +272,11 @@ SIZES = {"1 trial, N 100": (1, 100, 100), **BATCHES}
 
 def row_batch() -> dict[str, Any]:
     """Forward and backward of many trials, with a lower and a higher firing rate."""
-    return {f"{name}, {state}": _batch(*size, gain) for name, size in BATCHES.items() for state, gain in (("fresh", 12.0), ("driven", 40.0))}
+    return {
+        f"{name}, {state}": _batch(*size, gain)
+        for name, size in BATCHES.items()
+        for state, gain in (("fresh", 12.0), ("driven", 40.0))
+    }
 
 
 def _batch(trials: int, neurons: int, steps: int, gain: float) -> dict[str, Any]:
@@ -339,7 +298,9 @@ def _batch(trials: int, neurons: int, steps: int, gain: float) -> dict[str, Any]
     clocks |= floor_clocks(case, None)
     taken = interleave(clocks)
     lowest, pieces = floor_times(taken)
-    peer = best_of(taken, [name for name in taken if name not in ("ip2lab", "plain loop") and not name.startswith("floor")])
+    peer = best_of(
+        taken, [name for name in taken if name not in ("ip2lab", "plain loop") and not name.startswith("floor")]
+    )
     ours = taken["ip2lab"]
     return {
         "times": {name: float(np.median(times)) for name, times in taken.items() if not name.startswith("floor")},
@@ -347,11 +308,17 @@ def _batch(trials: int, neurons: int, steps: int, gain: float) -> dict[str, Any]
         "pieces": pieces,
         "rate": float(case.spikes.mean()),
         "near": _near(case),
-        "against": {"plain loop": ratio(taken["plain loop"], ours), peer: ratio(taken[peer], ours), "floor": ratio(ours, lowest)},
+        "against": {
+            "plain loop": ratio(taken["plain loop"], ours),
+            peer: ratio(taken[peer], ours),
+            "floor": ratio(ours, lowest),
+        },
     }
 
 
-def _jax_gradients(network: SpikingNetwork, x: torch.Tensor, target: torch.Tensor, noise: torch.Tensor) -> dict[str, Callable[[], float]]:
+def _jax_gradients(
+    network: SpikingNetwork, x: torch.Tensor, target: torch.Tensor, noise: torch.Tensor
+) -> dict[str, Callable[[], float]]:
     import jax
 
     p = jax_network.parameters(network)
@@ -391,7 +358,16 @@ def row_simulation() -> dict[str, Any]:
     return result
 
 
-ROWS = {"step": row_step, "module": row_module, "batch": row_batch, "simulation": row_simulation}
+ROWS: dict[str, Callable[[], dict[str, Any]]] = {
+    "step": row_step,
+    "module": row_module,
+    "batch": row_batch,
+    "simulation": row_simulation,
+    "series": runs.series,
+    "two": runs.two,
+    "first": runs.first,
+    "scaling": runs.scaling,
+}
 
 
 def main(wanted: list[str]) -> None:
@@ -401,12 +377,14 @@ def main(wanted: list[str]) -> None:
         raise SystemExit(f"there is no row {unknown[0]!r}; there are {', '.join(ROWS)}")
     warnings.filterwarnings("ignore", module="jax|spyx|brainpy|brainstate")
     torch.set_num_threads(1)
+    os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})  # before JAX counts the processors
     print(check_gradients(), flush=True)
     RESULTS.mkdir(exist_ok=True)
     for name in wanted or ROWS:
         began = time.time()
         (RESULTS / f"{name}.json").write_text(json.dumps(ROWS[name](), indent=1))
         print(f"{name}: {time.time() - began:.0f} s", flush=True)
+        report.write(RESULTS)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,16 @@ def _elementwise_forward(times, drive, noise, beta, alpha, threshold, d, u, s):
     for _ in range(times):
         for t in range(1, steps):
             for b in range(trials):
-                row, old, u_old, s_old, d_now, u_now, s_now, x = noise[t, b], d[t - 1, b], u[t - 1, b], s[t - 1, b], d[t, b], u[t, b], s[t, b], drive[b]
+                row, old, u_old, s_old, d_now, u_now, s_now, x = (
+                    noise[t, b],
+                    d[t - 1, b],
+                    u[t - 1, b],
+                    s[t - 1, b],
+                    d[t, b],
+                    u[t, b],
+                    s[t, b],
+                    drive[b],
+                )
                 for i in range(n):
                     d_now[i] = beta[i] * old[i] + a[i] * (x[i] + row[i])
                 for i in range(n):
@@ -122,16 +131,32 @@ def _products(times, s, w, current):
 
 
 @compiled
-def _elementwise_backward(times, d, u, s, gs, theta, beta, alpha, sums):
+def _elementwise_backward(  # noqa: C901
+    times, d, u, s, gs, theta, beta, alpha, sums
+):
     """Pseudo-derivative, both filters backward, the sums for three properties, the input and the bias."""
     steps, trials, n = d.shape
     one, zero = d.dtype.type(1), d.dtype.type(0)
     inverse, a, c = one / theta, one - beta, one - alpha
-    gd, gu, v, gv = np.zeros((trials, n), d.dtype), np.zeros((trials, n), d.dtype), np.empty(n, d.dtype), np.empty(n, d.dtype)
+    gd, gu, v, gv = (
+        np.zeros((trials, n), d.dtype),
+        np.zeros((trials, n), d.dtype),
+        np.empty(n, d.dtype),
+        np.empty(n, d.dtype),
+    )
     for _ in range(times):
         for t in range(steps - 1, 0, -1):
             for b in range(trials):
-                gd_b, gu_b, x, d_now, u_now, s_now, d_old, u_old = gd[b], gu[b], gs[t, b], d[t, b], u[t, b], s[t, b], d[t - 1, b], u[t - 1, b]
+                gd_b, gu_b, x, d_now, u_now, s_now, d_old, u_old = (
+                    gd[b],
+                    gu[b],
+                    gs[t, b],
+                    d[t, b],
+                    u[t, b],
+                    s[t, b],
+                    d[t - 1, b],
+                    u[t - 1, b],
+                )
                 for i in range(n):
                     v[i] = u_now[i] * inverse[i] - one
                 for i in range(n):
@@ -279,7 +304,12 @@ def pieces(case: Case, parameters: int | None) -> dict[str, dict[str, Callable[[
     rng = np.random.default_rng(0)
     gp = rng.standard_normal(d.shape).astype(np.float32) * np.float32(1e-3)
     slope = np.maximum(0, 1 - np.abs((u - theta) / theta))
-    w, current, g, sums = case.recurrent, np.zeros((trials, n), np.float32), np.zeros((n, n), np.float32), np.zeros((4, n), np.float32)
+    w, current, g, sums = (
+        case.recurrent,
+        np.zeros((trials, n), np.float32),
+        np.zeros((n, n), np.float32),
+        np.zeros((4, n), np.float32),
+    )
     w_back, w_out = np.ascontiguousarray(w.T), np.ascontiguousarray(case.output.T)
     s_flat, gp_flat = s[:-1].reshape(-1, n), gp[1:].reshape(-1, n)
     target = rng.integers(0, outputs, (steps, trials))

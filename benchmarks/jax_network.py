@@ -23,7 +23,10 @@ Tree = dict[str, Any]
 def parameters(network: SpikingNetwork) -> Tree:
     """Return the parameters, weights with the presynaptic side first."""
     turned = ("input_weights", "recurrent_weights")
-    return {name: jnp.array((p.detach().T if name in turned else p.detach()).numpy()) for name, p in network.named_parameters()}
+    return {
+        name: jnp.array((p.detach().T if name in turned else p.detach()).numpy())
+        for name, p in network.named_parameters()
+    }
 
 
 def _value(free: Any, name: str) -> Any:
@@ -111,7 +114,7 @@ def simulate(p: Tree, x: Any, noise: Any, *, dt: float, by_hand: bool = False, u
 
 
 def make_loss(dt: float, by_hand: bool, unroll: int) -> Callable[..., Any]:
-    """Return a function of parameters, input, noise, target and weight (time,) that gives the weighted cross-entropy."""
+    """Return the cross-entropy, weighted along time, as a function of parameters, input, noise, target and weight."""
 
     def loss(p: Tree, x: Any, noise: Any, target: Any, weight: Any) -> Any:
         logits = simulate(p, x, noise, dt=dt, by_hand=by_hand, unroll=unroll)[0]
@@ -121,7 +124,9 @@ def make_loss(dt: float, by_hand: bool, unroll: int) -> Callable[..., Any]:
     return loss
 
 
-def make_step(rates: dict[str, float], noise_scale: float, dt: float, by_hand: bool, unroll: int, trials: int = 1) -> Callable[..., Any]:
+def make_step(
+    rates: dict[str, float], noise_scale: float, dt: float, by_hand: bool, unroll: int, trials: int = 1
+) -> Callable[..., Any]:
     """Return the whole training step, compiled: noise, loss, gradient, clip, Adam; `trials` of them in one call."""
     gradient = jax.value_and_grad(make_loss(dt, by_hand, unroll))
 
@@ -152,4 +157,10 @@ def make_step(rates: dict[str, float], noise_scale: float, dt: float, by_hand: b
 def first_state(p: Tree, generator: str) -> Any:
     """Return what the training step changes: copies of the parameters, both moments, the count, the key."""
     zero = {name: jnp.zeros_like(x) for name, x in p.items()}
-    return {name: x + 0 for name, x in p.items()}, zero, {name: x + 0 for name, x in zero.items()}, jnp.zeros((), jnp.float32), jax.random.key(0, impl=generator)
+    return (
+        {name: x + 0 for name, x in p.items()},
+        zero,
+        {name: x + 0 for name, x in zero.items()},
+        jnp.zeros((), jnp.float32),
+        jax.random.key(0, impl=generator),
+    )

@@ -32,7 +32,9 @@ def filter_matrix(steps: int) -> np.ndarray:
 def _weights(neurons: int, inputs: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     sizes = ((neurons, inputs, INPUT_GAIN), (neurons, neurons, RECURRENT_GAIN), (outputs, neurons, 1.0))
-    w_in, w_rec, w_out = (rng.standard_normal((n, m)).astype(np.float32) * np.float32(g / math.sqrt(m)) for n, m, g in sizes)
+    w_in, w_rec, w_out = (
+        rng.standard_normal((n, m)).astype(np.float32) * np.float32(g / math.sqrt(m)) for n, m, g in sizes
+    )
     return w_in, w_rec, w_out
 
 
@@ -61,13 +63,19 @@ def _in_torch(run: Callable[..., Any], parameters: list[Any], readout: nn.Parame
 
 
 def snntorch(neurons: int, inputs: int, outputs: int) -> Pair:
-    """snnTorch's RSynaptic: current and membrane, decays and threshold learnable a neuron."""
+    """SnnTorch's RSynaptic: current and membrane, decays and threshold learnable a neuron."""
     snn = importlib.import_module("snntorch")
     w_in, w_rec, w_out = map(torch.from_numpy, _weights(neurons, inputs, outputs))
     entry = nn.Linear(inputs, neurons, bias=False)
     each = [torch.full((neurons,), value) for value in (0.8, 0.6, 1.0)]
     cell = snn.RSynaptic(
-        alpha=each[0], beta=each[1], threshold=each[2], linear_features=neurons, learn_alpha=True, learn_beta=True, learn_threshold=True
+        alpha=each[0],
+        beta=each[1],
+        threshold=each[2],
+        linear_features=neurons,
+        learn_alpha=True,
+        learn_beta=True,
+        learn_threshold=True,
     )
     entry.weight.data, cell.recurrent.weight.data = w_in * 0.2, w_rec * 0.2
 
@@ -102,7 +110,10 @@ def norse(neurons: int, inputs: int, outputs: int) -> Pair:
 
 def spikingjelly(neurons: int, inputs: int, outputs: int) -> Pair:
     """SpikingJelly's CUBALIFNode, current and membrane, with a linear recurrence stepped in a loop."""
-    neuron, tools, surrogate = (importlib.import_module(f"spikingjelly.activation_based.{name}") for name in ("neuron", "functional", "surrogate"))
+    neuron, tools, surrogate = (
+        importlib.import_module(f"spikingjelly.activation_based.{name}")
+        for name in ("neuron", "functional", "surrogate")
+    )
     w_in, w_rec, w_out = map(torch.from_numpy, _weights(neurons, inputs, outputs))
     entry, back = nn.Linear(inputs, neurons, bias=False), nn.Linear(neurons, neurons, bias=False)
     entry.weight.data, back.weight.data = w_in * 0.2, w_rec * 0.2
@@ -177,7 +188,7 @@ def spyx(neurons: int, inputs: int, outputs: int) -> Pair:
 
 
 def brainpy(neurons: int, inputs: int, outputs: int) -> Pair:
-    """BrainPy's (brainpy.state on BrainState) LIF behind an exponential current; its weights learn, its properties cannot."""
+    """BrainPy's LIF (brainpy.state) behind an exponential current; its weights learn, its properties cannot."""
     import brainstate
     import brainunit as u
     import jax.numpy as jnp
@@ -190,7 +201,9 @@ def brainpy(neurons: int, inputs: int, outputs: int) -> Pair:
     class Net(brainstate.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.entry, self.back, self.readout = (brainstate.ParamState(jnp.asarray(w.T)) for w in (w_in, w_rec, w_out))
+            self.entry, self.back, self.readout = (
+                brainstate.ParamState(jnp.asarray(w.T)) for w in (w_in, w_rec, w_out)
+            )
             self.cell = state.LIF(neurons, tau=20.0 * u.ms, V_th=1.0 * u.mV, spk_reset="soft")
 
         def __call__(self, x: Any) -> Any:
