@@ -172,6 +172,17 @@ def test_rates_may_change_while_it_learns(kind):
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {"bias"}
 
 
+def test_what_stops_learning_stays_where_it_came_to():
+    """The time loop goes on with the values that the last update led to, not those before it."""
+    shown, losses = stream(), []
+    for learner in both(shown):
+        learn(learner, shown, 20)
+        rates = rates_of(learner.network)
+        learner.set_rates(Rates({name: rate for name, rate in rates.rate.items() if not name.startswith("free.")}))
+        losses.append(learn(learner, shown, 20)[0].loss[:20])
+    np.testing.assert_allclose(*losses, rtol=1e-7)
+
+
 @pytest.mark.parametrize("what", ["all", "first_moment", "none"])
 def test_forgetting_is_the_same_in_both(what):
     shown = stream()

@@ -1,0 +1,581 @@
+"""The series of problems: criterion, failure, what is recorded, seeds to bits, interrupts and resuming to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import ip2lab
+from ip2lab import learning
+from ip2lab.learning import Series, kept
+from ip2lab.tasks import family
+
+ROOT = Path(__file__).parents[1]
+SHORT = family("association", stimulus=200.0, delay=200.0, response=200.0, unscored=40.0)
+TINY = {"neurons": 20, "max_trials": 120, "criterion": 0.3, "progress": False, "seed": 5}
+UNTIMED = ("duration",)  # the only variable that is not the same in every run of the same seed
+
+
+def train(task=SHORT, problems=3, **changes) -> xr.DataTree:
+    return ip2lab.train(task, problems=problems, **(TINY | changes))
+
+
+def digest(run: xr.DataTree) -> str:
+    """Return a hash of every number and label in a run, but for how long it took."""
+    total = hashlib.sha256()
+    for node in sorted(run.subtree, key=lambda node: node.path):
+        for name, variable in sorted(node.to_dataset(inherit=False).variables.items()):
+            if name not in UNTIMED:
+                total.update(f"{node.path}/{name}{variable.dims}{variable.shape}{variable.dtype}".encode())
+                values = np.asarray(variable.values)
+                total.update(values.astype("U").tobytes() if values.dtype.kind in "OUT" else values.tobytes())
+    return total.hexdigest()
+
+
+def assert_same_bits(one: xr.DataTree, two: xr.DataTree) -> None:
+    for path in sorted({node.path for node in one.subtree} | {node.path for node in two.subtree}):
+        a, b = one[path].to_dataset(inherit=False), two[path].to_dataset(inherit=False)
+        assert set(a.variables) == set(b.variables), path
+        for name in set(a.variables) - set(UNTIMED):
+            np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=f"{path}/{name}")
+    assert digest(one) == digest(two)
+
+
+@pytest.fixture(scope="module")
+def whole() -> xr.DataTree:
+    """An undisturbed run: three problems, some trajectories in each."""
+    return train()
+
+
+# ---------------------------------------------------------------- criterion and failure
+
+
+@pytest.mark.parametrize("criterion", [0.3, 0.05])
+def test_a_problem_ends_where_fifty_trials_in_a_row_are_below_the_criterion(criterion):
+    """Recomputed from /trials: at least 51 trials, the mean of the last 50; recorded as trials - 50."""
+    run = train(problems=6, criterion=criterion, max_trials=400)
+    series, trials = run["series"].to_dataset(), run["trials"].to_dataset()
+    solved = ~series.failed.values
+    assert solved.any()
+    for problem in series.problem.values:
+        loss = trials.loss.values[trials.problem.values == problem]
+        row = series.sel(problem=problem)
+        means = np.array([loss[i - 49 : i + 1].mean() if i >= 50 else np.inf for i in range(len(loss))])
+        below = np.flatnonzero(means < criterion)
+        assert len(loss) == row.trials
+        if row.failed:
+            assert below.size == 0 and len(loss) == 400
+            assert np.isnan(row.trials_to_criterion) and row.censored_trials == 350
+            assert row.failure_reason == "criterion not reached"
+        else:
+            assert below.tolist() == [len(loss) - 1]
+            assert row.trials_to_criterion == len(loss) - 50
+            assert row.failure_reason == "" and np.isnan(row.censored_trials)
+        assert row.loss == pytest.approx(loss[-50:].mean(), rel=1e-12)
+
+
+def test_the_window_and_the_cap_are_options():
+    run = train(problems=1, window=5, max_trials=9, criterion=1e-9)
+    series = run["series"].isel(problem=0)
+    assert (int(series.trials), float(series.censored_trials), bool(series.failed)) == (9, 4, True)
+    easy = train(problems=1, window=5, criterion=100.0)["series"].isel(problem=0)
+    assert (int(easy.trials), float(easy.trials_to_criterion)) == (6, 1)
+
+
+def test_what_a_row_of_the_series_is(whole):
+    series, trials = whole["series"], whole["trials"]
+    for problem in range(3):
+        mine = trials.problem.values == problem
+        correct, row = trials.correct.values[mine], series.sel(problem=problem)
+        assert float(row.accuracy) == pytest.approx(correct[-50:].mean())
+        wrong = np.flatnonzero(~correct)
+        assert float(row.last_error) == wrong[-1]
+        assert 0 <= row.zero_shot_accuracy <= 1 and row.zero_shot_loss > 0
+        assert row.firing_rate > 0 and row.duration > 0
+        assert set(trials.condition.values[mine]) == {0, 1}
+    assert trials.trial.values.tolist() == list(range(int(series.trials.sum())))
+
+
+def test_zero_shot_is_before_the_first_trial_over_all_conditions(whole):
+    """Where nothing learns and there is no noise, every trial is that test again."""
+    still = {"learning_rate": 1e-30, "output_learning_rate": 0.0, "learnable": None, "noise": 0.0}
+    run = train(problems=1, criterion=1e-9, window=10, max_trials=20, **still)
+    trials, row = run["trials"], run["series"].isel(problem=0)
+    each = [float(trials.loss.values[trials.condition.values == c][0]) for c in (0, 1)]
+    assert float(row.zero_shot_loss) == pytest.approx(np.mean(each), rel=1e-5)
+    first = whole["series"].isel(problem=0)
+    assert float(first.zero_shot_loss) == pytest.approx(float(row.zero_shot_loss), rel=1e-5)
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+def test_kept_problems_are_the_same_whatever_the_length_and_grow_apart():
+    chosen = [problem for problem in range(1000) if kept(problem)]
+    assert chosen[:7] == [0, 1, 2, 3, 5, 8, 10] and 25 <= len(chosen) <= 35
+    run = train(problems=5, max_trials=52)
+    assert run["weights"].problem.values.tolist() == [0, 1, 2, 3, 4]  # the last one too
+    assert run["activity"].problem.values.tolist() == [0, 1, 2, 3, 4]
+    chosen = train(problems=5, max_trials=52, record={"kept": [1]})
+    assert chosen["activity"].problem.values.tolist() == [1, 4]
+
+
+def test_properties_and_trajectories(whole):
+    properties, steps = whole["properties"], whole["trajectories"]
+    assert properties.problem.values.tolist() == [-1, 0, 1, 2]
+    np.testing.assert_allclose(properties.tau_dendrite.sel(problem=-1), 100, rtol=1e-5)
+    assert (steps.trial.values % 10 == 0).all()
+    for problem in range(3):
+        count = int(whole["series"].trials.sel(problem=problem))
+        assert steps.trial.values[steps.problem.values == problem].tolist() == list(range(10, count + 1, 10))
+    dense = train(record={"trajectories": 1})["trajectories"]
+    ends = [int((dense.problem.values <= p).sum()) - 1 for p in range(3)]
+    np.testing.assert_array_equal(dense.tau_soma.values[ends], properties.tau_soma.values[1:])
+    every = [i for i in range(dense.sizes["step"]) if int(dense.trial[i]) % 10 == 0]
+    np.testing.assert_array_equal(dense.threshold.values[every], steps.threshold.values)
+
+
+def test_the_record_is_of_the_network_that_learnt(whole):
+    """Activity of the last problem, made again from the weights in the store with the plain loop."""
+    from ip2lab.networks.spiking import SpikingNetwork
+
+    weights, last = whole["weights"].isel(problem=-1), whole["activity"].isel(problem=-1)
+    net = SpikingNetwork(11, 3, 20)
+    with torch.no_grad():
+        for name in ("input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"):
+            getattr(net, name).copy_(torch.as_tensor(weights[name].values))
+    for name in ("tau_dendrite", "tau_soma", "threshold"):
+        net.set_property(name, whole["properties"][name].sel(problem=2).values)
+    shown = SHORT.problem(np.random.SeedSequence([5, learning.PROBLEMS, 2])).trials()
+    with torch.no_grad():
+        done = net(torch.as_tensor(shown.inputs.values, dtype=torch.float32), compiled=False)
+    flipped = (done.spikes.numpy() > 0) != last.spikes.values
+    assert last.spikes.values.any() and flipped.mean() < 1e-3
+    np.testing.assert_allclose(torch.softmax(done.logits, -1), last.readout, atol=1e-3)
+
+
+def test_configuration_and_units_are_recorded(whole):
+    assert whole.attrs["family"] == "association" and whole.attrs["seed"] == 5
+    assert whole.attrs["learnable"] == ["tau_dendrite", "tau_soma", "threshold"]
+    assert whole.attrs["config"]["neurons"] == 20 and whole.attrs["config"]["family"] == SHORT.settings()
+    assert whole.attrs["complete"] is True
+    for node in whole.subtree:
+        for name, variable in node.data_vars.items():
+            assert variable.attrs.get("units") and variable.attrs.get("long_name"), f"{node.path}/{name}"
+
+
+# ---------------------------------------------------------------- what learns
+
+
+def test_what_learns_is_what_was_asked_for():
+    names = {"tau_dendrite", "tau_soma", "threshold"}
+    asked = [
+        (None, set()),
+        ("tau_soma", {"tau_soma"}),
+        (["threshold", "tau_soma"], {"threshold", "tau_soma"}),
+        ("all", names),
+    ]
+    for learnable, expected in asked:
+        run = train(problems=1, learnable=learnable)
+        moved = {name for name in names if np.ptp(run["properties"][name].values, axis=0).any()}
+        assert moved == expected == set(run.attrs["learnable"])
+
+
+def test_frozen_parameters_keep_their_bits():
+    frozen = ("recurrent_weights", "tau_soma", "output_bias")
+    run = train(frozen=frozen, problems=3)
+    for name in ("recurrent_weights", "output_bias"):
+        values = run["weights"][name].values
+        assert all(v.tobytes() == values[0].tobytes() for v in values)
+    assert not np.ptp(run["properties"].tau_soma.values, axis=0).any()
+    assert np.ptp(run["weights"].input_weights.values, axis=0).all()
+    assert np.ptp(run["properties"].threshold.values, axis=0).all()
+
+
+def test_properties_freeze_after_a_problem_and_weights_do_not():
+    run = train(problems=4, freeze_after=1)
+    for name in ("tau_dendrite", "tau_soma", "threshold"):
+        moved = np.abs(np.diff(run["properties"][name].values, axis=0)).sum(1) > 0  # of problems 0, 1, 2, 3
+        assert moved.tolist() == [True, True, False, False]
+    assert np.ptp(run["weights"].input_weights.values[2:], axis=0).any()
+
+
+def test_resetting_the_optimizer_is_a_choice():
+    runs = {what: train(reset_optimizer=what) for what in ("all", "first_moment", "none")}
+    first = [run["trials"].loss.values[run["trials"].problem.values == 0] for run in runs.values()]
+    assert all(np.array_equal(loss, first[0]) for loss in first)
+    assert len({digest(run) for run in runs.values()}) == 3
+
+
+def test_networks_and_problems_have_seeds_of_their_own(whole):
+    other_problems, other_network = train(problem_seed=77), train(network_seed=77)
+    same = whole["properties"].sel(problem=-1)
+    born = [run["weights"].isel(problem=0) for run in (other_problems, other_network)]
+    assert same.equals(other_problems["properties"].sel(problem=-1))
+    assert not born[0].equals(born[1])
+    conditions = [run["trials"].condition.values[:50] for run in (whole, other_problems, other_network)]
+    assert np.array_equal(conditions[0], conditions[2]) and not np.array_equal(conditions[0], conditions[1])
+
+
+def test_problems_in_another_order():
+    run = train(problems_order=[2, 2, 0], learning_rate=1e-30, output_learning_rate=0, learnable=None, criterion=100.0)
+    plain = train(learning_rate=1e-30, output_learning_rate=0, learnable=None, criterion=100.0)
+    shot, wanted = run["series"].zero_shot_loss.values, plain["series"].zero_shot_loss.values
+    np.testing.assert_allclose(shot, wanted[[2, 2, 0]], rtol=1e-5)
+
+
+KINDS = [
+    {"adaptation": True, "learnable": "all"},
+    {"readout": "membrane", "spiking": False},
+    {"recurrent": False},
+    {"l2": 0.01, "rate_weight": 0.01},
+    {"dtype": "float64"},
+    {"start": "heterogeneous", "refractory": 20.0, "dt": 10.0},
+    {"learnable": "gain"},
+]
+
+
+@pytest.mark.parametrize("changes", KINDS, ids=" ".join)
+def test_every_kind_of_network_learns(changes):
+    run = train(problems=1, max_trials=300, criterion=0.1, **changes)
+    loss = run["trials"].loss.values
+    assert np.isfinite(loss).all()
+    assert loss[-10:].mean() < loss[:10].mean() / 2
+
+
+# ---------------------------------------------------------------- a loss that is no number
+
+
+def poison(monkeypatch, when: int, what) -> None:
+    """Let `what` happen to the learner after trial `when` of problem 1."""
+    plain = Series.do_trials
+    done = []
+
+    def do_trials(self, last):
+        status = plain(self, last)
+        if self.problem == 1 and self.trial >= when and not done:
+            done.append(what(self))
+        return status
+
+    monkeypatch.setattr(Series, "do_trials", do_trials)
+
+
+def break_weights(series: Series) -> None:
+    with torch.no_grad():
+        series.network.input_weights[3] = float("nan")
+
+
+def break_moments(series: Series) -> None:
+    series.learner.load(series.learner.state() | {"moment1": series.learner.state()["moment1"] + np.float32("inf")})
+
+
+@pytest.mark.parametrize("what", [break_weights, break_moments])
+@pytest.mark.parametrize("when", [10, 40])
+def test_a_loss_that_is_no_number_fails_the_problem_and_the_series_goes_on(monkeypatch, what, when):
+    poison(monkeypatch, when, what)
+    run = train(problems=4)
+    series = run["series"].to_dataset()
+    assert series.failed.values[1]
+    assert series.failure_reason.values[1] == "loss not finite"
+    assert np.isnan(series.trials_to_criterion.values[1]) and series.censored_trials.values[1] == 70
+    assert series.sizes["problem"] == 4 and run.attrs["complete"]
+    assert "loss not finite" not in series.failure_reason.values[[0, 2, 3]].tolist()
+    assert when <= series.trials.values[1] < when + 10  # looked at every ten trials, with the trajectories
+    for group in ("trials", "properties", "weights", "activity"):  # never a silent NaN in a record
+        for name, variable in run[group].data_vars.items():
+            assert variable.dtype.kind not in "f" or np.isfinite(variable.values).all(), f"{group}/{name}"
+    for name, values in run["properties"].data_vars.items():  # what was learnt in the broken problem is undone
+        np.testing.assert_array_equal(values.sel(problem=1), values.sel(problem=0), err_msg=name)
+
+
+def test_trajectories_hold_no_nan_either(monkeypatch):
+    poison(monkeypatch, 20, break_moments)
+    steps = train(problems=2)["trajectories"]
+    assert all(np.isfinite(variable.values).all() for variable in steps.data_vars.values())
+
+
+def test_a_network_that_is_broken_from_the_first_trial_on_is_told(monkeypatch):
+    plain = Series._begin
+
+    def begin(self):
+        plain(self)
+        if self.problem == 1:
+            break_weights(self)
+
+    monkeypatch.setattr(Series, "_begin", begin)
+    series = train(problems=3)["series"]
+    assert series.failure_reason.values[1] == "loss not finite" and int(series.trials[1]) < 10
+    assert not series.failed.values[2] or series.failure_reason.values[2] == "criterion not reached"
+
+
+@pytest.mark.parametrize("clip", [1.0, 0.0])
+def test_updates_that_overflow_are_undone(clip):
+    run = train(problems=2, learning_rate=1e38, clip=clip)
+    assert run.attrs["complete"]
+    assert run["series"].failure_reason.values.tolist() == ["loss not finite"] * 2
+    born = run["properties"].sel(problem=-1)
+    for name, values in run["properties"].data_vars.items():
+        assert (values == born[name]).all()
+    assert all(np.isfinite(v.values).all() for v in run["weights"].data_vars.values())
+
+
+# ---------------------------------------------------------------- the same seed, the same bits
+
+
+HASH = """
+import sys; sys.path.insert(0, {tests!r})
+import torch; torch.set_num_threads({threads})
+from test_learning import digest, train
+print("digest", digest(train(path={path!r}, progress={progress})))
+print(torch.get_num_threads())
+"""
+
+
+def in_another_process(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    both = {**os.environ, **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=both, timeout=300)
+
+
+@pytest.mark.parametrize(("threads", "progress"), [(1, True), (2, False)])
+def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress):
+    path = str(tmp_path / "run.zarr")
+    code = HASH.format(tests=str(ROOT / "tests"), threads=threads, path=path, progress=progress)
+    done = in_another_process(code, OMP_NUM_THREADS=str(threads))
+    assert done.returncode == 0, done.stderr
+    assert f"digest {digest(whole)}" in done.stdout
+    assert done.stdout.split()[-1] == str(threads)  # training with one thread leaves the setting as it was
+    assert_same_bits(ip2lab.open_run(path), whole)
+
+
+def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    calls = []
+    watched = train(path=tmp_path / "run.zarr", progress=lambda series: calls.append((series.problem, series.trial)))
+    assert_same_bits(watched, whole)
+    assert len(calls) > 20 and calls == sorted(calls) and calls[-1][0] == 3
+    sparse = train(record={"trajectories": 37, "kept": [0]})
+    for group in ("trials", "properties"):
+        assert sparse[group].to_dataset().equals(whole[group].to_dataset())
+
+
+def test_the_length_of_a_series_changes_nothing_before_its_end(whole):
+    short = train(problems=2)
+    for group in ("properties", "weights", "activity"):
+        assert short[group].to_dataset().equals(whole[group].to_dataset().sel(problem=short[group].problem))
+
+
+def test_two_runs_at_once_do_not_meet(whole):
+    """The kernels let other threads run; each training keeps to itself."""
+    made = {}
+
+    def work(number: int) -> None:
+        made[number] = digest(train())
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(made.values()) == {digest(whole)} and len(made) == 2
+
+
+def test_another_seed_is_another_run(whole):
+    assert digest(train(seed=6)) != digest(whole)
+
+
+# ---------------------------------------------------------------- stopping and going on
+
+
+def stopped_at(path, problem: int, trial: int, monkeypatch, **changes) -> xr.DataTree:
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+
+    def stop(series: Series) -> None:
+        if (series.problem, series.trial) >= (problem, trial):
+            series.stop()
+
+    with pytest.warns(UserWarning, match="the run was stopped before its end: it holds the . problems done"):
+        return train(path=path, **(changes | {"progress": stop}))
+
+
+@pytest.mark.parametrize(("problem", "trial"), [(0, 10), (0, 40), (1, 0), (1, 30), (2, 50)])
+def test_a_resumed_run_is_the_undisturbed_one(whole, tmp_path, monkeypatch, problem, trial):
+    path = tmp_path / "run.zarr"
+    part = stopped_at(path, problem, trial, monkeypatch)
+    assert part.attrs["complete"] is False
+    assert part["series"].sizes["problem"] == problem
+    mine = part["trials"].problem.values == problem
+    assert mine.sum() == trial
+    done = ip2lab.resume(path, progress=False)
+    assert done.attrs["complete"] is True
+    assert_same_bits(done, whole)
+    assert_same_bits(ip2lab.open_run(path), whole)
+
+
+def test_resumed_again_and_again(whole, tmp_path, monkeypatch):
+    path = tmp_path / "run.zarr"
+    stopped_at(path, 0, 10, monkeypatch)
+    for problem, trial in ((0, 20), (0, 60), (1, 10), (2, 10)):
+
+        def stop(series: Series, here=(problem, trial)) -> None:
+            if (series.problem, series.trial) >= here:
+                series.stop()
+
+        with pytest.warns(UserWarning, match="the run was stopped before its end"):
+            ip2lab.resume(path, progress=stop)
+    assert_same_bits(ip2lab.resume(path, progress=False), whole)
+
+
+def test_resumed_with_every_option_at_work(tmp_path, monkeypatch):
+    changes = {
+        "task": family("association", **(SHORT.settings() | {"delay": (100.0, 300.0), "noise": 0.1})),
+        "adaptation": True, "learnable": ["tau_soma", "tau_adaptation", "gain"], "freeze_after": 0, "l2": {"bias": 0.1},
+        "reset_optimizer": "none", "rate_weight": 0.01, "frozen": ["output_bias"], "problems_order": [4, 1, 4],
+        "start": {"tau_dendrite": (50.0, 300.0), "gain": 2.0}, "network_seed": 9, "problem_seed": 8,
+        "property_learning_rate": {"gain": 0.01}, "dtype": "float64",
+    }  # fmt: skip
+    wanted = train(**changes)
+    path = tmp_path / "run.zarr"
+    stopped_at(path, 1, 20, monkeypatch, **changes)
+    assert_same_bits(ip2lab.resume(path, progress=False), wanted)
+
+
+def test_a_run_that_failed_goes_on_too(tmp_path, monkeypatch):
+    hopeless = {"criterion": 1e-9, "max_trials": 60}
+    wanted, path = train(**hopeless), tmp_path / "run.zarr"
+    stopped_at(path, 1, 30, monkeypatch, **hopeless)
+    assert_same_bits(ip2lab.resume(path, progress=False), wanted)
+
+
+def test_a_complete_run_is_made_longer(whole, tmp_path):
+    path = tmp_path / "run.zarr"
+    train(path=path, problems=2)
+    longer = ip2lab.resume(path, problems=3, progress=False)
+    assert longer.attrs["config"]["problems"] == 3
+    assert_same_bits(longer, whole)
+    with pytest.raises(ValueError, match="problems: 1 are fewer than the 3 that this run has done"):
+        ip2lab.resume(path, problems=1, progress=False)
+
+
+INTERRUPT = """
+import os, signal, sys, threading, time, warnings
+sys.path.insert(0, {tests!r})
+import ip2lab
+from ip2lab import learning
+from test_learning import SHORT, TINY
+warnings.simplefilter("ignore")
+learning.CALL_EVERY = 0.0
+interrupts = {interrupts}
+
+def interrupt(series):
+    if interrupts and (series.problem, series.trial) >= interrupts[0]:
+        interrupts.pop(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        if interrupts:  # the second one while the first is being obeyed
+            os.kill(os.getpid(), signal.SIGINT)
+
+try:
+    run = ip2lab.train(SHORT, problems=3, path={path!r}, **(TINY | {{"progress": interrupt}}))
+    print("returned", run.attrs["complete"], run["series"].sizes["problem"], run["trials"].sizes["trial"])
+except KeyboardInterrupt:
+    print("interrupted")
+print("handler", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+"""
+
+
+def test_an_interrupt_ends_it_cleanly_and_it_goes_on_to_the_bit(whole, tmp_path):
+    path = str(tmp_path / "run.zarr")
+    done = in_another_process(INTERRUPT.format(tests=str(ROOT / "tests"), path=path, interrupts=[(1, 30)]))
+    first = int(whole["series"].trials[0])
+    assert done.stdout.split("\n")[:2] == [f"returned False 1 {first + 30}", "handler True"], done.stderr
+    assert_same_bits(ip2lab.resume(path, progress=False), whole)
+
+
+def test_a_second_interrupt_raises(tmp_path):
+    path = str(tmp_path / "run.zarr")
+    done = in_another_process(INTERRUPT.format(tests=str(ROOT / "tests"), path=path, interrupts=[(1, 30), (9, 9)]))
+    assert done.stdout.split("\n")[:2] == ["interrupted", "handler True"], done.stderr
+    assert ip2lab.open_run(path).attrs["complete"] is False  # what was committed stays readable
+
+
+def test_training_in_a_thread_leaves_the_interrupt_alone(whole):
+    before, made = signal.getsignal(signal.SIGINT), []
+    thread = threading.Thread(target=lambda: made.append(digest(train())))
+    thread.start()
+    thread.join()
+    assert made == [digest(whole)]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_progress_bar_shows_where_it_is(capsys):
+    train(progress=True)
+    assert "problem" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "wording"),
+    [
+        ({"task": "asociation"}, ValueError, "unknown family 'asociation'; known: association"),
+        ({"model": "spikes"}, ValueError, "model: 'spikes' is unknown; known: spiking"),
+        ({"neuron": 10}, TypeError, "spiking has no option 'neuron'; it has adaptation"),
+        ({"learnable": "tau_axon"}, ValueError, "learnable: unknown property 'tau_axon'; known: tau_dendrite"),
+        ({"learnable": "tau"}, ValueError, "this network has no property 'tau'; it has tau_dendrite"),
+        ({"learnable": "tau_adaptation"}, ValueError, "give adaptation=True for it"),
+        (
+            {"start": {"tau_soma": -20}},
+            ValueError,
+            "tau_soma: -20 is outside its bounds; give values between 2 and 1000",
+        ),
+        ({"start": "random"}, ValueError, "start: 'random' is unknown; known: 'homogeneous', 'heterogeneous'"),
+        ({"frozen": ["W_rec"]}, ValueError, "frozen: 'W_rec' is unknown; known: bias"),
+        ({"problems": 0}, ValueError, "problems: 0 is not valid; give a whole number from 1"),
+        ({"seed": -1}, ValueError, "seed: -1 is not valid; give a whole number from 0"),
+        ({"seed": 1.5}, ValueError, r"seed: 1.5 is not valid; give a whole number from 0"),
+        ({"max_trials": 50}, ValueError, "max_trials: 50 trials cannot hold a window of 50; give more"),
+        ({"dt": 300.0}, ValueError, "dt = 300 ms leaves no step for the epoch"),
+        ({"problems_order": [1]}, ValueError, "problems_order: 1 entries are too few for 3 problems"),
+        ({"progress": "yes"}, TypeError, "progress: 'yes' is not valid; give True, False or a function of the series"),
+        ({"spiking": False}, ValueError, "without spiking there are no spikes to read; give readout='membrane'"),
+    ],
+)
+def test_bad_input_is_refused_by_name_and_nothing_is_left(tmp_path, changes, error, wording):
+    with pytest.raises(error, match=wording):
+        train(path=tmp_path / "run.zarr", **changes)
+    assert not (tmp_path / "run.zarr").exists()
+
+
+def test_a_path_that_exists_is_not_written_over(tmp_path):
+    (tmp_path / "run.zarr").mkdir()
+    with pytest.raises(FileExistsError, match=r"run\.zarr"):
+        train(path=tmp_path / "run.zarr")
+    assert list((tmp_path / "run.zarr").iterdir()) == []
+
+
+def test_resuming_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*there is no run here"):
+        ip2lab.resume(tmp_path / "nowhere", progress=False)
+    with pytest.raises(TypeError, match="progress: 3 is not valid"):
+        ip2lab.resume(tmp_path / "nowhere", progress=3)
+
+
+def test_an_error_in_a_progress_function_leaves_the_store_readable(tmp_path):
+    def wrong(series: Series) -> None:
+        raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        train(path=tmp_path / "run.zarr", progress=wrong)
+    assert ip2lab.open_run(tmp_path / "run.zarr").attrs["complete"] is False
