@@ -29,23 +29,18 @@ def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None
     """
     trials, caps = _parts(data, along)
     failed = trials.isnull()
-    if np.isinf(trials.values).any():
-        raise ValueError(f"{called(trials)} holds infinite values; mark a failure by NaN and give its cap")
-    if (trials < 0).any():
-        raise ValueError(f"{called(trials)} holds {float(trials.min()):g}; trials to criterion are not negative")
-    if failures not in (None, "cap", "survival"):
-        raise ValueError(f"failures={failures!r}; choose 'cap' or 'survival'")
+    _sound(trials, failures)
     if not failed.any():
         return Curve(trials.astype(float), failed)
     if failures is None:
         where = trials[along].values[failed.any([d for d in trials.dims if d != along]).values]
         raise ValueError(
-            f"{int(failed.sum())} of {failed.size} problems in {called(trials)} failed ({along} "
-            f"{listed(where)}); they may "
-            f"not be dropped: choose failures='cap' (count them at the cap) or failures='survival' (known to be longer)"
+            f"{int(failed.sum())} of {failed.size} problems in {called(trials)} failed ({along} {listed(where)}); "
+            "they may not be dropped: choose failures='cap' (count them at the cap) or failures='survival' "
+            "(known to be longer)"
         )
     caps = xr.full_like(trials, cap, dtype=float) if cap is not None else caps
-    if caps is None or caps.where(failed).isnull().where(failed, False).any():
+    if caps is None or bool((caps.isnull() & failed).any()):
         raise ValueError(
             f"{int(failed.sum())} problems in {called(trials)} failed and their cap is unknown; give the run's series "
             f"with {CAPS!r}, or cap=... (the trials after which a problem was given up)"
@@ -53,8 +48,17 @@ def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None
     return Curve(trials.astype(float).where(~failed, caps), failed)
 
 
+def _sound(trials: xr.DataArray, failures: Failures) -> None:
+    if failures not in (None, "cap", "survival"):
+        raise ValueError(f"failures={failures!r}; choose 'cap' or 'survival'")
+    if np.isinf(trials.values).any():
+        raise ValueError(f"{called(trials)} holds infinite values; mark a failure by NaN and give its cap")
+    if (trials < 0).any():
+        raise ValueError(f"{called(trials)} holds {float(trials.min()):g}; trials to criterion are not negative")
+
+
 def _parts(data: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, xr.DataArray | None]:
-    if not isinstance(data, xr.Dataset):
+    if not isinstance(data, (xr.Dataset, xr.DataTree)):
         return check(data, along=along), None
     if TRIALS not in data:
         raise ValueError(

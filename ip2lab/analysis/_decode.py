@@ -109,12 +109,13 @@ def decode(
     classes, codes = np.unique(labels_along(data, label, trials).values.ravel(), return_inverse=True)
     rng = np.random.default_rng(seed)
     if hold_out is None:
-        groups, within = _stratified(codes, classes, folds, rng), None
+        groups = _stratified(codes, classes, folds, rng)
+        null = [rng.permutation(codes) for _ in range(permutations)]
     else:
         groups = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1]
         _seen(codes, groups, classes, _name(hold_out))
-        within = groups
-    drawn = np.stack([codes, *(_permuted(codes, within, rng) for _ in range(permutations))])
+        null = [_permuted(codes, groups, rng) for _ in range(permutations)]
+    drawn = np.stack([codes, *null])
     accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
     return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
         classes=[str(c) for c in classes],
@@ -171,10 +172,8 @@ def _seen(codes: np.ndarray, groups: np.ndarray, classes: np.ndarray, name: str)
             )
 
 
-def _permuted(codes: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """Permuted labels: freely, within groups, or whole groups where each has one class."""
-    if groups is None:
-        return rng.permutation(codes)
+def _permuted(codes: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Labels permuted within groups, or, where each group has one class, between whole groups."""
     members = [np.flatnonzero(groups == g) for g in range(groups.max() + 1)]
     result = codes.copy()
     if all((codes[m] == codes[m[0]]).all() for m in members):

@@ -65,6 +65,8 @@ def fi_curve(
     >>> found.firing_rate.round(0).values.tolist(), found.rheobase.values.tolist()
     ([[0.0, 45.0, 123.0], [0.0, 0.0, 45.0]], [1.0, 2.0])
     """
+    if isinstance(properties, xr.DataTree):
+        properties = properties.to_dataset()
     if not isinstance(properties, xr.Dataset):
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
     if not (dt > 0 and duration >= 10 * dt):

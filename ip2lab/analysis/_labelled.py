@@ -97,26 +97,25 @@ def apply(
     *arrays: xr.DataArray,
     over: Sequence[Sequence[str]],
     into: Sequence[Sequence[str]] = ((),),
-    sizes: Mapping[str, int] | None = None,
     loop: bool = False,
+    lazy: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Any:
     """Call the numpy function `core` with the dims `over` (one list an array) last, and label what it returns.
 
-    `into` has one list of new last dims for each array that `core` returns, `sizes` the lengths of dims that are
-    new (needed for dask only), and `loop` calls `core` once for every position along the remaining dims.
+    `into` has one list of last dims for each array that `core` returns, and `loop` calls `core` once for every position
+    along the remaining dims. Arrays backed by dask are computed first, unless `lazy` gives the lengths of new dims.
     """
     return xr.apply_ufunc(
         core,
-        *arrays,
+        *(arrays if lazy is not None else (array.compute() for array in arrays)),
         input_core_dims=[list(dims) for dims in over],
         output_core_dims=[list(dims) for dims in into],
-        exclude_dims={dim for dims in over for dim in dims if any(dim in out for out in into) and dim in (sizes or {})},
         kwargs=options,
         vectorize=loop,
         dask="parallelized",
         output_dtypes=[float] * len(into),
-        dask_gufunc_kwargs={"output_sizes": dict(sizes)} if sizes else None,
+        dask_gufunc_kwargs={"output_sizes": dict(lazy)} if lazy else None,
         keep_attrs=False,
     )
 
@@ -140,6 +139,23 @@ def labelled(
     """A described array of numpy `values`, with those of `coords` that belong to its dims."""
     found = {dim: coords[dim] for dim in dims if coords is not None and dim in coords}
     return describe(xr.DataArray(values, dims=dims, coords=found), name, units, long_name)
+
+
+def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, *dims: str) -> dict[str, xr.DataArray]:
+    """The variables of `data` (a dataset, a group of a run, or one variable) that have all `dims`, by name, checked."""
+    if isinstance(data, xr.DataArray):
+        data = data.to_dataset(name=data.name or "data")
+    if not isinstance(data, (xr.Dataset, xr.DataTree)):
+        raise TypeError(
+            f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
+        )
+    found = {str(name): v for name, v in data.data_vars.items() if set(dims) <= set(v.dims)}
+    if not found:
+        there = listed(f"{name} ({', '.join(map(str, v.dims))})" for name, v in data.data_vars.items())
+        raise ValueError(f"no variable has the dims {listed(map(repr, dims))}; there are: {there}")
+    for values in found.values():
+        check(values, finite=True)
+    return found
 
 
 def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:

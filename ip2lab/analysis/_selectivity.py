@@ -100,7 +100,7 @@ def selectivity(
         check(data, finite=True)
     rng = np.random.default_rng(seed)
     drawn = np.stack([codes, *(rng.permutation(codes) for _ in range(shuffles))])
-    result = apply(_information, data, over=[(trial,)], drawn=drawn, k=len(counts))
+    result = apply(_information, data, over=[(trial,)], lazy={}, drawn=drawn, k=len(counts))
     return describe(result, "selectivity", "nats", "selectivity (mutual information, shuffled subtracted)", data)
 
 
@@ -252,7 +252,7 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     labels = [labels_along(data, name, [trial]).values for name in factors]
     columns = _contrasts(labels, factors, data)
     into: list[tuple[str, ...]] = [("effect",), ("effect",), ()]
-    omega, p, rest = apply(_effects, data, over=[(trial,)], into=into, sizes={"effect": 3}, columns=columns)
+    omega, p, rest = apply(_effects, data, over=[(trial,)], into=into, lazy={"effect": 3}, columns=columns)
     effects = {"effect": [*factors, ":".join(factors)]}
     if data.chunks is None and float(rest.max()) < 1e-12 and float(omega.max()) > 0:
         what = f"the trials of the same {factors[0]} and {factors[1]}"

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import apply, called, check, coords_of, dataset, describe, listed
+from ip2lab.analysis._labelled import apply, called, check, coords_of, dataset, describe, listed, variables_with
 
 __all__ = [
     "change_size",
@@ -502,16 +502,8 @@ def _radius(matrices: np.ndarray) -> np.ndarray:
 
 def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, list[np.ndarray]]:
     """The names of the parameter groups and each as a matrix (along, value)."""
-    if isinstance(parameters, xr.DataArray):
-        parameters = parameters.to_dataset(name=parameters.name or "parameter")
-    if not isinstance(parameters, xr.Dataset):
-        raise TypeError(f"expected parameters (xarray.Dataset) or one group of them, got {type(parameters).__name__}")
-    found = {str(name): v for name, v in parameters.data_vars.items() if along in v.dims}
-    if not found:
-        raise ValueError(f"no variable has the dim {along!r}; there are {listed(parameters.data_vars)}")
-    for values in found.values():
-        check(values, along=along, finite=True)
-    if parameters.sizes[along] < 2:
+    found = variables_with(parameters, along)
+    if min(v.sizes[along] for v in found.values()) < 2:
         raise ValueError(f"one point along {along!r}; two or more are needed to compare")
     names = xr.DataArray(list(found), dims="parameter", attrs={"units": "1", "long_name": "group of parameters"})
     return names, [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]

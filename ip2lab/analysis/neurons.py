@@ -23,6 +23,7 @@ from ip2lab.analysis._labelled import (
     not_finite,
     times,
     units_of,
+    variables_with,
 )
 from ip2lab.analysis._selectivity import mixed_selectivity, selectivity
 
@@ -95,7 +96,7 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
     else:
         if not width > 0:
             raise ValueError(f"width={width}; expected a positive number of ms")
-        rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], bins=width / dt) * (1000.0 / dt)
+        rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], lazy={}, bins=width / dt) * (1000.0 / dt)
         rate = rate.transpose(*spikes.dims)
     return describe(rate, "firing_rate", "Hz", "firing rate", spikes)
 
@@ -212,9 +213,8 @@ def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: floa
 
 def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
     """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
-    found = _with_dims(properties, along, feature)
+    found = variables_with(properties, along, feature)
     for name, values in found.items():
-        check(values, along=along, feature=feature, finite=True)
         if (values <= 0).any():
             raise ValueError(
                 f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and "
@@ -225,19 +225,6 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
     whole = xr.concat(parts, dim=names, coords="minimal", compat="override", join="exact")
     unit = xr.DataArray([units_of(v) for v in found.values()], dims="property")
     return whole.transpose("property", ..., along, feature), describe(unit, "unit", "1", "unit of the property")
-
-
-def _with_dims(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> dict[str, xr.DataArray]:
-    """The properties that have both dims, by name."""
-    if isinstance(properties, xr.DataArray):
-        properties = properties.to_dataset(name=properties.name or "property")
-    if not isinstance(properties, xr.Dataset):
-        raise TypeError(f"expected a run's properties (xarray.Dataset) or one of them, got {type(properties).__name__}")
-    found = {str(name): v for name, v in properties.data_vars.items() if {along, feature} <= set(v.dims)}
-    if not found:
-        dims = {name: v.dims for name, v in properties.data_vars.items()}
-        raise ValueError(f"no property has both dims {along!r} and {feature!r}; there are {dims or 'no variables'}")
-    return found
 
 
 def drift(

@@ -156,7 +156,7 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: connectivity.change_size(d.values),
             TypeError,
-            r"expected parameters \(xarray.Dataset\) or one group of them, got ndarray",
+            r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray",
         ),
     ],
 )

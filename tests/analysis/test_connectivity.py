@@ -156,7 +156,9 @@ def test_connectivity_refuses():
         connectivity.modularity(ring)
     with pytest.raises(ValueError, match=r"one matrix along 'problem'; two or more"):
         connectivity.stationarity(weights.expand_dims("problem"))
-    with pytest.raises(ValueError, match=r"no variable has the dim 'trial'; there are weights"):
+    with pytest.raises(
+        ValueError, match=r"no variable has the dims 'trial'; there are: weights \(neuron, presynaptic\)"
+    ):
         connectivity.gradient_alignment(weights, along="trial")
     with pytest.raises(
         ValueError, match=r"NaN or infinite values \(the first at problem=0, neuron=100, presynaptic=0\)"

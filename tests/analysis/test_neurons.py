@@ -156,11 +156,16 @@ def test_density_of_neurons_that_are_all_alike_is_a_narrow_peak():
 @pytest.mark.parametrize("function", [neurons.drift, neurons.density])
 def test_properties_say_what_is_wrong(function):
     data = properties()
-    with pytest.raises(ValueError, match=r"no property has both dims 'problem' and 'cell'; there are .*tau_dendrite"):
+    with pytest.raises(
+        ValueError,
+        match=r"no variable has the dims 'problem', 'cell'; there are: tau_dendrite \(problem, neuron\), threshold",
+    ):
         function(data, feature="cell")
     with pytest.raises(ValueError, match=r"'threshold' holds 0; properties are compared by their logarithm"):
         function(data.assign(threshold=data.threshold * 0))
-    with pytest.raises(TypeError, match=r"expected a run's properties .* got ndarray"):
+    with pytest.raises(
+        TypeError, match=r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray"
+    ):
         function(data.threshold.values)
     with pytest.raises(ValueError, match=r"points=3; a density needs a grid"):
         neurons.density(data, points=3)
