@@ -85,6 +85,7 @@ class Panel:
         """Draw the element anew."""
         self.element, self.build = element, build(element)
         self.plot = hv.renderer("bokeh").get_plot(element)
+        self.plot.document = None  # HoloViews puts it into a global document, which would keep it for ever
         self.leaves = [p for p in self.plot.traverse(lambda p: p, [ElementPlot]) if "glyph_renderer" in p.handles]
         state = self.plot.state
         state.sizing_mode, state.min_width = "stretch_width", 120

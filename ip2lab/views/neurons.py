@@ -168,8 +168,9 @@ class NeuronExplorer(Explorer):
             "import ip2lab", "from ip2lab.analysis import neurons", "from ip2lab.views import pictures, show", "", source(self.run),
             "properties = run['properties'].to_dataset()",
             f"over = pictures.property_trajectories(properties[{s['property']!r}], picked={s['neuron']}, at={s['problem']})",
-            f"density = pictures.property_density(neurons.density(properties), {s['property']!r}, at={s['problem']})",
-            "now = properties.sel(problem=%d)" % s["problem"],
+            f"now = properties.sel(problem={s['problem']})",
+            f"picked = float(now[{s['property']!r}][{s['neuron']}])",
+            f"density = pictures.property_density(neurons.density(properties), {s['property']!r}, at={s['problem']}, picked=picked)",
             f"scatter = pictures.scatter(now[{s['property']!r}], now[{s['against']!r}], picked={s['neuron']})",
             *([
                 f"probe = run['activity'].to_dataset().sel(problem={s['problem']}).isel(neuron={s['neuron']}, probe={s['trial']})",

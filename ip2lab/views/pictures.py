@@ -86,15 +86,15 @@ def learning_curves(
     bands, paths, dots, failed = [], [], [], []
     for name, series in runs.items():
         x = series["problem"].values + offset
-        values = _with_seeds(series["trials_to_criterion"])
-        mean = values.mean("seed", skipna=True).rolling(problem=smooth, min_periods=1, center=True).mean().values
+        values = _members(series["trials_to_criterion"])
+        mean = values.mean("member", skipna=True).rolling(problem=smooth, min_periods=1, center=True).mean().values
         paths.append(np.column_stack([x, mean]))
-        if values.sizes["seed"] > 1:
-            bands.append(_band(x, values.quantile([0.1, 0.9], "seed").rolling(problem=smooth, min_periods=1, center=True).mean().values))
+        if values.sizes["member"] > 1:
+            bands.append(_band(x, values.quantile([0.1, 0.9], "member").rolling(problem=smooth, min_periods=1, center=True).mean().values))
         else:
             dots.append((x, values.values[0], inks[name]))
         if "censored_trials" in series:
-            cap = _with_seeds(series["censored_trials"])
+            cap = _members(series["censored_trials"])
             failed += [(x, row, inks[name]) for row in cap.values]
     banded = [name for name, series in runs.items() if series["trials_to_criterion"].ndim > 1]
     every = np.concatenate([*(p[:, 1] for p in paths), *(d[1] for d in (*dots, *failed)), [1.0]])
@@ -131,10 +131,12 @@ def moved(picture: hv.Overlay, at: float | None) -> hv.Overlay:
     return picture.clone(parts)
 
 
-def _with_seeds(values: xr.DataArray) -> xr.DataArray:
-    """(seed, problem), whatever the other dims are called."""
+def _members(values: xr.DataArray) -> xr.DataArray:
+    """(member, problem), whatever the other dims are called."""
     others = [d for d in values.dims if d != "problem"]
-    return values.stack(seed=others, create_index=False).transpose("seed", "problem") if others else values.expand_dims("seed")
+    if not others:
+        return values.expand_dims("member")
+    return values.stack(member=others, create_index=False).transpose("member", "problem")
 
 
 def _band(x: np.ndarray, ends: np.ndarray) -> np.ndarray:

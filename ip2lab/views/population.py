@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
-
 import ipywidgets
 import numpy as np
 import xarray as xr
@@ -133,14 +131,14 @@ class PopulationExplorer(Explorer):
     def _trajectories(self) -> Picture:
         s = self.state
         scores, basis = self._scores()
-        share: Any = basis["explained_variance_ratio"]
         if s["view"] == "turned":
-            scores, share, x, y = pictures.turned(scores, s["azimuth"], s["elevation"]), None, 0, 1
+            scores, x, y = pictures.turned(scores, s["azimuth"], s["elevation"]), 0, 1
         else:
             x, y = (int(i) - 1 for i in s["view"].split())
         where = next(words for words, key in BASES.items() if key == s["basis"])
-        picture = pictures.trajectories(scores, x=x, y=y, by=s["by"], at=s["time"], share=share, height=340)
-        return picture, f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}"
+        picture = pictures.trajectories(scores, x=x, y=y, by=s["by"], at=s["time"], height=340)
+        share = ", ".join(f"{100 * v:.0f}" for v in basis["explained_variance_ratio"].values[:3])  # in an axis' name it would lay out anew
+        return picture, f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of the variance"
 
     def _raster(self) -> Picture:
         s = self.state
@@ -160,6 +158,14 @@ class PopulationExplorer(Explorer):
             signal = self._one(s["problem"], s["signal"]).isel(probe=s["trial"])
             return np.argsort(-signal.argmax("time").values, kind="stable")
         return np.argsort(group(self.run, "properties")[s["order"]].sel(problem=s["problem"]).values)
+
+    def _order_code(self) -> str:
+        s = self.state
+        return {
+            "neuron": "None",
+            "loading": "basis['components'][0].values.argsort()",
+            "peak": f"(-signal.sel(problem={s['problem']}).isel(probe={s['trial']}).argmax('time').values).argsort(kind='stable')",
+        }.get(s["order"], f"run['properties'].to_dataset()[{s['order']!r}].sel(problem={s['problem']}).values.argsort()")
 
     def _variance(self) -> Picture:
         s = self.state
@@ -194,7 +200,9 @@ class PopulationExplorer(Explorer):
             f"basis = population.pca(signal.sel(problem={of}), n_components={min(COMPONENTS, self.activity.sizes['neuron'])})",
             f"scores = population.project(signal.sel(problem={s['problem']}).astype(float), basis)",
             f"trajectories = pictures.trajectories({view}, by={s['by']!r}, at={s['time']})",
-            f"raster = pictures.raster(activity[{('spikes' if s['signal'] == 'rate' else s['signal'])!r}].sel(problem={s['problem']}).isel(probe={s['trial']}), at={s['time']})",
+            f"shown = activity[{('spikes' if s['signal'] == 'rate' else s['signal'])!r}].sel(problem={s['problem']}).isel(probe={s['trial']})",
+            f"order = {self._order_code()}",
+            f"raster = pictures.raster(shown, order=order, at={s['time']})",
             "show(trajectories)",
         ])  # fmt: skip
 

@@ -57,15 +57,16 @@ def series_picture(run: xr.DataTree, problems: int = 4, height: int = 320) -> hv
         number = f"{solved - first} trials to criterion" if wide else str(solved - first)
         words.append(((first + solved) / 2, level * 1.7, number))
     words.append((spans[0][0, 0] + window / 2, criterion / 4, f"window of {window} trials"))
-    solid = {"line_width": 6, "line_cap": "butt"}
-    ticks = [path for arrow in arrows for path in (np.array([[x, level / 1.35], [x, level * 1.35]]) for x in arrow[:, 0])]
+    ticks = [
+        path for arrow in arrows for path in (np.array([[x, level / 1.35], [x, level * 1.35]]) for x in arrow[:, 0])
+    ]
     parts = [
         hv.Rectangles(bands, [names[0], names[1], "x1", "y1"], ["colour", "strength"]).opts(
             backend="bokeh", color="colour", alpha="strength", line_width=0
         ),
         points(np.arange(len(loss)), loss, names, PALETTE[0], size=3, alpha=0.45),
         lines([np.array([[0, criterion], [len(loss), criterion]])], names, QUIET, line_width=1.4, line_dash="dotted"),
-        lines(spans, names, PALETTE[2], **solid),
+        lines(spans, names, PALETTE[2], line_width=6, line_cap="butt"),
         lines([*arrows, *ticks], names, MARK, line_width=1.8),
         hv.Labels(words[:1], names, "text").opts(
             backend="bokeh", text_font_size="8pt", text_color=QUIET, text_align="right"

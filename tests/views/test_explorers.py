@@ -1,0 +1,158 @@
+"""Explorers: what is chosen is what is drawn, goes out as code and data, and comes back as state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from ip2lab.analysis import neurons, population
+from ip2lab.views import LearningExplorer, NeuronExplorer, PopulationExplorer
+from ip2lab.views.explorer import Explorer, Switches
+from ip2lab.views.learning import named
+
+
+@pytest.fixture(params=[LearningExplorer, PopulationExplorer, NeuronExplorer])
+def explorer(request: pytest.FixtureRequest, run: xr.DataTree) -> Explorer:
+    made: Explorer = request.param(run)
+    return made
+
+
+def columns(element: Any) -> list[np.ndarray]:
+    """Every number that an element draws."""
+    return [np.asarray(leaf.dimension_values(i), float) for leaf in element for i in range(2) if len(leaf)]
+
+
+def test_state_is_plain_and_comes_back(explorer: Explorer) -> None:
+    state = explorer.state
+    assert json.loads(json.dumps(state)) == state
+    word = explorer.state_text
+    explorer.state = {"problem": 3}
+    assert explorer.state["problem"] == 3
+    explorer.state = word
+    assert explorer.state == state
+
+
+def test_a_wrong_state_is_told_by_name(explorer: Explorer) -> None:
+    with pytest.raises(KeyError, match="no choice 'colour of the sky'; it has problem"):
+        explorer.state = {"colour of the sky": 1}
+    with pytest.raises(ValueError, match="problem: 10000 is not valid; choose from"):
+        explorer.state = {"problem": 10_000}
+    with pytest.raises(ValueError, match="'gibberish' is no state of an explorer"):
+        explorer.state = "gibberish"
+
+
+def test_every_panel_has_something(explorer: Explorer) -> None:
+    explorer.state = {"problem": 0}
+    assert {name: note for name, note in explorer.figure.notes.items() if note} == {}
+    assert all(explorer.figure.captions.values())
+
+
+def test_code_draws_the_same(explorer: Explorer, run: xr.DataTree) -> None:
+    explorer.state = {"problem": 3}
+    space: dict[str, Any] = {"run": run, "runs": dict(getattr(explorer, "runs", {}))}
+    exec(explorer.code().replace("runs = {}\n", ""), space)
+    for name in explorer.PANELS.keys() & space.keys():
+        for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
+            np.testing.assert_allclose(found, expected, err_msg=name)
+    assert len(explorer.PANELS.keys() & space.keys()) >= 2
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "html", "nc", "csv"])
+def test_exports_open_again(explorer: Explorer, tmp_path: Path, kind: str) -> None:
+    path = explorer.export(tmp_path / f"picture.{kind}")
+    content = path.read_bytes()
+    if kind == "nc":
+        with xr.open_dataset(path, engine="scipy") as again:
+            assert set(again.data_vars) == set(explorer.data().data_vars)
+    else:
+        start = {"png": b"\x89PNG", "svg": b"<?xml", "html": b"<!DOCTYPE html>", "csv": b""}[kind]
+        assert content.lstrip().startswith(start)
+    if kind == "html":
+        assert b"cdn.bokeh.org" not in content.split(b"<script")[0]
+        assert b"src=\"http" not in content
+
+
+def test_an_unknown_ending_is_refused(explorer: Explorer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'picture.bmp' does not end in a known format; give a name that ends in one of .png"):
+        explorer.export(tmp_path / "picture.bmp")
+
+
+def test_a_picture_comes_with_the_widget_only_where_asked(explorer: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "image/png" not in explorer._repr_mimebundle_()
+    monkeypatch.setenv("IP2LAB_STATIC", "1")
+    bundle = explorer._repr_mimebundle_()
+    assert "image/png" in bundle
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_runs_switch_off_and_on(run: xr.DataTree, other_run: xr.DataTree) -> None:
+    explorer = LearningExplorer({"one": run, "two": other_run})
+    explorer.state = {"shown": ["two"]}
+    lines = [part for part in list(explorer.figure.elements["curve"])[3].split()]
+    assert len(lines) == 1
+    explorer.state = {"shown": []}
+    assert explorer.figure.notes["curve"] == "Every run is switched off."
+    explorer.state = {"shown": ["one", "two"], "by": "model"}
+    assert explorer.figure.notes["curve"] == ""
+    assert len(list(explorer.figure.elements["curve"])[3].split()) == 1
+
+
+def test_runs_are_named_by_what_they_differ_in(run: xr.DataTree, other_run: xr.DataTree) -> None:
+    assert list(named([run, other_run])) == ["seed 0", "seed 5"]
+    assert list(named([run, run]))[1].endswith("(2)")
+    with pytest.raises(ValueError, match="no runs were given"):
+        named([])
+
+
+def test_a_click_into_the_curve_chooses_the_problem(run: xr.DataTree) -> None:
+    explorer = LearningExplorer(run)
+    explorer._pick(5.2, 10.0)
+    assert explorer.state["problem"] == 5
+    assert "problem 5" in explorer.figure.captions["loss"]
+
+
+def test_population_shows_the_analysis(run: xr.DataTree) -> None:
+    explorer = PopulationExplorer(run)
+    explorer.state = {"problem": 5, "signal": "membrane", "basis": "all"}
+    signal = run["activity"].to_dataset().membrane
+    scores = population.project(signal.sel(problem=5).astype(float), population.pca(signal, n_components=6))
+    line = list(explorer.figure.elements["trajectories"])[0].split()[0].array([0, 1])
+    np.testing.assert_allclose(line, scores.isel(probe=0, component=[0, 1]), rtol=1e-4, atol=1e-4)
+
+
+def test_population_of_a_silent_network_says_so(run: xr.DataTree) -> None:
+    silent = run.copy()
+    silent["activity"] = xr.DataTree(run["activity"].to_dataset().map(xr.zeros_like))
+    explorer = PopulationExplorer(silent)
+    assert "No neuron changes its activity" in explorer.figure.notes["trajectories"]
+
+
+def test_a_neuron_is_picked_by_its_line(run: xr.DataTree) -> None:
+    explorer = NeuronExplorer(run)
+    tau = run["properties"].to_dataset().tau_dendrite
+    explorer._pick_line(4.0, float(tau.sel(problem=4)[7]))
+    assert explorer.state["neuron"] == 7
+    assert "Neuron 7" in explorer.figure.captions["trace"]
+
+
+def test_a_problem_without_activity_says_where_there_is_some(run: xr.DataTree) -> None:
+    explorer = NeuronExplorer(run)
+    explorer.state = {"problem": 4}
+    assert explorer.figure.notes["trace"].startswith("No activity was kept after problem 4; the nearest problems that have it: ")
+
+
+def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
+    explorer = NeuronExplorer(run)
+    explorer.state = {"problem": 3, "property": "threshold"}
+    found = neurons.density(run["properties"].to_dataset()).density.sel(property="threshold", problem=3)
+    np.testing.assert_allclose(list(explorer.figure.elements["density"])[1].split()[1].array([0])[:, 0], found, rtol=1e-6)
+
+
+def test_switches_refuse_unknown_names() -> None:
+    with pytest.raises(Exception, match="unknown name 'c'; there are a, b"):
+        Switches({"a": "#111111", "b": "#222222"}).value = ("c",)

@@ -1,0 +1,151 @@
+"""Pictures hold the data they were given, in the place and the unit that their axes say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import pytest
+import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ip2lab.analysis import neurons, population
+from ip2lab.tasks import family
+from ip2lab.views import pictures
+from ip2lab.views.style import axis, span
+
+
+def options(element: Any) -> dict[str, Any]:
+    return dict(hv.Store.lookup_options("bokeh", element, "plot").kwargs)
+
+
+def paths(leaf: Any) -> list[np.ndarray]:
+    return [part.array(leaf.kdims) for part in leaf.split()]
+
+
+def test_learning_curve_is_the_series(run: xr.DataTree) -> None:
+    series = run["series"].to_dataset()
+    picture = pictures.learning_curves({"a run": series})
+    (line,) = paths(list(picture)[3])
+    np.testing.assert_array_equal(line[:, 0], series.problem)
+    np.testing.assert_allclose(line[:, 1], series.trials_to_criterion)
+    assert options(picture)["logy"]
+    assert options(picture)["ylabel"] == "trials to criterion"
+
+
+def test_learning_curve_marks_failures_at_the_cap() -> None:
+    series = xr.Dataset(
+        {"trials_to_criterion": ("problem", [40.0, np.nan, 5.0]), "censored_trials": ("problem", [np.nan, 900.0, np.nan])}, {"problem": [0, 1, 2]}
+    )
+    failed = list(pictures.learning_curves(series))[4]
+    assert failed.array([0, 1]).tolist() == [[1.0, 900.0]]
+
+
+def test_learning_curve_of_seeds_is_their_mean_with_a_band() -> None:
+    trials = xr.DataArray([[10.0, 4.0], [30.0, 8.0]], dims=("seed", "problem"), coords={"problem": [0, 1]})
+    picture = pictures.learning_curves({"model": xr.Dataset({"trials_to_criterion": trials})})
+    bands, line = list(picture)[0], list(picture)[3]
+    assert paths(line)[0][:, 1].tolist() == [20.0, 6.0]
+    assert bands.dimension_values(1).max() == pytest.approx(28.0)  # 90 percent of the way from 10 to 30
+
+
+def test_loss_within_a_problem_is_that_problems_trials(run: xr.DataTree) -> None:
+    trials = run["trials"].to_dataset()
+    picture = pictures.within_problem_loss(trials, 3, criterion=0.005, window=5)
+    expected = trials.loss.values[trials.problem.values == 3]
+    np.testing.assert_allclose(paths(list(picture)[0])[0][:, 1], expected)
+    assert paths(list(picture)[1])[0][-1, 1] == pytest.approx(expected[-5:].mean())
+
+
+def test_raster_shows_each_spike_in_its_neurons_row() -> None:
+    spikes = np.zeros((5, 3), bool)
+    spikes[4, 0] = True
+    data = xr.DataArray(spikes, dims=("time", "neuron"), coords={"time": 20.0 * np.arange(5)}, attrs={"long_name": "spikes"})
+    image = list(pictures.raster(data, order=np.array([2, 1, 0])))[0]
+    rows = image.dimension_values(2, flat=False)  # from the bottom up
+    assert (rows[2, 4], rows.sum()) == (1, 1)  # neuron 0 is uppermost in this order
+    assert image[80.0, 2.0] == 1
+
+
+def test_raster_of_a_signal_has_its_own_limits() -> None:
+    data = xr.DataArray([[0.0, 1.0], [2.0, 3.0]], dims=("time", "neuron"), coords={"time": [0.0, 20.0]}, name="membrane")
+    assert options(list(pictures.raster(data))[0])["clim"] == (0.0, 3.0)
+
+
+@given(st.integers(2, 5), st.integers(2, 30))
+def test_trajectories_have_a_line_a_trial(trials: int, steps: int) -> None:
+    values = np.random.default_rng(0).normal(size=(trials, steps, 3))
+    scores = xr.DataArray(values, dims=("probe", "time", "component"), coords={"condition": ("probe", np.arange(trials))})
+    lines = paths(list(pictures.trajectories(scores, x=2, y=0))[0])
+    assert len(lines) == trials
+    np.testing.assert_allclose(lines[-1], values[-1][:, [2, 0]])
+
+
+@given(st.floats(-180, 180), st.floats(-90, 90))
+def test_turning_keeps_lengths_within_the_plane_of_sight(azimuth: float, elevation: float) -> None:
+    scores = xr.DataArray(np.eye(3), dims=("time", "component"))
+    seen = pictures.turned(scores, azimuth, elevation).values
+    np.testing.assert_allclose(seen.T @ seen, np.eye(2), atol=1e-12)  # two orthogonal directions of length 1
+
+
+def test_turning_needs_three_components() -> None:
+    with pytest.raises(ValueError, match="scores have 2 components; three are needed"):
+        pictures.turned(xr.DataArray(np.eye(2), dims=("time", "component")), 0, 0)
+
+
+def test_density_follows_the_analysis(run: xr.DataTree) -> None:
+    found = neurons.density(run["properties"].to_dataset())
+    picture = pictures.property_density(found, "tau_soma", at=5)
+    line = paths(list(picture)[1])[1]
+    np.testing.assert_allclose(line[:, 0], found.density.sel(property="tau_soma", problem=5), rtol=1e-6)
+
+
+def test_property_lines_are_one_a_neuron_and_thin_out_long_series() -> None:
+    values = xr.DataArray(np.full((2000, 4), 3.0), dims=("problem", "neuron"), name="threshold", attrs={"long_name": "firing threshold", "units": "1"})
+    lines = paths(list(pictures.property_trajectories(values, picked=1))[0])
+    assert len(lines) == 4
+    assert len(lines[0]) == pictures.MOST_POINTS
+
+
+def test_trace_has_a_tick_a_spike(run: xr.DataTree) -> None:
+    probe = run["activity"].to_dataset().isel(problem=0, probe=0, neuron=1)
+    ticks = [p for p in paths(list(pictures.neuron_trace(probe, threshold=1.0))[3]) if np.isfinite(p).all()]
+    assert len(ticks) == int(probe.spikes.sum())
+
+
+@pytest.mark.parametrize("name", ["association", "dms"])
+def test_trial_picture_names_the_epochs_and_the_outputs(name: str) -> None:
+    trials = family(name).problem(seed=0).trials()
+    words = set(list(pictures.trial_picture(trials))[3].dimension_values("text"))
+    assert {"delay", "fixation", "response"} <= words
+    assert set(trials.output.values) <= words
+
+
+def test_moving_the_marker_leaves_all_else_alone(run: xr.DataTree) -> None:
+    picture = pictures.property_trajectories(run["properties"].to_dataset().threshold, at=1)
+    again = pictures.moved(picture, 4)
+    assert paths(list(again)[1])[0][0, 0] == 4
+    assert [new is old for new, old in zip(again, picture, strict=True)].count(False) == 1
+
+
+def test_axes_have_units() -> None:
+    data = xr.DataArray([1.0], attrs={"long_name": "firing rate", "units": "Hz"})
+    assert axis(data) == "firing rate (Hz)"
+
+
+@given(st.lists(st.floats(1e-3, 1e6), min_size=1, max_size=9), st.booleans())
+def test_limits_contain_everything(values: list[float], logarithmic: bool) -> None:
+    low, high = span(values, 0.05, logarithmic)
+    assert low < min(values) <= max(values) < high
+
+
+def test_nothing_has_limits_too() -> None:
+    assert span([float("nan")]) == (0.0, 1.0)
+
+
+def test_components_on_the_axes_say_their_share(run: xr.DataTree) -> None:
+    found = population.pca(run["activity"].to_dataset().membrane.isel(problem=0), n_components=2)
+    label = options(pictures.trajectories(found.scores, share=found.explained_variance_ratio))["xlabel"]
+    assert label == f"component 1 ({100 * float(found.explained_variance_ratio[0]):.0f} % of variance)"
