@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom, and its first explorer works in a real JupyterLab without the outside world."""
+"""Every notebook runs from top to bottom; the first one works in a real JupyterLab without the outside world."""
 
 from __future__ import annotations
 

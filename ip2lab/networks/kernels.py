@@ -6,94 +6,57 @@ fired; the pseudo-derivative is zero for most neurons most of the time, so the b
 inputs are constant over an epoch, so they are multiplied with their weights once; the filter of the readout is
 applied to the few outputs instead of to the many neurons. All of that is exact.
 
-Arrays are C-contiguous, (trial, time, neuron). Weights lie with the presynaptic side first. Loops write one array each and read few: wider ones are no longer vectorised.
+Arrays are C-contiguous, (trial, time, neuron). Weights lie with the presynaptic side first. Loops write one array
+each and read few, and what they write is allocated beside them: otherwise LLVM cannot tell that arrays do not overlap,
+and no longer vectorises. That is also why some functions are compiled into their callers.
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import njit
+
+from ip2lab.networks.structures import (
+    Goal,
+    Learner,
+    Model,
+    Neurons,
+    Rule,
+    Stimuli,
+    Trace,
+    Transform,
+    Weights,
+    make_trace,
+)
+
+__all__ = ["Goal", "Learner", "Model", "Neurons", "Rule", "Stimuli", "Trace", "Transform", "Weights", "make_trace"]
 
 # No "nnan"/"ninf": a NaN must stay one, it is how an exploding loss is recognised.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 
-class Neurons(NamedTuple):
-    """What the time loop needs of the properties, one value a neuron; see :mod:`ip2lab.networks.spiking`."""
-
-    beta: Any
-    alpha: Any
-    threshold: Any
-    strength: Any
-    rho: Any
-    gain: Any
-
-
-class Weights(NamedTuple):
-    """Weights with the presynaptic side first: input (input, neuron), recurrent (presynaptic, neuron), output (output, neuron)."""
-
-    input: Any
-    recurrent: Any
-    bias: Any
-    output: Any
-    output_bias: Any
-
-
-class Trace(NamedTuple):
-    """What the forward pass leaves: states (trial, time, neuron) and logits (trial, time, output), or one trial's.
-
-    `gradient` is room for the backward pass: the derivative by the summed input of each neuron at each step.
-    """
-
-    dendrite: Any
-    membrane: Any
-    adaptation: Any
-    spikes: Any
-    logits: Any
-    gradient: Any
-
-
-class Model(NamedTuple):
-    """What does not learn. `spiking`: 0 no spikes, 1 spikes, 2 the smooth spike with which gradients are checked."""
-
-    spiking: int
-    adaptation: int
-    recurrent: int
-    autapses: int
-    read_spikes: int
-    refractory: int
-    charge: float
-    kappa: float
-
-
-_BUILT: list[Any] = []
-
-
-def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
-    """Return room for the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
-    d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
-    a = np.zeros((*shape, neurons) if adaptation else (0,) * (len(shape) + 1), dtype)  # stays zero where nothing spikes
-    return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)
-
-
-def _compiled(function: Any) -> Any:
+def _compiled(function: Any, **more: Any) -> Any:
     """Compile on first call; kept on disk where a cache folder can be written, and without one elsewhere."""
-    options = {"fastmath": _FAST, "error_model": "numpy", "nogil": True}
+    options: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy", "nogil": True, **more}
     try:
         built = njit(cache=True, **options)(function)
     except RuntimeError:  # numba: no locator available, no folder for the cache can be written
         built = njit(**options)(function)
-    _BUILT.append(built)
     return built
+
+
+def _inlined(function: Any) -> Any:
+    """Compile into its caller: what is a function only for the reader."""
+    return _compiled(function, forceinline=True)
 
 
 @_compiled
 def add_rows(total, weights, source, scale, listed, count):
-    """Add ``scale * source[j] * weights[j]`` to `total` for the first `count` neurons j of `listed`, four rows at a time."""
+    """Add ``scale * source[j] * weights[j]`` to `total` for the first `count` entries j of `listed`."""
     n, k = total.shape[0], 0
     while k + 4 <= count:
         j0, j1, j2, j3 = listed[k], listed[k + 1], listed[k + 2], listed[k + 3]
@@ -111,7 +74,7 @@ def add_rows(total, weights, source, scale, listed, count):
 
 @_compiled
 def dot_rows(result, weights, vector, scale, listed, count):
-    """Add ``scale * weights[j] @ vector`` to ``result[j]`` for the first `count` neurons j of `listed`, four rows at a time."""
+    """Add ``scale * weights[j] @ vector`` to ``result[j]`` for the first `count` entries j of `listed`."""
     n, k, zero = vector.shape[0], 0, vector.dtype.type(0)
     while k + 4 <= count:
         j0, j1, j2, j3 = listed[k], listed[k + 1], listed[k + 2], listed[k + 3]
@@ -139,7 +102,7 @@ def dot_rows(result, weights, vector, scale, listed, count):
 
 @_compiled
 def list_nonzero(vector, listed):
-    """List the indices at which `vector` is not zero in `listed` (one longer than needed); return how many there are."""
+    """List where `vector` is not zero in `listed` (one longer than needed); return how many places there are."""
     count = 0
     for i in range(vector.shape[0]):
         listed[count] = i
@@ -184,7 +147,7 @@ def hold_refractory(spikes, t, steps, target):
 
 @_compiled
 def input_drive(inputs, t, weights, drive):
-    """Write what arrives from outside at step `t` into `drive`; an input that has not changed is not multiplied again."""
+    """Write what arrives from outside at step `t` into `drive`; an input that stays is not multiplied again."""
     if same_row(inputs, t):
         return
     for i in range(drive.shape[0]):
@@ -198,7 +161,7 @@ def input_drive(inputs, t, weights, drive):
 
 @_compiled
 def read_out(source, weights, keep, into, state, logits):
-    """Take one step of the readout: ``keep`` times the state plus ``into`` times what is read; the filter runs over outputs."""
+    """Take one step of the readout: `keep` times the state plus `into` times what is read by each output."""
     zero = source.dtype.type(0)
     for k in range(state.shape[0]):
         row, total = weights.output[k], zero
@@ -259,6 +222,49 @@ def forward_trial(inputs, noise, neurons, weights, model, trace):
         d_old, u_old, s_old = d, u, s
 
 
+@_inlined
+def pseudo_derivative(u, theta, inverse, v, result):
+    """Write the distance `v` of membranes from threshold, in thresholds, and the derivative of the spikes by them."""
+    one, zero = u.dtype.type(1), u.dtype.type(0)
+    for i in range(u.shape[0]):
+        v[i] = (u[i] - theta[i]) * inverse[i]
+    for i in range(u.shape[0]):
+        result[i] = max(zero, one - abs(v[i])) * inverse[i]
+
+
+@_inlined
+def through_adaptation(t, gt, charge, neurons, trace, zeros, ga, g_neurons):
+    """Go back from the effective threshold `gt` to the adaptation `ga` and its two properties."""
+    strength, rho, a = neurons.strength, neurons.rho, trace.adaptation[t]
+    a_old, s_old = zeros if t == 0 else trace.adaptation[t - 1], zeros if t == 0 else trace.spikes[t - 1]
+    for i in range(gt.shape[0]):
+        g_neurons.strength[i] += gt[i] * a[i]
+    for i in range(gt.shape[0]):
+        ga[i] = rho[i] * ga[i] + strength[i] * gt[i]
+    for i in range(gt.shape[0]):
+        g_neurons.rho[i] += ga[i] * (a_old[i] - charge * s_old[i])
+
+
+@_inlined
+def through_dendrite(d, d_old, gu, into_soma, into_dendrite, beta, gd, g_beta, g_gain, g_sum):
+    """Go back from the membrane `gu` to the dendrite `gd`, its properties, and the summed input `g_sum`."""
+    for i in range(d.shape[0]):
+        gd[i] = beta[i] * gd[i] + into_soma[i] * gu[i]
+    for i in range(d.shape[0]):
+        g_beta[i] += gd[i] * (d_old[i] - d[i])
+    for i in range(d.shape[0]):
+        g_gain[i] += gd[i] * (d[i] - beta[i] * d_old[i])
+    for i in range(d.shape[0]):
+        g_sum[i] = into_dendrite[i] * gd[i]
+
+
+@_inlined
+def add(total, extra):
+    """Add a row."""
+    for i in range(total.shape[0]):
+        total[i] += extra[i]
+
+
 @_compiled
 def backward_trial(
     inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
@@ -273,27 +279,19 @@ def backward_trial(
     kind = dtype.type
     zero, one, charge, kappa = kind(0), kind(1), kind(model.charge), kind(model.kappa)
     into = kind((1 - model.kappa) * model.charge)
-    beta, alpha, threshold, rho, strength = (
-        neurons.beta,
-        neurons.alpha,
-        neurons.threshold,
-        neurons.rho,
-        neurons.strength,
-    )
+    beta, alpha, threshold, rho = neurons.beta, neurons.alpha, neurons.threshold, neurons.rho
     into_dendrite, into_soma, into_adaptation = (one - beta) * neurons.gain, one - alpha, (one - rho) * charge
-    inverse, zeros = one / threshold, np.zeros(n, dtype)
-    # derivatives by dendrite, membrane and adaptation of the step after, and by the logits through the filter
+    inverse, zeros, theta = one / threshold, np.zeros(n, dtype), threshold.copy()
+    # derivatives by dendrite, membrane, adaptation of the step after; by spikes, membrane through spikes, threshold
     gd, gu, ga, filtered = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype), np.zeros((steps, outputs), dtype)
-    theta, v, gs, gv, gt = (
-        threshold.copy(),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
-        np.empty(n, dtype),
+    gs, gv, gt, v = np.empty(n, dtype), np.zeros(n, dtype), np.empty(n, dtype), np.empty(n, dtype)
+    g_alpha, g_beta, g_gain, g_threshold = (
+        np.zeros(n, dtype),
+        np.zeros(n, dtype),
+        np.zeros(n, dtype),
+        np.zeros(n, dtype),
     )
-    g_beta, g_gain = np.zeros(n, dtype), np.zeros(n, dtype)
-    near, every = np.empty(n + 1, np.int64), np.arange(outputs)
-    g_after = zeros
+    near, every, g_after = np.empty(n + 1, np.int64), np.arange(outputs), zeros
     for t in range(steps - 1, -1, -1):
         first, last = t == 0, t == steps - 1
         d, u, s, g_sum = trace.dendrite[t], trace.membrane[t], trace.spikes[t], trace.gradient[t]
@@ -304,11 +302,8 @@ def backward_trial(
             if model.adaptation:
                 a = trace.adaptation[t]
                 for i in range(n):
-                    theta[i] = threshold[i] + strength[i] * a[i]
-            for i in range(n):
-                v[i] = (u[i] - theta[i]) * inverse[i]
-            for i in range(n):
-                gv[i] = max(zero, one - abs(v[i])) * inverse[i]  # the pseudo-derivative, by the membrane
+                    theta[i] = threshold[i] + neurons.strength[i] * a[i]
+            pseudo_derivative(u, theta, inverse, v, gv)
             if model.refractory:
                 hold_refractory(trace.spikes, t, model.refractory, gv)
             # by the spikes, through the reset, the adaptation, the loss, the readout, the recurrent weights
@@ -318,9 +313,7 @@ def backward_trial(
                 for i in range(n):
                     gs[i] += into_adaptation[i] * ga[i]
             if d_spikes.size:
-                extra = d_spikes[t]
-                for i in range(n):
-                    gs[i] += extra[i]
+                add(gs, d_spikes[t])
             if model.read_spikes:
                 add_rows(gs, weights.output, filtered[t], into, every, outputs)
             if model.recurrent and not last:
@@ -330,42 +323,23 @@ def backward_trial(
             for i in range(n):
                 gt[i] = -gv[i] - s[i] * gu[i]  # by the effective threshold, here and in the reset after
             for i in range(n):
-                g_neurons.threshold[i] += gt[i] - gv[i] * v[i]
-            for i in range(n):
-                gu[i] = alpha[i] * gu[i] + gv[i]
+                g_threshold[i] += gt[i] - gv[i] * v[i]
             if model.adaptation:
-                a = trace.adaptation[t]
-                for i in range(n):
-                    g_neurons.strength[i] += gt[i] * a[i]
-                for i in range(n):
-                    ga[i] = rho[i] * ga[i] + strength[i] * gt[i]
-                if not first:
-                    a_old, s_old = trace.adaptation[t - 1], trace.spikes[t - 1]
-                    for i in range(n):
-                        g_neurons.rho[i] += ga[i] * (a_old[i] - charge * s_old[i])
-        else:
-            for i in range(n):
-                gu[i] = alpha[i] * gu[i]
+                through_adaptation(t, gt, charge, neurons, trace, zeros, ga, g_neurons)
+        for i in range(n):
+            gu[i] = alpha[i] * gu[i] + gv[i]
         if not model.read_spikes:
             add_rows(gu, weights.output, d_logits[t], one, every, outputs)
         if d_membrane.size:
-            extra = d_membrane[t]
-            for i in range(n):
-                gu[i] += extra[i]
+            add(gu, d_membrane[t])
         for i in range(n):
-            g_neurons.alpha[i] += gu[i] * (u_old[i] - d[i])
-        for i in range(n):
-            gd[i] = beta[i] * gd[i] + into_soma[i] * gu[i]
-        for i in range(n):
-            g_beta[i] += gd[i] * (d_old[i] - d[i])
-        for i in range(n):
-            g_gain[i] += gd[i] * (d[i] - beta[i] * d_old[i])
-        for i in range(n):
-            g_sum[i] = into_dendrite[i] * gd[i]
+            g_alpha[i] += gu[i] * (u_old[i] - d[i])
+        through_dendrite(d, d_old, gu, into_soma, into_dendrite, beta, gd, g_beta, g_gain, g_sum)
         g_after = g_sum
-    for i in range(n):
-        g_neurons.beta[i] += g_beta[i] / (one - beta[i])
-        g_neurons.gain[i] += g_gain[i] / neurons.gain[i]
+    add(g_neurons.alpha, g_alpha)
+    add(g_neurons.threshold, g_threshold)
+    add(g_neurons.beta, g_beta / (one - beta))
+    add(g_neurons.gain, g_gain / neurons.gain)
     recurrent_gradients(model, trace, g_weights)
     output_gradients(model, trace, d_logits, filtered, g_weights)
     input_gradients(inputs, weights, trace, g_weights, g_inputs)
@@ -467,81 +441,6 @@ def backward(inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membr
 # ---------------------------------------------------------------- the training step
 
 
-class Transform(NamedTuple):
-    """How six blocks of free parameters become the six rows of :class:`Neurons`: one entry a row.
-
-    `start` is where the block lies in the flat parameters (-1: no such property), `learns` whether it changes,
-    `low` and `log_range` are the bounds of :class:`ip2lab.properties.Property`, `decays` says that the neuron needs
-    exp(-dt/value) instead of the value.
-    """
-
-    start: Any
-    learns: Any
-    low: Any
-    log_range: Any
-    decays: Any
-    dt: float
-
-
-class Rule(NamedTuple):
-    """How the flat parameters learn: segments from `start` to `stop`, their learning `rate` and `l2` weight, and Adam.
-
-    `clip` bounds the norm of the gradient of all segments together (0: never), `rate_weight` and `rate_target`
-    (spikes a step) pull the mean rate of each neuron to a target.
-    """
-
-    start: Any
-    stop: Any
-    rate: Any
-    l2: Any
-    beta1: float
-    beta2: float
-    epsilon: float
-    clip: float
-    rate_weight: float
-    rate_target: float
-
-
-class Goal(NamedTuple):
-    """When a problem is solved: the mean loss of the last `window` trials is below `criterion`."""
-
-    criterion: float
-    window: int
-
-
-class Stimuli(NamedTuple):
-    """Trials to train on: `inputs` (row, time, input), `target` and `weight` (row, time), `response` (row, time), `length` (row).
-
-    `weight` sums to one over the scored steps; `response` is 1 in the scored part of the response period.
-    """
-
-    inputs: Any
-    target: Any
-    weight: Any
-    response: Any
-    length: Any
-
-
-class Learner(NamedTuple):
-    """Everything that changes while it learns, flat, and views of it: parameters, gradient, both moments, the step."""
-
-    flat: Any
-    gradient: Any
-    moment1: Any
-    moment2: Any
-    step: Any
-    weights: Any
-    g_weights: Any
-    values: Any
-    slopes: Any
-    g_values: Any
-    trace: Any
-    noise: Any
-    d_logits: Any
-    d_spikes: Any
-    lanes: Any
-
-
 @_compiled
 def fill_noise(key, trial, scale, lanes, noise):
     """Fill `noise` (time, neuron) for one numbered trial: the same key and number, the same noise.
@@ -592,7 +491,7 @@ def set_values(flat, transform, values, slopes, learning_only):
 
 @_compiled
 def cross_entropy(logits, target, weight, response, d_logits):
-    """Return loss, loss over the response period, and whether the trial was answered; write the derivative by the logits.
+    """Return loss, loss over the response period and whether the trial was answered; write the derivative by logits.
 
     Answered means that at every scored step before the response the right output (fixation) was the most probable,
     and that over the scored response period the right output had the largest mean probability.
@@ -669,7 +568,7 @@ def pull_rates(trace, rule, d_spikes):
 
 @_compiled
 def learn_trial(stimuli, row, key, trial, scale, model, transform, rule, learner):
-    """Do one trial: noise, forward, loss, backward, update. Return loss, loss of the response, answered, mean spikes a step."""
+    """Do one trial and its update; return loss, loss of the response, whether answered, mean spikes a step."""
     steps = stimuli.length[row]
     whole, values, g_values = learner.trace, learner.values, learner.g_values
     trace = Trace(

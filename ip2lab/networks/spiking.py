@@ -60,7 +60,7 @@ class Activity(NamedTuple):
 
 
 class Spike(torch.autograd.Function):
-    """The step function with a triangular pseudo-derivative max(0, 1 - abs(v)) of height 1 (Bellec et al. 2018, eq. 3)."""
+    """The step function, with the triangular pseudo-derivative max(0, 1 - abs(v)) of Bellec et al. (2018, eq. 3)."""
 
     @staticmethod
     def forward(ctx: Any, v: Tensor) -> Tensor:  # noqa: D102
@@ -423,7 +423,8 @@ def draw_properties(
         value = np.asarray(given.get(name, row.heterogeneous if spread else row.homogeneous), dtype=float)
         if value.ndim == 1 and value.size == 2 and neurons != 2:
             row.check(value)
-            value = np.exp(rng.uniform(*np.log(np.sort(value)), neurons))
+            low, high = np.log(np.sort(value))
+            value = np.exp(rng.uniform(low, high, neurons))
         if value.ndim > 1 or value.size not in (1, neurons):
             raise ValueError(
                 f"start: {name} has {value.size} values for {neurons} neurons; give one, two (a range) or one a neuron"
