@@ -102,20 +102,16 @@ def decode(
         raise ValueError(
             f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time"
         )
-    check_only(data, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
-    moved = data.transpose(*trials, *([time] if time else []), feature)
-    values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
-    refuse_identical(values.reshape(len(values), -1), data, trials)
+    values = _trials_first(data, trials, time, feature)
     classes, codes = np.unique(labels_along(data, label, trials).values.ravel(), return_inverse=True)
     rng = np.random.default_rng(seed)
     if hold_out is None:
         groups = _stratified(codes, classes, folds, rng)
-        null = [rng.permutation(codes) for _ in range(permutations)]
+        drawn = np.stack([codes, *(rng.permutation(codes) for _ in range(permutations))])
     else:
         groups = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1]
         _seen(codes, groups, classes, _name(hold_out))
-        null = [_permuted(codes, groups, rng) for _ in range(permutations)]
-    drawn = np.stack([codes, *null])
+        drawn = np.stack([codes, *(_permuted(codes, groups, rng) for _ in range(permutations))])
     accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
     return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
         classes=[str(c) for c in classes],
@@ -123,6 +119,15 @@ def decode(
         hold_out=f"{folds} folds" if hold_out is None else _name(hold_out),
         same_as=_same_things(data, codes, trials, _name(label)),
     )
+
+
+def _trials_first(data: xr.DataArray, trials: Sequence[str], time: str | None, feature: str) -> np.ndarray:
+    """Values (trial, time, feature) of `data` with exactly these dims; refuses identical trials."""
+    check_only(data, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
+    moved = data.transpose(*trials, *([time] if time else []), feature)
+    values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
+    refuse_identical(values.reshape(len(values), -1), data, trials)
+    return values
 
 
 def _name(label: str | xr.DataArray) -> str:
@@ -257,6 +262,8 @@ def _same_things(data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], n
     found = []
     for other in data.coords:
         if other == name or other in data.dims or not data[other].dims or set(data[other].dims) - set(trials):
+            continue
+        if data[other].isnull().any():
             continue
         values = labels_along(data, str(other), trials, least=1).values.ravel()
         pairs = np.unique(np.stack([codes, np.unique(values, return_inverse=True)[1]]), axis=1)

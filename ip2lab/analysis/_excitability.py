@@ -71,9 +71,7 @@ def fi_curve(
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
     if not (dt > 0 and duration >= 10 * dt):
         raise ValueError(f"dt={dt}, duration={duration}; expected a positive step and at least ten of them")
-    drive = np.asarray(currents, dtype=float)
-    if drive.ndim != 1 or not drive.size or not np.isfinite(drive).all():
-        raise ValueError(f"currents has shape {drive.shape}; expected one or more finite values in a row")
+    drive = _row(currents)
     values = _values(properties, feature)
     units = {"units": units_of(properties["threshold"]), "long_name": "constant input"}
     current = xr.DataArray(drive, dims="current", coords={"current": ("current", drive, units)})
@@ -89,6 +87,13 @@ def fi_curve(
         describe(rheobase, "rheobase", units["units"], "least input that makes the neuron fire"),
         dt=dt,
     )
+
+
+def _row(currents: npt.ArrayLike) -> np.ndarray:
+    drive = np.asarray(currents, dtype=float)
+    if drive.ndim != 1 or not drive.size or not np.isfinite(drive).all():
+        raise ValueError(f"currents has shape {drive.shape}; expected one or more finite values in a row")
+    return drive
 
 
 def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:

@@ -47,7 +47,7 @@ def _intervals(trains: np.ndarray, n: int) -> _Pairs:
 def interspike_intervals(
     spikes: xr.DataArray, *, time: str = "time", trial: str | Sequence[str] | None = None
 ) -> xr.Dataset:
-    r"""Intervals between a neuron's spikes: their mean, and how regular they are.
+    r"""Measure the intervals between a neuron's spikes: their mean, and how regular they are.
 
     .. math:: \mathrm{CV} = \frac{\mathrm{SD}(I)}{\langle I\rangle},\qquad
               \mathrm{LV} = \frac{3}{n-1}\sum_i\Bigl(\frac{I_i-I_{i+1}}{I_i+I_{i+1}}\Bigr)^2

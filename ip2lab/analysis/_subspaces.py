@@ -129,10 +129,12 @@ def subspaces(
     data : xarray.DataArray
         (problem, probe, time, feature): activity, with a coord `response` along the probes. The block must be of
         problems in a row; a run keeps the weights of 450-499, from which `ip2lab.probe` makes their activity.
-    feature, problem, time : str
-        The dims of neurons, of problems and of time.
+    feature, problem : str
+        The dims of neurons and of problems.
     response : str
         The coord with the response of each probe.
+    time : str
+        The dim of time.
     block : int
         Fewest problems in a row that are accepted; Goudar et al. average 50.
     n_decision, n_stimulus : int

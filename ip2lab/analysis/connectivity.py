@@ -125,7 +125,7 @@ def communities(
     runs: int = 100,
     seed: int = 0,
 ) -> xr.Dataset:
-    r"""Communities of neurons that are strongly connected among themselves, by consensus of many runs.
+    r"""Find communities of neurons that are strongly connected among themselves, by consensus of many runs.
 
     .. math:: Q = \frac1{2m}\sum_{ij}\Bigl(A_{ij}-\gamma\frac{k_ik_j}{2m}\Bigr)\delta(c_i,c_j),\qquad
               A = \tfrac12(\lvert W\rvert+\lvert W\rvert^\top)
@@ -470,7 +470,7 @@ def spectral_radius(weights: xr.DataArray, *, neuron: str = "neuron", presynapti
     Parameters
     ----------
     weights : xarray.DataArray
-        (..., neuron, presynaptic)
+        Recurrent weights (..., neuron, presynaptic).
     neuron, presynaptic : str
         The dims.
 

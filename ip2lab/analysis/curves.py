@@ -135,8 +135,20 @@ def power_law_fit(
 
     Parameters
     ----------
-    data, along, failures, cap, resamples, level, seed
-        As for `exponential_fit`.
+    data : xarray.Dataset or xarray.DataArray
+        A run's series, or trials to criterion (..., along).
+    along : str
+        The dim of the problems.
+    failures : {"cap", "survival"}, optional
+        Needed where a problem failed; as for `exponential_fit`.
+    cap : float, optional
+        The cap, where `data` does not hold it (trials).
+    resamples : int
+        Number of bootstrap refits; 0 for no intervals.
+    level : float
+        Coverage of the intervals.
+    seed : int
+        Seed of the bootstrap.
 
     Returns
     -------

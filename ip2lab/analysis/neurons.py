@@ -117,7 +117,7 @@ def psth(
     by: str | xr.DataArray | None = None,
     level: float = 0.95,
 ) -> xr.Dataset:
-    r"""Peristimulus time histogram: the mean rate over trials around an event, with a band.
+    r"""Compute a peristimulus time histogram: the mean rate over trials around an event, with a band.
 
     Every trial is smoothed with a Gaussian; the band is :math:`\bar r \pm t\,s/\sqrt{n}` over trials.
 

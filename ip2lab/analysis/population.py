@@ -68,7 +68,7 @@ def aligned(
     -------
     xarray.DataArray
         (trial, ...) with the length of the longest trial, NaN where a trial is shorter, and a coord ``recorded``
-        (trial, time) that is False there. The functions of this module leave such samples out.
+        (trial, time) that is False there: `pca`, `project` and `participation_ratio` leave such samples out.
 
     Raises
     ------
@@ -221,7 +221,7 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
 
 def check_samples(data: xr.DataArray) -> None:
     """Raise the error for the first NaN of `data` outside marked padding."""
-    check(data if MASK not in data.coords else data.fillna(0).where(data[MASK] | data.notnull(), 0), finite=True)
+    check(data.where(data[MASK], 0) if MASK in data.coords else data, finite=True)
 
 
 def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) -> int:
@@ -254,12 +254,12 @@ def _scores(moved: xr.DataArray, components: xr.DataArray, mean: xr.DataArray, f
 
 
 def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: str = "neuron") -> xr.DataArray:
-    """Scores of `data` on a basis that was fitted elsewhere, for instance on other problems.
+    """Compute the scores of `data` on a basis that was fitted elsewhere, for instance on other problems.
 
     Parameters
     ----------
     data : xarray.DataArray
-        (..., feature)
+        Activity (..., feature).
     basis : xarray.Dataset or xarray.DataArray
         What `pca` returned (its ``mean`` is subtracted first), or an array (component, feature) of directions,
         onto which `data` is projected as it is. Neurons are matched by their labels, in whatever order they are.
@@ -294,8 +294,9 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
     else:
         mean = xr.zeros_like(components.isel(component=0, drop=True))
     scores = _scores(moved, components.astype(np.result_type(components, working_dtype(data.dtype))), mean, feature)
-    if scores.chunks is None and mask is None and not np.isfinite(scores.values).all():
+    if scores.chunks is None and not np.isfinite(scores.values if mask is None else scores.values[mask]).all():
         check_samples(data)
+        raise not_finite(data)
     return scores
 
 
@@ -329,7 +330,7 @@ def participation_ratio(
     Parameters
     ----------
     data : xarray.DataArray
-        (..., feature)
+        Activity (..., feature).
     feature : str
         The dim of the neurons.
     split : str, optional

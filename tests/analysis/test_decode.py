@@ -37,6 +37,11 @@ def test_planted_onset_is_found():
     assert (found.accuracy[4:] > 0.8).all()
 
 
+def test_other_labels_with_holes_do_no_harm():
+    data = recording().assign_coords(reaction_time=("trial", np.where(np.arange(80) > 3, 1.0, np.nan)))
+    assert population.decode(data, "stimulus", permutations=2).attrs["same_as"] == ["response"]
+
+
 def test_shuffled_labels_are_at_chance():
     data = recording(trials=60, times=40, onset=40)
     rng = np.random.default_rng(1)

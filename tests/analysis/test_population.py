@@ -88,6 +88,19 @@ def test_ragged_trials(at):
     np.testing.assert_array_equal(end, trials[5].isel(time=-1))
 
 
+def test_holes_in_recorded_samples_are_refused():
+    whole = activity()
+    stacked = population.aligned([whole[0], whole[1, :30]])
+    stacked[1, 3, 2] = np.nan
+    for call in (
+        population.pca,
+        population.participation_ratio,
+        lambda d: population.project(d, population.pca(whole)),
+    ):
+        with pytest.raises(ValueError, match=r"NaN or infinite values \(the first at trial=1, time=30.0, neuron=n2\)"):
+            call(stacked)
+
+
 def test_project_matches_neurons_by_label_and_applies_a_basis_elsewhere():
     data = activity()
     basis = population.pca(data.isel(trial=slice(0, 3)), n_components=2)
