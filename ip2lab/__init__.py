@@ -23,6 +23,7 @@ _HOMES = {
     "replay": "probes",
     "learn_on": "probes",
     "example": "examples",
+    "search_plasticity": "plasticity",
 }
 __all__ = [*_HOMES]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import platform
 import signal
@@ -69,8 +70,10 @@ def train(
         A name of :func:`ip2lab.families`, or a family with settings of its own (:func:`ip2lab.family`).
     model : str
         The kind of network, one of :func:`ip2lab.models`.
-    learnable : "default", None, "all", str or iterable of str
-        The properties that learn beside the weights: the paper's three, nothing, all that the network has, or names.
+    learnable : "default", None, "all", "random", str, iterable of str or Dataset
+        The properties that learn beside the weights: the paper's three (of the spiking network; none of the others),
+        nothing, all that the network has, a random subset of them, names, or what
+        :func:`ip2lab.search_plasticity` returned.
     problems : int
         Length of the series.
     seed : int
@@ -102,6 +105,8 @@ def train(
     >>> run["series"].sizes["problem"], run.attrs["complete"]
     (2, True)
     """
+    if isinstance(learnable, xr.Dataset):  # a search may have chosen other options, too
+        options = json.loads(learnable.attrs.get("options", "{}")) | options
     chosen = resolve(model, options)
     names = learnable_names(model, learnable, chosen.get("adaptation", False), seed)
     problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
@@ -138,6 +143,15 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     attrs = records.open_run(path).attrs
     length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
     return Series.of(attrs, length).go_on(path).run(progress)
+
+
+class Unrecorded:
+    """Stands in for a recorder where a series is gone through without being recorded."""
+
+    due = False
+
+    def append(self, group: str, **columns: Any) -> None:
+        """Keep nothing."""
 
 
 class Series:
@@ -178,6 +192,7 @@ class Series:
         self.current = Records.empty(options["max_trials"])
         self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
         self._duration = 0.0
+        self.last_trials = 0  # that the problem before the present one took
         self._zero_shot = (np.nan, np.nan)
         self._undo = self.learner.state()
         self.origin: dict[str, Any] = {}  # the run that this one went on from
@@ -231,7 +246,16 @@ class Series:
 
     def go_on(self, path: str | Path) -> Series:
         """Continue the store at `path` from its checkpoint."""
-        state = records.read_checkpoint(path)
+        self.take(records.read_checkpoint(path))
+        done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
+        self.trials_to_criterion = done.tolist()
+        self.recorder = records.Recorder.reopen(path)
+        self.recorder.attrs["config"] = self._attributes()["config"]
+        return self
+
+    def take(self, state: dict[str, np.ndarray]) -> None:
+        """Go to where a checkpoint was made."""
+        state = dict(state)
         self.problem, self.trial, self._earlier = (int(i) for i in state.pop("position"))
         if self.problem > self.problems:
             raise ValueError(f"problems: {self.problems} are fewer than the {self.problem} that this run has done")
@@ -242,17 +266,13 @@ class Series:
         self._undo = {name.removeprefix("undo."): state.pop(name) for name in list(state) if name.startswith("undo.")}
         self.learner.load(state)
         self._written = self.trial
-        done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
-        self.trials_to_criterion = done.tolist()
-        self.recorder = records.Recorder.reopen(path)
-        self.recorder.attrs["config"] = self._attributes()["config"]
         if self.trial:
             self.setting = self.draw(self.problem)
             if self._frozen_now:
                 self.learner.set_rates(self.rates())
-        return self
 
-    def _checkpoint(self) -> dict[str, np.ndarray] | None:
+    def checkpoint(self) -> dict[str, np.ndarray] | None:
+        """Return what training goes on from, None where that is not to be kept."""
         if not self.options["record"]["checkpoints"]:
             return None
         now = self.current
@@ -320,7 +340,7 @@ class Series:
                 self.work(report)
             self._append_trials()
             complete = self.problem >= self.problems
-            tree = self.recorder.close(complete=complete, checkpoint=self._checkpoint())
+            tree = self.recorder.close(complete=complete, checkpoint=self.checkpoint())
         if not complete:
             done = f"it holds the {self.problem} problems done and {self.trial} trials of the next"
             warnings.warn(f"the run was stopped before its end: {done}", stacklevel=3)
@@ -403,7 +423,7 @@ class Series:
         self._keep_state()
         if o["between_problems"]:
             self._between(o["between_problems"])
-        self._earlier += self.trial
+        self._earlier, self.last_trials = self._earlier + self.trial, self.trial
         self.problem, self.trial, self._written = self.problem + 1, 0, 0
 
     @torch.no_grad()
@@ -436,7 +456,7 @@ class Series:
 
     def _commit(self) -> None:
         self._append_trials()
-        self.recorder.commit(self._checkpoint())
+        self.recorder.commit(self.checkpoint())
 
     def _values(self) -> dict[str, np.ndarray]:
         free = {name: parameter.detach().cpu().numpy() for name, parameter in self.network.free.items()}

@@ -17,7 +17,7 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.learners import draw_noise, score, show
-from ip2lab.learning import PROBES, Progress, Series, one_torch_thread
+from ip2lab.learning import PROBES, Progress, Series, Unrecorded, one_torch_thread
 from ip2lab.options import learnable_names, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.records.schema import GROUPS, Variable
@@ -32,15 +32,6 @@ OUTCOMES = {
 FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
 MADE_ONCE = ("noise", "spiking", "readout")
 NETWORK_CHANGES = ("noise", "spiking", "recurrent", "readout", "silence", "clamp", "shuffle", "reset")
-
-
-class _NoRecorder:
-    """Stands in for a recorder where a series is only gone through again."""
-
-    due = False
-
-    def append(self, group: str, **columns: Any) -> None:
-        """Keep nothing."""
 
 
 # ---------------------------------------------------------------- the network as it was
@@ -86,7 +77,7 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     if problem >= done:
         raise ValueError(f"problem: {problem} is not among those that this run has done; it has 0 to {done - 1}")
     series = Series.of(tree.attrs, int(tree.attrs["config"]["problems"]), **options)
-    series.recorder = _NoRecorder()  # type: ignore[assignment]
+    series.recorder = Unrecorded()  # type: ignore[assignment]
     kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
     if problem in kept and not exact:
         _load(series, tree, problem)

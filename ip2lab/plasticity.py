@@ -1,0 +1,451 @@
+"""The slow level: which intrinsic properties may learn is decided once for a family, from what its problems demand.
+
+In words: a configuration (a set of learnable properties) is worth what it saves. Networks with every candidate
+configuration learn the same short series of problems from the same seeds; what counts is the number of trials that
+this takes them, as a ratio. In each round the worse half is given up, and a run that has taken far more trials than
+others needed is not waited for. The winner is fixed before anything else is learnt; where the data cannot tell the
+last ones apart, that is said, and the smallest set is taken. In pseudo-code::
+
+    left = all candidates
+    for each round:                                     # each with seeds of its own, and with longer series
+        until half of `left` have finished:             # double what every run may take, from `START` trials,
+            every unfinished run goes on up to that     # at most `MARGIN` times what that half has taken
+        judge each by the mean log ratio of its trials to the best one's, over all seeds so far
+        left = the better half                          # not after the last round
+    give up what is worse than the best by a paired t-test on the log ratios of the last round
+    the decision is the best one, or the smallest of those that are left
+
+The fast level (:mod:`ip2lab.learners`) then fine-tunes the chosen properties beside the weights in every problem.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+from tqdm.auto import tqdm
+
+from ip2lab.experiments import run_each, text_of
+from ip2lab.learning import Series, Unrecorded, one_torch_thread
+from ip2lab.options import learnable_names, resolve, whole
+from ip2lab.tasks import Family
+from ip2lab.tasks import family as make_family
+
+START = 1000  # trials that every run may take before any is judged by what others took
+MARGIN = 1.5  # a run is not waited for when it has taken this many times the trials of those that stay in the race
+ALPHA = 0.05
+METRICS = {
+    "trials": ("trials that the problems took together", "1"),
+    "problems_done": ("problems finished", "1"),
+    "failed": ("problems given up", "1"),
+    "late_trials": ("mean trials to criterion in the second half, capped", "1"),
+    "stopped": ("run was stopped because others had needed far less", "1"),
+}
+
+
+def subsets(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return all subsets, the small ones first.
+
+    Examples
+    --------
+    >>> subsets(["tau_soma", "threshold"])
+    [(), ('tau_soma',), ('threshold',), ('tau_soma', 'threshold')]
+    """
+    names = tuple(names)
+    return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
+
+
+def search_plasticity(
+    family: str | Family,
+    *,
+    seeds: Iterable[int],
+    problems: int,
+    candidates: Sequence[Any] | None = None,
+    method: str = "halving",
+    executor: Executor | None = None,
+    path: str | Path | None = None,
+    progress: bool = True,
+    model: str = "spiking",
+    **options: Any,
+) -> xr.Dataset:
+    """Find out which properties should learn in a family.
+
+    Parameters
+    ----------
+    family : str or Family
+        The family.
+    seeds : iterable of int
+        Seeds of networks and problems. ``"halving"`` spreads them over its rounds, later rounds get more.
+    problems : int
+        Length of the series in the last round (``"halving"``: half of it in the round before, and so on).
+    candidates : sequence, optional
+        Configurations: None, names of properties, or a mapping of arguments of :func:`ip2lab.train`
+        (``{"learnable": "tau_soma", "start": {"tau_dendrite": 500}}`` chooses a fixed value, too). By default all
+        subsets of the properties that the network has.
+    method : {"halving", "exhaustive"}
+        Give up the worse half in each round, or run everything.
+    executor : concurrent.futures.Executor, optional
+        Where the runs of a round run at the same time.
+    path : path, optional
+        Where the result is stored (JSON), or found if it is there already from the same arguments.
+    progress : bool
+        Whether a bar shows the runs that are left.
+    model : str
+        The model.
+    **options
+        Options of :func:`ip2lab.train`.
+
+    Returns
+    -------
+    Dataset
+        ``trials``, ``problems_done``, ``failed``, ``late_trials``, ``stopped`` (configuration, seed, round), NaN where
+        a configuration was given up before; ``log_ratio`` and its ``standard_error`` (configuration), ``given_up``
+        (configuration), the round, -1 for those that were not. Attributes ``decision`` (names of properties),
+        ``options`` (others that belong to it), ``reason``, ``difference`` ("clear", "no difference"), ``cost`` (trials
+        of all runs) and what was asked for. Give it to ``train(learnable=...)``.
+
+    Raises
+    ------
+    ValueError
+        Too few candidates or seeds, or a seed twice.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> found = search_plasticity("association", seeds=[1, 2, 3], problems=2, candidates=[None, "tau_dendrite"],
+    ...                           neurons=20, max_trials=100, window=20, criterion=0.3, progress=False)
+    >>> found.trials.dims, found.sizes["round"]
+    (('configuration', 'seed', 'round'), 1)
+    """
+    family, seeds = make_family(family), [whole("seeds", seed, 0) for seed in seeds]
+    arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
+    _check(seeds, arguments, method)
+    names = [_label(each, options) for each in arguments]
+    asked = {
+        "family": family.name,
+        "settings": json.dumps(family.settings()),
+        "model": model,
+        "method": method,
+        "seeds": seeds,
+        "problems": whole("problems", problems, 1),
+        "configurations": names,
+        "common": json.dumps(options, default=str, sort_keys=True),
+    }
+    if path is not None and Path(path).exists():
+        return _stored(Path(path), asked)
+    rounds = _rounds(method, len(arguments), seeds, problems)
+    race = _Race(family, model, arguments, rounds, executor)
+    with tqdm(total=len(rounds), unit="round", disable=not progress) as bar:
+        for number in range(len(rounds)):
+            race.run(number, halve=method == "halving")
+            bar.update()
+    result = race.result(names, seeds).assign_attrs(asked)
+    if path is not None:
+        Path(path).write_text(json.dumps(result.to_dict()))
+    return result
+
+
+def _candidates(model: str, candidates: Sequence[Any] | None, options: Mapping[str, Any]) -> Sequence[Any]:
+    if candidates is None:
+        return subsets(learnable_names(model, "all", bool(options.get("adaptation", False))))
+    return candidates
+
+
+def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a candidate as arguments of training: names of what learns, and all options."""
+    own = dict(candidate) if isinstance(candidate, Mapping) else {"learnable": candidate}
+    learnable = own.pop("learnable", None)
+    chosen = {**options, **own}
+    names = learnable_names(model, learnable, bool(chosen.get("adaptation", False)))
+    resolve(model, chosen)
+    return {"learnable": names, "options": chosen, "own": own}
+
+
+def _label(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> str:
+    words = [text_of(arguments["learnable"])] + ([text_of(arguments["own"])] if arguments["own"] else [])
+    return "; ".join(words)
+
+
+def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> None:
+    if method not in ("halving", "exhaustive"):
+        raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
+    if len(arguments) < 2:
+        raise ValueError(f"candidates: {len(arguments)} leave nothing to choose; give two or more")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: {seeds} has one of them twice; networks with the same seed are no new evidence")
+    least = 2 if method == "exhaustive" else math.ceil(math.log2(len(arguments))) + 1
+    if len(seeds) < least:
+        raise ValueError(f"seeds: {len(seeds)} are too few to choose among {len(arguments)}; give {least} or more")
+
+
+def _rounds(method: str, candidates: int, seeds: list[int], problems: int) -> list[tuple[list[int], int]]:
+    """Return seeds and length of series of every round."""
+    if method == "exhaustive":
+        return [(seeds, problems)]
+    number = math.ceil(math.log2(candidates))
+    share = 2.0 ** np.arange(number)
+    ends = np.rint(np.cumsum(share / share.sum()) * (len(seeds) - number)).astype(int) + np.arange(1, number + 1)
+    parts = np.split(np.array(seeds), ends[:-1])
+    return [(part.tolist(), max(1, math.ceil(problems / 2 ** (number - 1 - k)))) for k, part in enumerate(parts)]
+
+
+class _Race:
+    """The runs of a search: `outcomes` by (configuration, seed), and who is still in it."""
+
+    def __init__(
+        self,
+        family: Family,
+        model: str,
+        arguments: list[dict[str, Any]],
+        rounds: list[tuple[list[int], int]],
+        executor: Executor | None,
+    ) -> None:
+        self.family, self.model, self.arguments, self.rounds, self.executor = family, model, arguments, rounds, executor
+        self.left = list(range(len(arguments)))
+        self.given_up = np.full(len(arguments), -1)
+        self.outcomes: dict[tuple[int, int], dict[str, Any]] = {}
+
+    def run(self, number: int, *, halve: bool) -> None:
+        """Do a round; with `halve`, give up the worse half after it."""
+        seeds, problems = self.rounds[number]
+        keep = max(1, len(self.left) // 2) if halve else len(self.left)
+        budget: float = START if halve else math.inf
+        unfinished = [(c, seed) for c in self.left for seed in seeds]
+        while unfinished:
+            calls = [self._call(c, seed, problems, budget) for c, seed in unfinished]
+            for place, outcome in zip(unfinished, run_each(learn_series, calls, self.executor), strict=True):
+                if isinstance(outcome, Exception):
+                    raise RuntimeError(f"{self.arguments[place[0]]}, seed {place[1]}: {outcome}") from outcome
+                self.outcomes[place] = outcome | {"round": number}
+            unfinished = [place for place in unfinished if self.outcomes[place]["stopped"]]
+            waiting = {c for c, _ in unfinished}
+            costs = sorted(max(self.outcomes[c, seed]["cost"] for seed in seeds) for c in set(self.left) - waiting)
+            enough = MARGIN * costs[keep - 1] if len(costs) >= keep else math.inf
+            if budget >= enough:
+                break
+            budget = min(2 * budget, enough)
+        if halve and number < len(self.rounds) - 1:
+            self._halve(keep, number)
+
+    def _call(self, c: int, seed: int, problems: int, budget: float) -> tuple[Any, ...]:
+        given = self.arguments[c]
+        state = self.outcomes.get((c, seed), {}).get("state")
+        return self.family, self.model, given["learnable"], given["options"], seed, problems, budget, state
+
+    def _halve(self, keep: int, number: int) -> None:
+        means = self.log_ratios()[0]
+        order = sorted(self.left, key=lambda c: (means[c], len(self.arguments[c]["learnable"])))
+        self.given_up[order[keep:]] = number
+        self.left = sorted(order[:keep])
+
+    def log_ratios(self, seeds: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return mean, standard error and number of the log ratios of trials to those of the best still in the race."""
+        seeds = [seed for part, _ in self.rounds for seed in part] if seeds is None else seeds
+        logs = np.full((len(self.arguments), len(seeds)), np.nan)
+        for k, seed in enumerate(seeds):
+            for c in range(len(self.arguments)):
+                if (c, seed) in self.outcomes:
+                    logs[c, k] = math.log(self.outcomes[c, seed]["trials"])
+        # one that is stopped counts with what it had taken by then, which is less than it would take
+        best = min(self.left, key=lambda c: np.nanmean(logs[c]))
+        rows = [row[np.isfinite(row)] for row in logs - logs[best]]
+        mean = np.array([row.mean() if len(row) else np.nan for row in rows])
+        error = np.array([row.std(ddof=1) / math.sqrt(len(row)) if len(row) > 1 else np.nan for row in rows])
+        return mean, error, np.array([len(row) for row in rows])
+
+    def decide(self) -> tuple[int, str, str]:
+        """Return the chosen configuration, whether the difference is clear, and the reason in words."""
+        mean, error, number = self.log_ratios(self.rounds[-1][0])  # the round before chose who is here: no evidence
+        best = min(self.left, key=lambda c: mean[c])
+        limit = stats.t.ppf(1 - ALPHA, np.maximum(number - 1, 1))
+        open_ones = [c for c in self.left if c != best and not mean[c] > limit[c] * error[c]]
+        together = [best, *open_ones]
+        if not open_ones:
+            others = [c for c in self.left if c != best]
+            how = f" by a factor of {math.exp(min(mean[c] for c in others)):.2f} or more" if others else ""
+            return best, "clear", f"fewest trials{how} (paired over seeds, one-sided t-test at {ALPHA:g})"
+        chosen = min(together, key=lambda c: (len(self.arguments[c]["learnable"]), mean[c]))
+        names = ", ".join(text_of(self.arguments[c]["learnable"]) for c in together)
+        return chosen, "no difference", f"no difference between {names} that these seeds show; the smallest is taken"
+
+    def result(self, names: list[str], seeds: list[int]) -> xr.Dataset:
+        """Return all that was seen, with the decision."""
+        shape = (len(names), len(seeds), len(self.rounds))
+        data = {name: np.full(shape, np.nan) for name in METRICS}
+        for (c, seed), outcome in self.outcomes.items():
+            for name, array in data.items():
+                array[c, seeds.index(seed), outcome["round"]] = outcome[name]
+        chosen, difference, reason = self.decide()
+        mean, error, _ = self.log_ratios()
+        dims = ("configuration", "seed", "round")
+        found: dict[str, Any] = {
+            name: (dims, data[name], {"long_name": words, "units": units}) for name, (words, units) in METRICS.items()
+        }
+        one = "configuration"
+        words = "mean log ratio of trials to those of the best"
+        found["log_ratio"] = one, mean, {"long_name": words, "units": "1"}
+        found["standard_error"] = one, error, {"long_name": f"standard error of the {words}", "units": "1"}
+        found["given_up"] = one, self.given_up, {"long_name": "round in which it was given up, -1: none", "units": "1"}
+        coords = {"configuration": names, "seed": seeds, "round": np.arange(len(self.rounds))}
+        attrs = {
+            "decision": list(self.arguments[chosen]["learnable"]),
+            "chosen": names[chosen],
+            "options": json.dumps(self.arguments[chosen]["own"], default=str),
+            "difference": difference,
+            "reason": reason,
+            "cost": float(sum(outcome["cost"] for outcome in self.outcomes.values())),
+        }
+        result = xr.Dataset(found, coords, attrs)
+        result["problems"] = "round", [problems for _, problems in self.rounds]
+        result["problems"].attrs = {"long_name": "length of the series", "units": "1"}
+        return result
+
+
+def learn_series(
+    family: Family,
+    model: str,
+    learnable: tuple[str, ...],
+    options: Mapping[str, Any],
+    seed: int,
+    problems: int,
+    budget: float,
+    state: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Go through a series without recording it, for at most `budget` trials, on from where `state` was made.
+
+    Returns
+    -------
+    dict
+        The metrics of a search, ``cost`` (trials done) and ``state``.
+
+    Examples
+    --------
+    >>> found = learn_series(make_family("association"), "spiking", (), {"neurons": 20, "max_trials": 60}, 0, 2, 100)
+    >>> found["stopped"], found["cost"]
+    (True, 100.0)
+    """
+    given = resolve(model, dict(options))
+    series = Series(family, model, learnable, problems, seed, given)
+    series.recorder = Unrecorded()  # type: ignore[assignment]
+    before: list[int] = []
+    if state is not None:
+        series.take(state["checkpoint"])
+        series.trials_to_criterion, before = list(state["done"]), list(state["trials"])
+    with one_torch_thread():
+        while series.problem < problems and sum(before) + series.trial < budget:
+            series.pause = int(min(given["max_trials"], budget - sum(before)))
+            now = series.problem
+            series.work(lambda: None)
+            if series.problem > now:
+                before.append(int(series.last_trials))
+    cap = given["max_trials"] - given["window"]
+    done = np.nan_to_num(np.array(series.trials_to_criterion, float), nan=cap)
+    taken = done.sum() + series.trial
+    return {
+        "trials": float(max(taken, 1)),
+        "problems_done": series.problem,
+        "failed": int(np.isnan(series.trials_to_criterion).sum()),
+        "late_trials": float(done[problems // 2 :].mean()) if series.problem == problems else np.nan,
+        "stopped": series.problem < problems,
+        "cost": float(sum(before) + series.trial),
+        "state": {"checkpoint": series.checkpoint(), "done": series.trials_to_criterion, "trials": before},
+    }
+
+
+def _stored(path: Path, asked: Mapping[str, Any]) -> xr.Dataset:
+    """Return a stored search, or say what was different then."""
+    found = xr.Dataset.from_dict(json.loads(path.read_text()))
+    for name, value in asked.items():
+        if found.attrs[name] != value:
+            raise ValueError(
+                f"{path} holds a search with {name} {found.attrs[name]!r}, not {value!r}; give another path"
+            )
+    return found
+
+
+def judge(
+    choices: Mapping[str, Any],
+    family: str | Family,
+    *,
+    seeds: Iterable[int],
+    problems: int,
+    model: str = "spiking",
+    executor: Executor | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """Compare choices on seeds that none of them was made with.
+
+    Parameters
+    ----------
+    choices : mapping
+        What to compare by name: results of searches, or whatever ``learnable`` takes.
+    family : str or Family
+        The family.
+    seeds : iterable of int
+        Seeds of the evaluation; one that a search has seen is refused.
+    problems : int
+        Length of the series.
+    model, executor, **options
+        As for :func:`search_plasticity`.
+
+    Returns
+    -------
+    Dataset
+        The metrics (choice, seed); ``regret`` (choice) to the choice that is named first, as a ratio of geometric means
+        minus one, with ``low`` and ``high`` of its 95 % interval (paired over seeds, t distribution).
+
+    Examples
+    --------
+    >>> found = judge({"all": "all", "none": None}, "association", seeds=[5, 6], problems=1, neurons=20,
+    ...               max_trials=60)
+    >>> float(found.regret[0]), found.trials.dims
+    (0.0, ('choice', 'seed'))
+    """
+    family, seeds = make_family(family), [whole("seeds", seed, 0) for seed in seeds]
+    for name, choice in choices.items():
+        seen = sorted(set(seeds) & set(choice.attrs["seeds"])) if isinstance(choice, xr.Dataset) else []
+        if seen:
+            raise ValueError(f"seeds: {seen} were used to find {name!r}; judge it on others")
+    calls = []
+    for choice in choices.values():
+        own = json.loads(choice.attrs["options"]) if isinstance(choice, xr.Dataset) else {}
+        given = {**options, **own}
+        names = learnable_names(model, choice, bool(given.get("adaptation", False)))
+        calls += [(family, model, names, given, seed, problems, math.inf) for seed in seeds]
+    outcomes = list(run_each(learn_series, calls, executor))
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+    shape = (len(choices), len(seeds))
+    metrics = {
+        name: (
+            ("choice", "seed"),
+            np.array([o[name] for o in outcomes], float).reshape(shape),
+            {"long_name": words, "units": units},
+        )
+        for name, (words, units) in METRICS.items()
+        if name != "stopped"
+    }
+    logs = np.log(metrics["trials"][1])
+    ratios = logs - logs[0]
+    mean, error = (
+        ratios.mean(1),
+        ratios.std(1, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else np.nan * ratios[:, 0],
+    )
+    reach = stats.t.ppf(0.975, max(len(seeds) - 1, 1)) * error
+    for name, value in (("regret", mean), ("low", mean - reach), ("high", mean + reach)):
+        words = {
+            "regret": "trials more than the first choice",
+            "low": "lower end of 95 %",
+            "high": "upper end of 95 %",
+        }[name]
+        metrics[name] = "choice", np.expm1(value), {"long_name": words, "units": "1"}
+    return xr.Dataset(metrics, {"choice": list(choices), "seed": seeds}, {"family": family.name, "problems": problems})
