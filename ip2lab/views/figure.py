@@ -91,7 +91,7 @@ class Panel:
         state.sizing_mode, state.min_width = "stretch_width", 120
         state.min_border_right = 12
         state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, True
-        state.subscribed_events |= self.events
+        state.subscribed_events = set(self.events)
         for plot, leaf in zip(self.leaves, leaves(element), strict=True):
             map_columns(plot, leaf)
         self.root.children = [state]
@@ -283,7 +283,8 @@ class Figure(anywidget.AnyWidget):
         self._handlers[panel, event] = handler
         if event != "selection":
             self._panels[panel].events.add(event)
-            self._panels[panel].plot.state.subscribed_events |= {event}
+            self._panels[panel].plot.state.subscribed_events = set(self._panels[panel].events)  # a change in place is not told
+            self._push(False)
 
     def select(self, panel: str, indices: Sequence[int]) -> None:
         """Select points in the last part of a panel."""
