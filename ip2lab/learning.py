@@ -242,14 +242,19 @@ class Series:
             for signal in set(self.network.signals) - {"spikes"}:
                 template["activity"][signal].encoding["dtype"] = "float16"
         self.recorder = records.Recorder(path, template, self._attributes())
+        self.recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
         return self
 
     def go_on(self, path: str | Path) -> Series:
         """Continue the store at `path` from its checkpoint."""
-        self.take(records.read_checkpoint(path))
+        self.recorder = records.Recorder.reopen(path)  # first, so that no other process can go on meanwhile
+        try:
+            self.take(records.read_checkpoint(path))
+        except BaseException:
+            self.recorder.release()
+            raise
         done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
         self.trials_to_criterion = done.tolist()
-        self.recorder = records.Recorder.reopen(path)
         self.recorder.attrs["config"] = self._attributes()["config"]
         return self
 
