@@ -390,6 +390,8 @@ class Series:
     def _begin(self) -> None:
         self.current = Records.empty(self.options["max_trials"])
         self._written, self._duration = 0, 0.0
+        if self.options["between_problems"] and self.problem:
+            self._between(self.options["between_problems"])
         self._undo = self.learner.state()
         if self._frozen_now:
             self.learner.set_rates(self.rates())
@@ -426,8 +428,6 @@ class Series:
             self.learner.settle(_mean(now.rate[window]))
         self.learner.reset(o["reset_optimizer"])
         self._keep_state()
-        if o["between_problems"]:
-            self._between(o["between_problems"])
         self._earlier, self.last_trials = self._earlier + self.trial, self.trial
         self.problem, self.trial, self._written = self.problem + 1, 0, 0
 

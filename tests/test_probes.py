@@ -194,3 +194,109 @@ def test_another_family_keeps_channels_of_the_same_name(run):
 def test_bad_requests_are_named(run, call, error, wording):
     with pytest.raises(error, match=wording):
         call(run)
+
+
+# ---------------------------------------------------------------- questions
+
+
+def test_other_delays_one_by_one(run):
+    found = probes.delays(run, 5, [500, 1000, 2500], repeats=3)
+    assert found.delay.values.tolist() == [500, 1000, 2500]
+    assert float(found.loss[1]) == float(ip2lab.probe(run, 5, repeats=3).loss.mean())
+    assert float(found.accuracy[2]) == float(ip2lab.probe(run, 5, repeats=3, delay=2500).correct.mean())
+
+
+def test_retention_is_the_network_of_then_on_problems_of_before(run):
+    found = probes.retention(run, 5, on=[0, 2, 5])
+    for problem in (0, 2, 5):
+        assert float(found.loss.sel(problem=problem)) == float(ip2lab.probe(run, 5, on=problem).loss.mean())
+    before = run["series"].trials_to_criterion.sel(problem=[0, 2, 5]).values
+    assert np.array_equal(found.trials_to_criterion, before, equal_nan=True)
+    again = ip2lab.learn_on(run, 5, problems=1, problems_order=[2])["series"].trials_to_criterion.values
+    assert np.array_equal(found.trials_again.sel(problem=[2]), again, equal_nan=True)
+
+
+@pytest.mark.parametrize("of", ["value", "initial", "change"])
+@pytest.mark.parametrize("clamp", [False, True])
+def test_lesions_by_quantiles_against_matched_ones(run, of, clamp):
+    found = probes.lesions(run, 5, by="tau_dendrite", of=of, bins=3, controls=4, clamp=clamp)
+    lesioned = found.lesioned.values
+    assert (lesioned.sum(0) == 1).all()
+    assert lesioned.sum(1).tolist() == [10, 10, 10]
+    values = probes.questions._binned_by(run, 5, "tau_dendrite", of)
+    for row, low, high in zip(lesioned, found.low.values, found.high.values, strict=True):
+        assert (values[row].min(), values[row].max()) == (low, high)
+    assert (np.sort(values)[[0, 10, 20]] == found.low.values).all()
+    kind = "clamp" if clamp else "silence"
+    alone = ip2lab.probe(run, 5, **{kind: np.flatnonzero(lesioned[1])})
+    assert float(found.loss[1]) == float(alone.loss.mean())
+    assert float(found.intact_loss) == float(ip2lab.probe(run, 5).loss.mean())
+    shares = ((found.control_loss >= found.loss).sum("control") + 1) / 5
+    assert (found.p == shares).all()
+
+
+def test_controls_are_matched_and_differ():
+    strata = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
+    part = np.array([0, 3, 5, 6])
+    drawn = [probes.questions._matched(part, strata, np.random.default_rng(seed)) for seed in range(50)]
+    assert all(sorted(strata[each]) == [0, 1, 2, 2] for each in drawn)
+    assert all(len(set(each)) == 4 for each in drawn)
+    assert len({tuple(sorted(each)) for each in drawn}) > 10
+
+
+def test_a_lesion_and_the_next_problems(run):
+    found = probes.lesions(run, 5, by="threshold", bins=2, controls=1, next_problems=2)
+    intact = ip2lab.learn_on(run, 5, problems=2)["series"].trials_to_criterion.values
+    assert np.array_equal(found.intact_trials, intact, equal_nan=True)
+    assert found.trials_to_criterion.dims == ("bin", "problem")
+
+
+def test_transplants(run):
+    found = probes.transplants(run, seeds=[40, 41], problems=2)
+    assert found.kind.values.tolist() == ["both", "properties", "shuffled", "marginals", "weights", "nothing"]
+    assert found.trials_to_criterion.shape == (6, 2, 2)
+    born = ip2lab.train("association", learnable=None, problems=2, seed=41, **OPTIONS)["series"]
+    here = found.trials_to_criterion.sel(kind="nothing", seed=41)
+    assert np.array_equal(here, born.trials_to_criterion, equal_nan=True)
+    with pytest.raises(ValueError, match="seeds: 3 is the run's own; its problems would not be new"):
+        probes.transplants(run, seeds=[3])
+    with pytest.raises(ValueError, match="kinds: 'soul' is unknown; known: both, properties"):
+        probes.transplants(run, kinds=["soul"])
+
+
+def test_questions_leave_the_run_as_it_was(run):
+    before = {name: node.to_dataset().copy(deep=True) for name, node in run.children.items()}
+    probes.lesions(run, 5, by="tau_soma", bins=2, controls=1)
+    probes.transplants(run, kinds=["both"], seeds=[50], problems=1)
+    for name, node in run.children.items():
+        assert node.to_dataset().identical(before[name])
+
+
+def test_a_lesion_by_what_is_not_there(run):
+    with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has tau_dendrite"):
+        probes.lesions(run, 5, by="tau")
+    with pytest.raises(ValueError, match="of: 'size' is unknown; known: 'value', 'initial', 'change'"):
+        probes.lesions(run, 5, by="tau_soma", of="size")
+
+
+@pytest.mark.parametrize("what", ["shuffle_properties", "reset_properties", "reset_weights"])
+def test_ablations_between_problems(what):
+    run = ip2lab.train("association", problems=3, seed=3, between_problems=what, record={"kept": range(3)}, **OPTIONS)
+    learnt = ip2lab.train("association", problems=1, seed=3, **OPTIONS)
+    series = probes.restore(run, 0)
+    series.take_up()  # the next problem begins
+    end, start = series.network, probes.restore(run, -1).network
+    for name, parameter in end.free.items():
+        value, born = parameter.detach().numpy(), start.free[name].detach().numpy()
+        unchanged = learnt["weights"][f"free_{name}"].values[-1]
+        if what == "shuffle_properties":
+            assert (np.sort(value) == np.sort(unchanged)).all()
+            assert (value != unchanged).any()
+        else:
+            assert (value == (born if what == "reset_properties" else unchanged)).all()
+    weights = end.recurrent_weights.detach().numpy()
+    if what == "reset_weights":
+        assert (weights == start.recurrent_weights.detach().numpy()).all()
+    else:
+        assert (weights == learnt["weights"].recurrent_weights.values[-1]).all()
+    assert ip2lab.replay(run, 2, 5).attrs["identical"]

@@ -1,14 +1,9 @@
-"""What is done to a trained network: activity made again, trials replayed, parts changed, other tasks learnt.
-
-Every function makes a network of its own from the run; the run and what trains on it stay as they are.
-"""
+"""Activity made again, and any trial again bit for bit, with a network restored from a run."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,24 +12,17 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.learners import draw_noise, score, show
-from ip2lab.learning import PROBES, Progress, Series, Unrecorded, one_torch_thread
-from ip2lab.options import learnable_names, whole
-from ip2lab.properties import PROPERTIES
+from ip2lab.learning import PROBES, Series, Unrecorded, one_torch_thread
+from ip2lab.options import whole
+from ip2lab.probes.change import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
-from ip2lab.tasks import Family, Problem
-from ip2lab.tasks import family as make_family
+from ip2lab.tasks import Problem
 
 Run = xr.DataTree | str | os.PathLike[str]
 OUTCOMES = {
     "loss": Variable(("problem", "probe"), "float64", "nats", "loss"),
     "correct": Variable(("problem", "probe"), "bool", "1", "fixation kept and response right"),
 }
-FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
-MADE_ONCE = ("noise", "spiking", "readout")
-NETWORK_CHANGES = ("noise", "spiking", "recurrent", "readout", "silence", "clamp", "shuffle", "reset")
-
-
-# ---------------------------------------------------------------- the network as it was
 
 
 def restore(run: Run, problem: int | None = None, *, exact: bool = False, **options: Any) -> Series:
@@ -124,9 +112,6 @@ def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
         parameter.copy_(torch.as_tensor(weights[name].values))
     series.set_memory(weights.optimizer.values)
     series.problem, series.trial = problem + 1, 0
-
-
-# ---------------------------------------------------------------- probe and replay
 
 
 def probe(
@@ -309,200 +294,3 @@ def replay(run: Run, problem: int, trial: int) -> xr.Dataset:
     data["inputs"] = ("time", "input"), stimuli.inputs[rows[0], :steps], {"units": "1", "long_name": "input"}
     identical = bool(now.loss[trial] == recorded[trial])
     return data.assign_coords(problem=problem, trial=trial, input=names).assign_attrs(identical=identical)
-
-
-# ---------------------------------------------------------------- changing a network
-
-
-def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
-    """Change the network of a series in place; see `changes` of :func:`probe`. Clamped means are those in `shown`."""
-    network = series.network
-    for name in changes:
-        if name not in NETWORK_CHANGES and name not in network.free:
-            known = ", ".join([*network.free, *NETWORK_CHANGES, *(field.name for field in fields(series.family))])
-            raise TypeError(f"there is no change {name!r}; there is {known}")
-    with torch.no_grad():
-        for name in set(changes) & set(network.free):
-            _set_property(network, name, changes[name])
-        _reset(series, _names(changes.get("reset", ())))
-        _shuffle(network, _names(changes.get("shuffle", ())), seed)
-        for name in ("silence", "clamp"):
-            if changes.get(name) is not None:
-                _lesion(series, shown, np.atleast_1d(np.asarray(changes[name], int)), clamp=name == "clamp")
-        _switch(network, changes)
-    series.learner.load(series.learner.state())
-
-
-def _names(given: str | Iterable[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
-
-
-def _set_property(network: Any, name: str, values: Any) -> None:
-    free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=network.free[name].dtype)
-    network.free[name].copy_(free.expand_as(network.free[name]))
-
-
-def _reset(series: Series, names: list[str]) -> None:
-    """Give properties and weights the values with which they were born; "properties" and "weights" stand for all."""
-    if not names:
-        return
-    born, network = series.born(), series.network
-    parts = {"weights": list(network.weights), "properties": list(network.free)}
-    for name in names:
-        for part in parts.get(name, [name]):
-            _part(network, part).copy_(_part(born, part))
-
-
-def _shuffle(network: Any, names: list[str], seed: int) -> None:
-    """Shuffle properties over neurons; all that are named move together, so that a neuron's set stays a set."""
-    names = list(network.free) if "properties" in names else names
-    order = torch.from_numpy(np.random.default_rng([seed, PROBES]).permutation(network.neurons))
-    for name in names:
-        part = _part(network, name)
-        part.copy_(part[order])
-
-
-def _part(network: Any, name: str) -> torch.Tensor:
-    if name not in network.free and name not in network.weights:
-        known = ", ".join([*network.free, *network.weights, "properties", "weights"])
-        raise ValueError(f"there is no part {name!r}; there is {known}")
-    return network.free[name] if name in network.free else getattr(network, name)
-
-
-def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool) -> None:
-    """Silence neurons for good, also while learning goes on; clamped, their mean output goes on without them."""
-    network = series.network
-    if "recurrent_weights" not in network.weights:
-        raise ValueError(f"this network ({type(network).__name__}) has no recurrent neurons to silence or clamp")
-    if neurons.size and not 0 <= neurons.min() <= neurons.max() < network.neurons:
-        raise ValueError(f"neurons: {neurons.tolist()} are not all among 0 to {network.neurons - 1}")
-    if clamp:
-        o = series.options
-        inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
-        activity = network(torch.as_tensor(inputs, device=network.bias.device))
-        mean = network.output_of(activity).mean((0, 1))[neurons]
-        network.bias += network.recurrent_weights[:, neurons] @ mean
-        network.output_bias += network.output_weights[:, neurons] @ mean
-    network.recurrent_weights[:, neurons] = 0
-    network.recurrent_weights[neurons] = 0
-    network.output_weights[:, neurons] = 0
-    network.input_weights[neurons] = 0
-    network.bias[neurons] = FAR_BELOW
-
-
-def _switch(network: Any, changes: dict[str, Any]) -> None:
-    if "noise" in changes:
-        network.noise = float(changes["noise"])
-    if changes.get("recurrent") is False:
-        network.recurrent_weights.zero_()
-    switches = {name: changes[name] for name in ("spiking", "readout") if name in changes}
-    if switches and not hasattr(network, "model"):
-        raise ValueError(f"{next(iter(switches))}: only the spiking network has it")
-    if switches.get("spiking") is False and changes.get("readout") != "membrane":
-        raise ValueError(
-            "spiking: without spikes there is nothing to read but the membrane; give readout='membrane' too"
-        )
-    if "spiking" in switches:
-        network.model = network.model._replace(spiking=int(switches["spiking"]))
-    if "readout" in switches:
-        network.model = network.model._replace(read_spikes=int(switches["readout"] == "spikes"))
-
-
-# ---------------------------------------------------------------- learning on
-
-
-def learn_on(
-    run: Run,
-    problem: int | None = None,
-    *,
-    problems: int = 20,
-    family: str | Family | None = None,
-    learnable: Any = "same",
-    seed: int | None = None,
-    path: str | Path | None = None,
-    progress: Progress = False,
-    **changes: Any,
-) -> xr.DataTree:
-    """Let the network of a run learn on from a problem, with something changed.
-
-    With nothing changed it is the run itself, bit for bit: the same next problems, the same trials, the same noise.
-
-    Parameters
-    ----------
-    run : DataTree or path
-        A run.
-    problem : int, optional
-        After which problem; the last one by default.
-    problems : int
-        How many problems to learn.
-    family : str or Family, optional
-        Another family; weights are kept where input and output channels have the same names, others are new.
-    learnable : optional
-        Which properties learn from now on, as for :func:`ip2lab.train`; the same as before by default.
-    seed : int, optional
-        Draws other problems, trials and noise than the run's own next ones.
-    path, progress
-        As for :func:`ip2lab.train`.
-    **changes
-        Changes of the network as of :func:`probe`, made once, and options of :func:`ip2lab.train`
-        (``frozen=["recurrent_weights"]``, ``recurrent=False``) that hold while it learns.
-
-    Returns
-    -------
-    DataTree
-        A run, with ``origin`` in its configuration.
-
-    Examples
-    --------
-    >>> import ip2lab
-    >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
-    >>> on = learn_on(run, 0, problems=1)
-    >>> float(on["series"].loss[0]) == float(run["series"].loss[1])
-    True
-    """
-    tree = tree_of(run)
-    old = restore(tree, problem, exact=True)
-    options = {name: changes.pop(name) for name in list(changes) if name in old.options and name not in MADE_ONCE}
-    if "silence" in changes and old.options.get("readout") == "membrane":
-        raise ValueError(
-            "silence: a silenced neuron's membrane is still read out; only runs that read spikes can learn on"
-        )
-    order = None if seed is not None else list(range(old.problem, old.problem + whole("problems", problems, 1)))
-    attrs: dict[str, Any] = {str(name): value for name, value in tree.attrs.items()}
-    attrs["config"] = {**attrs["config"], "record": {**old.options["record"], "kept": None}}
-    if family is not None:
-        other = make_family(family)
-        attrs["family"], attrs["config"]["family"] = other.name, other.settings()
-    if learnable != "same":
-        attrs["learnable"] = learnable_names(old.model, learnable, "adaptation" in old.network.signals, old.seed)
-    if seed is not None:
-        attrs["seed"], options = whole("seed", seed, 0), {"network_seed": None, "problem_seed": None} | options
-    new = Series.of(attrs, problems, problems_order=order, **options)
-    _carry_over(old, new)
-    origin = {name: attrs[name] for name in ("family", "model", "seed")}
-    new.origin = origin | {"problem": old.problem - 1, "changes": changes}
-    change(new, new.setting, old.seed if seed is None else seed, **changes)
-    return new.record(path).run(progress)
-
-
-@torch.no_grad()
-def _carry_over(old: Series, new: Series) -> None:
-    """Copy what one network has learnt into another; where channels differ, by their names."""
-    channels = {"input": (old.setting.input_names, new.setting.input_names)}
-    channels["output"] = (old.setting.output_names, new.setting.output_names)
-    for name, dims in new.network.weights.items():
-        pairs = [
-            channels.get(dim, (range(size), range(size)))
-            for dim, size in zip(dims, getattr(new.network, name).shape, strict=True)
-        ]
-        common = [[x for x in there if x in here] for there, here in pairs]
-        source, target = (
-            np.ix_(*([names.index(x) for x in both] for names, both in zip(side, common, strict=True)))
-            for side in zip(*pairs, strict=True)
-        )
-        getattr(new.network, name)[target] = getattr(old.network, name)[source]
-    for name, parameter in new.network.free.items():
-        parameter.copy_(old.network.free[name])
-    new.learner.load(new.learner.state())
-    if old.setting.input_names == new.setting.input_names and old.setting.output_names == new.setting.output_names:
-        new.set_memory(old.memory())
