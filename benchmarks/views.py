@@ -69,7 +69,17 @@ READY = """() => { const w = window.jupyterapp.shell.currentWidget; const cells 
 
 def notebook(*cells: str) -> str:
     """Return a notebook of code cells as JSON."""
-    made = [{"cell_type": "code", "id": f"c{i}", "execution_count": None, "metadata": {}, "outputs": [], "source": c.strip()} for i, c in enumerate(cells)]
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "execution_count": None,
+            "metadata": {},
+            "outputs": [],
+            "source": c.strip(),
+        }
+        for i, c in enumerate(cells)
+    ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return json.dumps({"cells": made, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
 
@@ -80,11 +90,16 @@ def lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     home = folder / ".jupyter"
-    places = {name: str(home / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    places = {
+        name: str(home / name.lower())
+        for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    }
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder}",
                "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url="]  # fmt: skip
     environment = {**os.environ, **places, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
     address = f"http://127.0.0.1:{port}"
     for _ in range(240):
         try:
@@ -99,7 +114,10 @@ def open_notebook(page: Any, address: str, name: str) -> None:
     """Open a notebook, run all its cells and wait for the end."""
     page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook", timeout=120_000)
-    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'", timeout=120_000)
+    page.wait_for_function(
+        "window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=120_000,
+    )
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(READY, timeout=120_000)
     page.wait_for_timeout(3000)
@@ -120,7 +138,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=12)
-    parser.add_argument("--memory", type=int, default=0, help="also move our slider that often and print how much the kernel grew (MB)")
+    parser.add_argument(
+        "--memory", type=int, default=0, help="also move our slider that often and print how much the kernel grew (MB)"
+    )
     chosen = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
@@ -128,7 +148,9 @@ def main() -> None:
         Path(folder, "paint.ipynb").write_text(notebook(COMMON, OURS, THEIRS))
         server, address = lab(Path(folder))
         try:
-            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"])
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             page.add_init_script(HOOK)
             open_notebook(page, address, "paint.ipynb")
@@ -137,7 +159,9 @@ def main() -> None:
             for _ in range(chosen.moves):  # in turn, so that both see the same machine
                 for i, name in enumerate(found):
                     found[name].append(move(page, handles.nth(i)))
-            report: dict[str, Any] = {name: {"median_ms": round(statistics.median(v)), "max_ms": round(max(v))} for name, v in found.items()}
+            report: dict[str, Any] = {
+                name: {"median_ms": round(statistics.median(v)), "max_ms": round(max(v))} for name, v in found.items()
+            }
             report["ratio"] = round(statistics.median(found["ours"]) / statistics.median(found["jupyter_bokeh"]), 3)
             report["load"] = round(os.getloadavg()[0], 1)
             print(json.dumps(report))

@@ -58,7 +58,9 @@ class Switches(ipywidgets.HBox):
 
 
 def _button(name: str, ink: str) -> ipywidgets.ToggleButton:
-    button = ipywidgets.ToggleButton(value=True, description=name, tooltip=f"show or hide {name}", layout={"width": "auto"})
+    button = ipywidgets.ToggleButton(
+        value=True, description=name, tooltip=f"show or hide {name}", layout={"width": "auto"}
+    )
     button.style.text_color, button.style.font_weight = ink, "bold"
     return button
 
@@ -83,7 +85,12 @@ class Explorer(ipywidgets.VBox):
         self.figure = Figure({name: elements.get(name, blank) for name in self.PANELS}, self.GRID, captions, notes)
         for control in self.controls.values():
             control.observe(self._follow, "value")
-        bars = [ipywidgets.HBox(list(row), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}) for row in rows]
+        bars = [
+            ipywidgets.HBox(
+                list(row), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
+            )
+            for row in rows
+        ]
         super().__init__([*bars, self.figure], layout={"width": "100%"})
 
     # ------------------------------------------------------------------ what a person set
@@ -114,7 +121,11 @@ class Explorer(ipywidgets.VBox):
             control.value = tuple(value) if isinstance(control.value, tuple) else value
         except (traitlets.TraitError, TypeError) as error:
             options = getattr(control, "options", None)
-            valid = f"choose from {', '.join(str(o[1]) if isinstance(o, tuple) else str(o) for o in options)}" if options else str(error)
+            valid = (
+                f"choose from {', '.join(str(o[1]) if isinstance(o, tuple) else str(o) for o in options)}"
+                if options
+                else str(error)
+            )
             raise ValueError(f"{name}: {value!r} is not valid; {valid}") from None
         if isinstance(value, (int, float)) and control.value != value:
             low, high, came = control.min, control.max, value
@@ -123,7 +134,11 @@ class Explorer(ipywidgets.VBox):
     @property
     def state_text(self) -> str:
         """`state` as one short word, to be shared and given to `state` again."""
-        return base64.urlsafe_b64encode(zlib.compress(json.dumps(self.state, separators=(",", ":")).encode(), 9)).decode().rstrip("=")
+        return (
+            base64.urlsafe_b64encode(zlib.compress(json.dumps(self.state, separators=(",", ":")).encode(), 9))
+            .decode()
+            .rstrip("=")
+        )
 
     # ------------------------------------------------------------------ drawing
 
@@ -194,13 +209,21 @@ def _unpacked(text: str) -> dict[str, Any]:
     try:
         return dict(json.loads(zlib.decompress(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))))
     except (ValueError, zlib.error):
-        raise ValueError(f"state: {text[:40]!r} is no state of an explorer; give a dict or what .state_text returned") from None
+        raise ValueError(
+            f"state: {text[:40]!r} is no state of an explorer; give a dict or what .state_text returned"
+        ) from None
 
 
 def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
     """Return a list to choose from, as wide as its words."""
     chosen = {} if value is None else {"value": value}
-    return ipywidgets.Dropdown(description=description, options=options, layout={"width": "auto"}, style={"description_width": "initial"}, **chosen)
+    return ipywidgets.Dropdown(
+        description=description,
+        options=options,
+        layout={"width": "auto"},
+        style={"description_width": "initial"},
+        **chosen,
+    )
 
 
 def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.SelectionSlider:

@@ -18,7 +18,7 @@ from typing import Any
 import anywidget
 import bokeh
 import holoviews as hv
-import holoviews.plotting.bokeh  # noqa: F401  registers how elements are drawn
+import holoviews.plotting.bokeh
 import ipywidgets
 import numpy as np
 import traitlets
@@ -239,7 +239,9 @@ class Figure(anywidget.AnyWidget):
             self._document.add_root(panel.root)
         self._document.on_change(self._changes.append)
         super().__init__(
-            loader=loader(), panels=list(panels), grid=grid or " ".join(f'"{name}"' for name in panels) + " / minmax(0, 1fr)"
+            loader=loader(),
+            panels=list(panels),
+            grid=grid or " ".join(f'"{name}"' for name in panels) + " / minmax(0, 1fr)",
         )
         self.on_msg(self._hear)
 
@@ -283,7 +285,9 @@ class Figure(anywidget.AnyWidget):
         self._handlers[panel, event] = handler
         if event != "selection":
             self._panels[panel].events.add(event)
-            self._panels[panel].plot.state.subscribed_events = set(self._panels[panel].events)  # a change in place is not told
+            self._panels[panel].plot.state.subscribed_events = set(
+                self._panels[panel].events
+            )  # a change in place is not told
             self._push(False)
 
     def select(self, panel: str, indices: Sequence[int]) -> None:

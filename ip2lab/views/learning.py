@@ -38,7 +38,10 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
     choices = [chosen for n in range(1, 5) for chosen in combinations(keys, n)]
     labels = ([_label(run, chosen) for run in runs] for chosen in choices)
     names = next((found for found in labels if len(set(found)) == len(runs)), [_label(run, keys) for run in runs])
-    return {name if names.count(name) == 1 else f"{name} ({i + 1})": run for i, (name, run) in enumerate(zip(names, runs, strict=True))}
+    return {
+        name if names.count(name) == 1 else f"{name} ({i + 1})": run
+        for i, (name, run) in enumerate(zip(names, runs, strict=True))
+    }
 
 
 def _label(run: xr.DataTree, keys: Sequence[str]) -> str:
@@ -83,17 +86,29 @@ class LearningExplorer(Explorer):
         wide = {"style": {"description_width": "initial"}}
         self._curve_parts: tuple[Any, Any] = (None, None)
         controls: dict[str, ipywidgets.Widget] = {
-            "problem": ipywidgets.IntSlider(0, 0, max(most - 1, 0), description="problem", layout={"width": "380px"}, **wide),
+            "problem": ipywidgets.IntSlider(
+                0, 0, max(most - 1, 0), description="problem", layout={"width": "380px"}, **wide
+            ),
             "smooth": ipywidgets.IntSlider(1, 1, 51, 2, description="smooth", layout={"width": "230px"}, **wide),
             "log": check("log trials", True),
             "log_problems": check("log problems", False),
             "fit": check("exponential fit", False),
             "by": dropdown("mean by", list(GROUPINGS), "each run"),
-            "last": ipywidgets.BoundedIntText(min(30, most), 1, max(most, 1), description="final over last", layout={"width": "170px"}, **wide),
+            "last": ipywidgets.BoundedIntText(
+                min(30, most), 1, max(most, 1), description="final over last", layout={"width": "170px"}, **wide
+            ),
             "shown": Switches(self.inks),
         }
         c = controls
-        first = [c["problem"], c["smooth"], c["log"], c["log_problems"], c["fit"], *([c["by"]] if len(self.runs) > 1 else []), c["last"]]
+        first = [
+            c["problem"],
+            c["smooth"],
+            c["log"],
+            c["log_problems"],
+            c["fit"],
+            *([c["by"]] if len(self.runs) > 1 else []),
+            c["last"],
+        ]
         super().__init__(controls, [first, *([[c["shown"]]] if len(self.runs) > 1 else [])])
         self.figure.listen("curve", "tap", self._pick)
 
@@ -111,38 +126,66 @@ class LearningExplorer(Explorer):
             return {name: self.series[name] for name in shown if self.series[name].sizes["problem"]} or _nothing()
         kinds: dict[str, list[xr.Dataset]] = {}
         for name in shown:
-            kinds.setdefault(_label(self.runs[name], [key]), []).append(self.series[name][["trials_to_criterion", "censored_trials"]])
+            kinds.setdefault(_label(self.runs[name], [key]), []).append(
+                self.series[name][["trials_to_criterion", "censored_trials"]]
+            )
         return {kind: xr.concat(members, "run", join="inner") for kind, members in kinds.items()}
 
     def _inks(self, names: Mapping[str, Any]) -> dict[str, str]:
-        return {n: self.inks[n] for n in names} if set(names) <= set(self.inks) else dict(zip(names, colours(len(names)), strict=True))
+        return (
+            {n: self.inks[n] for n in names}
+            if set(names) <= set(self.inks)
+            else dict(zip(names, colours(len(names)), strict=True))
+        )
 
     def _curve(self) -> Picture:
         state = self.state
         key = {name: value for name, value in state.items() if name not in ("problem", "last")}
         if self._curve_parts[0] != key:
             groups = self._groups()
-            fits = {n: curves.exponential_fit(s, failures="cap") for n, s in groups.items() if s.sizes["problem"] >= 6} if state["fit"] else {}
+            fits = (
+                {n: curves.exponential_fit(s, failures="cap") for n, s in groups.items() if s.sizes["problem"] >= 6}
+                if state["fit"]
+                else {}
+            )
             picture = pictures.learning_curves(
-                groups, smooth=state["smooth"], log=state["log"], log_problems=state["log_problems"], inks=self._inks(groups), fits=fits
+                groups,
+                smooth=state["smooth"],
+                log=state["log"],
+                log_problems=state["log_problems"],
+                inks=self._inks(groups),
+                fits=fits,
             )
             self._curve_parts = (key, (picture, self._fit_words(fits)))
         picture, words = self._curve_parts[1]
-        return pictures.moved(picture, state["problem"] + state["log_problems"]), f"<b>Trials to criterion</b> over problems{words}"
+        return pictures.moved(
+            picture, state["problem"] + state["log_problems"]
+        ), f"<b>Trials to criterion</b> over problems{words}"
 
     @staticmethod
     def _fit_words(fits: Mapping[str, xr.Dataset]) -> str:
-        words = [f"{name} τ = {float(f.tau.mean()):.1f} problems, end {float(f.asymptote.mean()):.1f} trials" for name, f in fits.items()]
+        words = [
+            f"{name} τ = {float(f.tau.mean()):.1f} problems, end {float(f.asymptote.mean()):.1f} trials"
+            for name, f in fits.items()
+        ]
         return f" &nbsp;·&nbsp; fit: {'; '.join(words[:4])}" if words else ""
 
     def _loss(self) -> Picture:
         problem = self.controls["problem"].value
-        shown = {n: t for n, t in self.trials.items() if n in self.controls["shown"].value and problem in self.series[n].problem}
+        shown = {
+            n: t
+            for n, t in self.trials.items()
+            if n in self.controls["shown"].value and problem in self.series[n].problem
+        }
         if not shown:
             raise NothingToShow("No run that is shown has this problem.")
         config = next(iter(self.runs.values())).attrs.get("config", {})
         picture = pictures.within_problem_loss(
-            shown, problem, criterion=config.get("criterion"), window=config.get("window"), inks={n: self.inks[n] for n in shown}
+            shown,
+            problem,
+            criterion=config.get("criterion"),
+            window=config.get("window"),
+            inks={n: self.inks[n] for n in shown},
         )
         needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
@@ -150,9 +193,13 @@ class LearningExplorer(Explorer):
 
     def _final(self) -> Picture:
         groups, last = self._groups(), self.controls["last"].value
-        found = {n: curves.final_efficiency(s, last=min(last, s.sizes["problem"]), failures="cap") for n, s in groups.items()}
+        found = {
+            n: curves.final_efficiency(s, last=min(last, s.sizes["problem"]), failures="cap") for n, s in groups.items()
+        }
         single = {n: v.values for n, v in found.items() if v.ndim}
-        picture = pictures.bars({n: float(v.mean()) for n, v in found.items()}, "trials to criterion", self._inks(groups), single=single)
+        picture = pictures.bars(
+            {n: float(v.mean()) for n, v in found.items()}, "trials to criterion", self._inks(groups), single=single
+        )
         failures = sum(int(self.series[n]["failed"].sum()) for n in self.controls["shown"].value)
         return picture, f"<b>Final efficiency</b>: last {last} problems &nbsp;·&nbsp; failures in all: {failures}"
 
@@ -165,14 +212,22 @@ class LearningExplorer(Explorer):
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
         s = self.state
-        lines = ["import ip2lab", "from ip2lab.analysis import curves", "from ip2lab.views import pictures, show", "", "runs = {}"]
+        lines = [
+            "import ip2lab",
+            "from ip2lab.analysis import curves",
+            "from ip2lab.views import pictures, show",
+            "",
+            "runs = {}",
+        ]
         for name in s["shown"]:
             path = source(self.runs[name], f"runs[{name!r}]")
             lines.append(path)
         lines += [
             "series = {name: run['series'].to_dataset() for name, run in runs.items()}",
             "trials = {name: run['trials'].to_dataset() for name, run in runs.items()}",
-            "fits = {name: curves.exponential_fit(one, failures='cap') for name, one in series.items()}" if s["fit"] else "fits = {}",
+            "fits = {name: curves.exponential_fit(one, failures='cap') for name, one in series.items()}"
+            if s["fit"]
+            else "fits = {}",
             f"curve = pictures.learning_curves(series, smooth={s['smooth']}, log={s['log']}, log_problems={s['log_problems']}, fits=fits, at={s['problem']})",
             f"loss = pictures.within_problem_loss(trials, {s['problem']})",
             f"final = {{n: float(curves.final_efficiency(one, last={s['last']}, failures='cap')) for n, one in series.items()}}",

@@ -57,7 +57,14 @@ class LiveTraining(Explorer):
     PANELS = {"curve": (), "loss": (), "raster": (), "shift": ()}
     GRID = '"curve loss" "raster shift" / minmax(0, 1fr) minmax(0, 1fr)'
 
-    def __init__(self, family: str | Family = "association", *, problems: int = 30, path: str | Path | None = None, **options: Any) -> None:
+    def __init__(
+        self,
+        family: str | Family = "association",
+        *,
+        problems: int = 30,
+        path: str | Path | None = None,
+        **options: Any,
+    ) -> None:
         self.run: xr.DataTree | None = None
         self.runs: dict[str, xr.DataTree] = {}
         self.path, self.options = path, dict(options)
@@ -68,7 +75,10 @@ class LiveTraining(Explorer):
         self._stopping, self._going = threading.Event(), threading.Event()
         self._drawn, self._first, self._start = 0.0, {}, 0.0
         name = family.name if isinstance(family, Family) else family
-        words = [*LEARNABLE.items(), *((f"{p.label}", p.name) for p in PROPERTIES.values() if p.name.startswith(("tau_d", "tau_s", "thr")))]
+        words = [
+            *LEARNABLE.items(),
+            *((f"{p.label}", p.name) for p in PROPERTIES.values() if p.name.startswith(("tau_d", "tau_s", "thr"))),
+        ]
         wide = {"style": {"description_width": "initial"}}
         number = {"layout": {"width": "140px"}, **wide}
         learnable = self.options.pop("learnable", "default") or "nothing"
@@ -76,12 +86,16 @@ class LiveTraining(Explorer):
             "family": dropdown("family", families() if isinstance(family, str) else [name], name),
             "learnable": dropdown("learnable", words, learnable),
             "start": dropdown("start", ["homogeneous", "heterogeneous"], self.options.pop("start", "homogeneous")),
-            "neurons": ipywidgets.BoundedIntText(self.options.pop("neurons", 100), 2, 2000, description="neurons", **number),
+            "neurons": ipywidgets.BoundedIntText(
+                self.options.pop("neurons", 100), 2, 2000, description="neurons", **number
+            ),
             "problems": ipywidgets.BoundedIntText(problems, 1, 100_000, description="problems", **number),
             "seed": ipywidgets.BoundedIntText(self.options.pop("seed", 0), 0, 2**31 - 1, description="seed", **number),
         }
         self._buttons = {
-            "start": ipywidgets.Button(description="Start", icon="play", button_style="primary", layout={"width": "90px"}),
+            "start": ipywidgets.Button(
+                description="Start", icon="play", button_style="primary", layout={"width": "90px"}
+            ),
             "pause": ipywidgets.Button(description="Pause", icon="pause", disabled=True, layout={"width": "90px"}),
             "stop": ipywidgets.Button(description="Stop", icon="stop", disabled=True, layout={"width": "90px"}),
         }
@@ -183,6 +197,7 @@ class LiveTraining(Explorer):
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
+        return None
 
     def _refresh(self) -> None:
         elements, captions, notes = self._draw(self.PANELS)
@@ -195,7 +210,11 @@ class LiveTraining(Explorer):
         if series is None:
             return ""
         took = time.monotonic() - self._start
-        where = f"problem {series.problem}, trial {series.trial}" if series.problem < series.problems else "all problems done"
+        where = (
+            f"problem {series.problem}, trial {series.trial}"
+            if series.problem < series.problems
+            else "all problems done"
+        )
         return f"<b>{where}</b> &nbsp;·&nbsp; {len(series.trials_to_criterion)} of {series.problems} problems &nbsp;·&nbsp; {took:.0f} s"
 
     def _learnable(self) -> str | None:
@@ -230,14 +249,25 @@ class LiveTraining(Explorer):
         series = self._present()
         done = np.array(series.trials_to_criterion)
         cap = np.where(np.isnan(done), float(series.options["max_trials"] - series.options["window"]), np.nan)
-        now = xr.Dataset({"trials_to_criterion": ("problem", done), "censored_trials": ("problem", cap)}, {"problem": np.arange(len(done))})
-        earlier = {name: run["series"].to_dataset() for name, run in self.runs.items() if run is not self.run or self._thread is None or self._busy_now()}
+        now = xr.Dataset(
+            {"trials_to_criterion": ("problem", done), "censored_trials": ("problem", cap)},
+            {"problem": np.arange(len(done))},
+        )
+        earlier = {
+            name: run["series"].to_dataset()
+            for name, run in self.runs.items()
+            if run is not self.run or self._thread is None or self._busy_now()
+        }
         current = {self._title() + " ": now} if len(done) else {}
         if not earlier and not current:
             raise NothingToShow("The first problem is under way; the curve grows as problems are solved.")
-        inks = dict(zip(current, colours(1), strict=True)) | dict(zip(earlier, colours(8)[1:] * len(earlier), strict=False))
+        inks = dict(zip(current, colours(1), strict=True)) | dict(
+            zip(earlier, colours(8)[1:] * len(earlier), strict=False)
+        )
         picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=270)
-        return picture.opts(backend="bokeh", xlim=(0, max(series.problems - 1, 1))), "<b>Trials to criterion</b> over problems"
+        return picture.opts(
+            backend="bokeh", xlim=(0, max(series.problems - 1, 1))
+        ), "<b>Trials to criterion</b> over problems"
 
     def _busy_now(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and self._buttons["start"].disabled
@@ -246,15 +276,24 @@ class LiveTraining(Explorer):
         series = self._present()
         n, o = series.trial, series.options
         if not n:
-            if "loss" in self.figure.captions and self.figure.captions["loss"]:
+            if self.figure.captions.get("loss"):
                 return self.figure.elements["loss"], self.figure.captions["loss"]
             raise NothingToShow("The first problem begins.")
         now = series.current
         table = xr.Dataset(
-            {"loss": ("trial", now.loss[:n].copy()), "correct": ("trial", now.correct[:n].copy()), "problem": ("trial", np.full(n, series.problem))}
+            {
+                "loss": ("trial", now.loss[:n].copy()),
+                "correct": ("trial", now.correct[:n].copy()),
+                "problem": ("trial", np.full(n, series.problem)),
+            }
         )
-        picture = pictures.within_problem_loss(table, series.problem, criterion=o["criterion"], window=o["window"], height=270)
-        return picture, f"<b>Loss within problem {series.problem}</b>, its mean over {o['window']} trials (line), the criterion (dotted)"
+        picture = pictures.within_problem_loss(
+            table, series.problem, criterion=o["criterion"], window=o["window"], height=270
+        )
+        return (
+            picture,
+            f"<b>Loss within problem {series.problem}</b>, its mean over {o['window']} trials (line), the criterion (dotted)",
+        )
 
     def _raster(self) -> Picture:
         series = self._present()
@@ -267,7 +306,9 @@ class LiveTraining(Explorer):
             coords={"time": ("time", times, {"long_name": "time from the start of the trial", "units": "ms"})},
         )  # fmt: skip
         rate = 1000 * spikes.mean() / series.options["dt"]
-        return pictures.raster(shown, height=250), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
+        return pictures.raster(
+            shown, height=250
+        ), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
 
     def _shift(self) -> Picture:
         self._present()
@@ -284,11 +325,27 @@ class LiveTraining(Explorer):
         """Return trials to criterion of the run so far."""
         if self._series is None:
             raise ValueError("nothing was trained yet; start it first")
-        return xr.Dataset({"trials_to_criterion": ("problem", np.array(self._series.trials_to_criterion), {"units": "1", "long_name": "trials to criterion"})})
+        return xr.Dataset(
+            {
+                "trials_to_criterion": (
+                    "problem",
+                    np.array(self._series.trials_to_criterion),
+                    {"units": "1", "long_name": "trials to criterion"},
+                )
+            }
+        )
 
     def code(self) -> str:
         """Return the call that trains the same run without widgets, and draws its curve."""
         s = self.state
         more = "".join(f", {name}={value!r}" for name, value in self.options.items())
         call = f"run = ip2lab.train({s['family']!r}, learnable={self._learnable()!r}, problems={s['problems']}, seed={s['seed']}, neurons={s['neurons']}, start={s['start']!r}{more})"
-        return "\n".join(["import ip2lab", "from ip2lab.views import pictures, show", "", call, "show(pictures.learning_curves(run['series'].to_dataset()))"])
+        return "\n".join(
+            [
+                "import ip2lab",
+                "from ip2lab.views import pictures, show",
+                "",
+                call,
+                "show(pictures.learning_curves(run['series'].to_dataset()))",
+            ]
+        )

@@ -12,7 +12,7 @@ from ip2lab.analysis import neurons
 from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown, group, slider, source
 from ip2lab.views.population import _trial_name
-from ip2lab.views.style import axis
+from ip2lab.views.style import axis, span
 
 
 class NeuronExplorer(Explorer):
@@ -54,11 +54,17 @@ class NeuronExplorer(Explorer):
         self.densities = neurons.density(self.properties)
         problems = self.properties["problem"].values.tolist()
         words = [(str(self.properties[n].attrs.get("long_name", n)), n) for n in names]
-        trials = [(_trial_name(self.activity, i), i) for i in range(self.activity.sizes["probe"])] if self.activity is not None else [("none", 0)]
+        trials = (
+            [(_trial_name(self.activity, i), i) for i in range(self.activity.sizes["probe"])]
+            if self.activity is not None
+            else [("none", 0)]
+        )
         wide = {"style": {"description_width": "initial"}}
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
-            "neuron": ipywidgets.BoundedIntText(0, 0, self.properties.sizes["neuron"] - 1, description="neuron", layout={"width": "120px"}, **wide),
+            "neuron": ipywidgets.BoundedIntText(
+                0, 0, self.properties.sizes["neuron"] - 1, description="neuron", layout={"width": "120px"}, **wide
+            ),
             "property": dropdown("property", words),
             "against": dropdown("against", words, names[min(1, len(names) - 1)]),
             "trial": dropdown("trial", trials),
@@ -68,7 +74,13 @@ class NeuronExplorer(Explorer):
         self.figure.listen("over", "tap", self._pick_line)
         self.figure.listen("density", "tap", lambda _, y: self._pick(self._now(self.state["property"]), y))
         self.figure.listen("scatter", "tap", self._pick_point)
-        self.figure.listen("history", "tap", lambda _, y: self._go(self.activity["problem"].values[int(np.clip(round(y), 0, self.activity.sizes["problem"] - 1))]))
+        self.figure.listen(
+            "history",
+            "tap",
+            lambda _, y: self._go(
+                self.activity["problem"].values[int(np.clip(round(y), 0, self.activity.sizes["problem"] - 1))]
+            ),
+        )
 
     # ------------------------------------------------------------------ picking
 
@@ -88,7 +100,10 @@ class NeuronExplorer(Explorer):
     def _pick_point(self, x: float, y: float) -> None:
         s = self.state
         logs = [np.log(self._now(name)) for name in (s["property"], s["against"])]
-        away = sum(((values - np.log(max(at, 1e-9))) / (np.ptp(values) or 1.0)) ** 2 for values, at in zip(logs, (x, y), strict=True))
+        away = sum(
+            ((values - np.log(max(at, 1e-9))) / (np.ptp(values) or 1.0)) ** 2
+            for values, at in zip(logs, (x, y), strict=True)
+        )
         self.controls["neuron"].value = int(np.argmin(away))
 
     # ------------------------------------------------------------------ the panels
@@ -99,18 +114,22 @@ class NeuronExplorer(Explorer):
         key = (s["property"], s["neuron"])
         if self._base[0] != key:
             self._base = (key, pictures.property_trajectories(values, picked=s["neuron"], at=s["problem"]))
-        first, now = (float(values.sel(problem=p).isel(neuron=s["neuron"])) for p in (values.problem.values[0], s["problem"]))
+        first, now = (
+            float(values.sel(problem=p).isel(neuron=s["neuron"])) for p in (values.problem.values[0], s["problem"])
+        )
         unit = values.attrs.get("units", "")
         unit = "" if unit == "1" else f" {unit}"
         words = f"neuron {s['neuron']}: {first:.3g} → {now:.3g}{unit} after problem {s['problem']}"
-        return pictures.moved(self._base[1], s["problem"]), f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}"
+        return pictures.moved(
+            self._base[1], s["problem"]
+        ), f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}"
 
     def _density(self) -> Picture:
         s = self.state
         values = self.properties[s["property"]]
         picture = pictures.property_density(
             self.densities, s["property"], at=s["problem"], picked=float(self._now(s["property"])[s["neuron"]]),
-            label=axis(values), limits=pictures.span(values.values, 0.04, True),
+            label=axis(values), limits=span(values.values, 0.04, True),
         )  # fmt: skip
         return picture, "<b>Density</b> over neurons"
 
@@ -120,15 +139,23 @@ class NeuronExplorer(Explorer):
             raise NothingToShow("This run keeps no trajectories within problems.")
         first, last = np.searchsorted(self.steps["problem"].values, [s["problem"], s["problem"] + 1])
         if last - first < 2:
-            raise NothingToShow("Problem −1 is before learning." if s["problem"] < 0 else f"Problem {s['problem']} was over before anything was kept of it.")
+            raise NothingToShow(
+                "Problem −1 is before learning."
+                if s["problem"] < 0
+                else f"Problem {s['problem']} was over before anything was kept of it."
+            )
         part = self.steps[s["property"]].isel(step=slice(first, last))
-        return pictures.property_trajectories(part, picked=s["neuron"], along="trial", height=240), f"<b>Within problem {s['problem']}</b>"
+        return pictures.property_trajectories(
+            part, picked=s["neuron"], along="trial", height=240
+        ), f"<b>Within problem {s['problem']}</b>"
 
     def _scatter(self) -> Picture:
         s = self.state
         x, y = (self.properties[name].sel(problem=s["problem"]) for name in (s["property"], s["against"]))
-        limits = tuple(pictures.span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
-        return pictures.scatter(x, y, picked=s["neuron"], limits=limits, height=240), f"<b>Two properties</b> after problem {s['problem']}"
+        limits = tuple(span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
+        return pictures.scatter(
+            x, y, picked=s["neuron"], limits=limits, height=240
+        ), f"<b>Two properties</b> after problem {s['problem']}"
 
     def _probe(self) -> xr.Dataset:
         s = self.state
@@ -137,7 +164,9 @@ class NeuronExplorer(Explorer):
         if s["problem"] not in self.activity["problem"]:
             kept = self.activity["problem"].values
             near = ", ".join(str(p) for p in kept[np.argsort(np.abs(kept - s["problem"]))[:3]])
-            raise NothingToShow(f"No activity was kept after problem {s['problem']}; the nearest problems that have it: {near}.")
+            raise NothingToShow(
+                f"No activity was kept after problem {s['problem']}; the nearest problems that have it: {near}."
+            )
         return self.activity.isel(neuron=s["neuron"], probe=s["trial"]).sel(problem=s["problem"]).load()
 
     def _trace(self) -> Picture:
@@ -145,7 +174,9 @@ class NeuronExplorer(Explorer):
         probe = self._probe()
         threshold = float(self._now("threshold")[s["neuron"]]) if "threshold" in self.properties else None
         rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(probe['spikes'])):.1f} Hz" if "spikes" in probe else ""
-        return pictures.neuron_trace(probe, threshold=threshold), f"<b>Neuron {s['neuron']}</b> after problem {s['problem']}, {_trial_name(self.activity, s['trial'])}{rate}"
+        return pictures.neuron_trace(
+            probe, threshold=threshold
+        ), f"<b>Neuron {s['neuron']}</b> after problem {s['problem']}, {_trial_name(self.activity, s['trial'])}{rate}"
 
     def _history(self) -> Picture:
         s = self.state
@@ -153,7 +184,9 @@ class NeuronExplorer(Explorer):
             raise NothingToShow("This run keeps no activity.")
         signal = "spikes" if "spikes" in self.activity else "activity"
         table = self.activity[signal].isel(neuron=s["neuron"], probe=s["trial"]).load()
-        return pictures.history(table, at=s["problem"]), f"<b>Neuron {s['neuron']}</b> in the same trial of every kept problem"
+        return pictures.history(
+            table, at=s["problem"]
+        ), f"<b>Neuron {s['neuron']}</b> in the same trial of every kept problem"
 
     # ------------------------------------------------------------------ what leaves
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+
 import ipywidgets
 import numpy as np
 import xarray as xr
@@ -50,7 +51,11 @@ class PopulationExplorer(Explorer):
         problems = self.activity["problem"].values.tolist()
         times = self.activity["time"].values
         signals = {"rate": "rate"} if "spikes" in self.activity else {}
-        signals |= {str(self.activity[v].attrs.get("long_name", v)): str(v) for v in self.activity if "neuron" in self.activity[v].dims}
+        signals |= {
+            str(self.activity[v].attrs.get("long_name", v)): str(v)
+            for v in self.activity
+            if "neuron" in self.activity[v].dims
+        }
         labels = [c for c in ("condition", "stimulus", "response", "context") if c in self.activity.coords]
         trials = {_trial_name(self.activity, i): i for i in range(self.activity.sizes["probe"])}
         wide = {"style": {"description_width": "initial"}}
@@ -72,13 +77,21 @@ class PopulationExplorer(Explorer):
         self._spread = lru_cache(8)(self._measure)
         c = controls
         turn = [c["azimuth"], c["elevation"]]
-        super().__init__(controls, [[c["problem"], c["time"]], [c["signal"], c["basis"], c["view"], c["by"], c["trial"], c["order"]], turn])
+        super().__init__(
+            controls,
+            [[c["problem"], c["time"]], [c["signal"], c["basis"], c["view"], c["by"], c["trial"], c["order"]], turn],
+        )
         self._turning = self.children[2]
         self._turning.layout.display = "none"
-        c["view"].observe(lambda change: setattr(self._turning.layout, "display", "flex" if change["new"] == "turned" else "none"), "value")
+        c["view"].observe(
+            lambda change: setattr(self._turning.layout, "display", "flex" if change["new"] == "turned" else "none"),
+            "value",
+        )
         self.figure.listen("raster", "tap", lambda x, _: setattr(c["time"], "value", x))
         for name in ("variance", "dimensions"):
-            self.figure.listen(name, "tap", lambda x, _: setattr(c["problem"], "value", min(problems, key=lambda p: abs(p - x))))
+            self.figure.listen(
+                name, "tap", lambda x, _: setattr(c["problem"], "value", min(problems, key=lambda p: abs(p - x)))
+            )
 
     def _orders(self) -> list[tuple[str, str]]:
         found = [("peak time", "peak"), ("neuron", "neuron"), ("first component", "loading")]
@@ -97,7 +110,11 @@ class PopulationExplorer(Explorer):
         """The principal components of one problem, or of all."""
         problems = self.activity["problem"].values.tolist()
         chosen = {"this": [problem], "all": problems, "first": problems[:1], "last": problems[-1:]}[basis]
-        data = xr.concat([self._one(p, signal) for p in chosen], "problem") if len(chosen) > 1 else self._one(chosen[0], signal)
+        data = (
+            xr.concat([self._one(p, signal) for p in chosen], "problem")
+            if len(chosen) > 1
+            else self._one(chosen[0], signal)
+        )
         return population.pca(data, n_components=min(COMPONENTS, data.sizes["neuron"]))
 
     def _measure(self, signal: str) -> tuple[xr.DataArray, xr.DataArray]:
@@ -112,7 +129,9 @@ class PopulationExplorer(Explorer):
                 fits.append(np.full(3, np.nan))
                 ratios.append(np.nan)
         where = {"problem": problems}
-        share = xr.DataArray(np.array(fits).T, dims=("component", "problem"), coords={**where, "component": [1, 2, 3][: len(fits[0])]})
+        share = xr.DataArray(
+            np.array(fits).T, dims=("component", "problem"), coords={**where, "component": [1, 2, 3][: len(fits[0])]}
+        )
         ratio = xr.DataArray(ratios, dims="problem", coords=where)
         share.attrs.update(long_name="share of the variance", units="1")
         ratio.attrs.update(long_name="participation ratio", units="dimensions")
@@ -137,16 +156,26 @@ class PopulationExplorer(Explorer):
             x, y = (int(i) - 1 for i in s["view"].split())
         where = next(words for words, key in BASES.items() if key == s["basis"])
         picture = pictures.trajectories(scores, x=x, y=y, by=s["by"], at=s["time"], height=340)
-        share = ", ".join(f"{100 * v:.0f}" for v in basis["explained_variance_ratio"].values[:3])  # in an axis' name it would lay out anew
-        return picture, f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of the variance"
+        share = ", ".join(
+            f"{100 * v:.0f}" for v in basis["explained_variance_ratio"].values[:3]
+        )  # in an axis' name it would lay out anew
+        return (
+            picture,
+            f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of the variance",
+        )
 
     def _raster(self) -> Picture:
         s = self.state
         name = "spikes" if s["signal"] == "rate" else s["signal"]
         shown = self._one(s["problem"], name).isel(probe=s["trial"])
-        words = dict((key, words) for words, key in self.controls["order"].options)[s["order"]]
-        picture = pictures.raster(shown, order=self._order(), order_name="" if s["order"] == "neuron" else words, at=s["time"], height=340)
-        return picture, f"<b>{shown.attrs.get('long_name', name).capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; {_trial_name(self.activity, s['trial'])}"
+        words = {key: words for words, key in self.controls["order"].options}[s["order"]]
+        picture = pictures.raster(
+            shown, order=self._order(), order_name="" if s["order"] == "neuron" else words, at=s["time"], height=340
+        )
+        return (
+            picture,
+            f"<b>{shown.attrs.get('long_name', name).capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; {_trial_name(self.activity, s['trial'])}",
+        )
 
     def _order(self) -> np.ndarray:
         s = self.state
@@ -165,17 +194,23 @@ class PopulationExplorer(Explorer):
             "neuron": "None",
             "loading": "basis['components'][0].values.argsort()",
             "peak": f"(-signal.sel(problem={s['problem']}).isel(probe={s['trial']}).argmax('time').values).argsort(kind='stable')",
-        }.get(s["order"], f"run['properties'].to_dataset()[{s['order']!r}].sel(problem={s['problem']}).values.argsort()")
+        }.get(
+            s["order"], f"run['properties'].to_dataset()[{s['order']!r}].sel(problem={s['problem']}).values.argsort()"
+        )
 
     def _variance(self) -> Picture:
         s = self.state
-        return pictures.over_problems(self._spread(s["signal"])[0], at=s["problem"], floor=0.0, height=200), "<b>Explained variance</b>, each problem's own components"
+        return pictures.over_problems(
+            self._spread(s["signal"])[0], at=s["problem"], floor=0.0, height=200
+        ), "<b>Explained variance</b>, each problem's own components"
 
     def _dimensions(self) -> Picture:
         s = self.state
         ratio = self._spread(s["signal"])[1]
         now = float(ratio.sel(problem=s["problem"]))
-        return pictures.over_problems(ratio, at=s["problem"], floor=0.0, height=200), f"<b>Participation ratio</b> &nbsp;·&nbsp; {now:.1f} dimensions in problem {s['problem']}"
+        return pictures.over_problems(
+            ratio, at=s["problem"], floor=0.0, height=200
+        ), f"<b>Participation ratio</b> &nbsp;·&nbsp; {now:.1f} dimensions in problem {s['problem']}"
 
     # ------------------------------------------------------------------ what leaves
 
@@ -183,14 +218,20 @@ class PopulationExplorer(Explorer):
         """Return scores (probe, time, component) and signal (probe, time, neuron) as shown."""
         s = self.state
         scores, basis = self._scores()
-        return xr.Dataset({"scores": scores, "components": basis["components"], "signal": self._one(s["problem"], s["signal"])})
+        return xr.Dataset(
+            {"scores": scores, "components": basis["components"], "signal": self._one(s["problem"], s["signal"])}
+        )
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
         s = self.state
         problems = self.activity["problem"].values.tolist()
         of = {"this": [s["problem"]], "all": problems, "first": problems[:1], "last": problems[-1:]}[s["basis"]]
-        signal = f"neurons.firing_rate(activity['spikes'], width={WIDTH:g})" if s["signal"] == "rate" else f"activity[{s['signal']!r}]"
+        signal = (
+            f"neurons.firing_rate(activity['spikes'], width={WIDTH:g})"
+            if s["signal"] == "rate"
+            else f"activity[{s['signal']!r}]"
+        )
         view = f"pictures.turned(scores, {s['azimuth']}, {s['elevation']}), x=0, y=1" if s["view"] == "turned" else "scores, x={}, y={}".format(
             *(int(i) - 1 for i in s["view"].split()))  # fmt: skip
         return "\n".join([
@@ -210,6 +251,10 @@ class PopulationExplorer(Explorer):
 def _trial_name(activity: xr.Dataset, index: int) -> str:
     """A probe trial in words."""
     one = activity.isel(probe=index).coords
-    words = [f"{c} {one[c].item()}" if str(one[c].item()).isdigit() else str(one[c].item()) for c in ("stimulus", "context", "response") if c in one]
+    words = [
+        f"{c} {one[c].item()}" if str(one[c].item()).isdigit() else str(one[c].item())
+        for c in ("stimulus", "context", "response")
+        if c in one
+    ]
     text = ", ".join(w for w in words if w not in ("", "none")) or f"trial {index}"
     return text + (f", repeat {one['repeat'].item()}" if "repeat" in one and int(activity["repeat"].max()) else "")

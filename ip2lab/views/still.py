@@ -95,7 +95,11 @@ def _page(figure: Figure) -> str:
     from ip2lab.views.figure import LOOKS, Panel
 
     def block(name: str) -> Any:
-        return column(Div(text=figure.captions.get(name, "")), Panel(figure.elements[name]).plot.state, sizing_mode="stretch_width")
+        return column(
+            Div(text=figure.captions.get(name, "")),
+            Panel(figure.elements[name]).plot.state,
+            sizing_mode="stretch_width",
+        )
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
     return file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
@@ -119,14 +123,26 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
     rows, widths = _grid(figure)
     elements, captions, notes = figure.elements, figure.captions, figure.notes
     heights = [max(_options(elements[name]).get("height", 260) for name in row) for row in rows]
-    with matplotlib.rc_context({"font.size": 8.5, "axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.linewidth": 0.7}):
-        page: Page = Page(figsize=(INCHES, sum(heights) / PIXELS + 0.3 * len(rows)), layout="constrained", facecolor="white")
+    with matplotlib.rc_context(
+        {
+            "font.size": 8.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.fonttype": "none",
+            "axes.linewidth": 0.7,
+        }
+    ):
+        page: Page = Page(
+            figsize=(INCHES, sum(heights) / PIXELS + 0.3 * len(rows)), layout="constrained", facecolor="white"
+        )
         axes: Any = page.subplot_mosaic(rows, width_ratios=widths, height_ratios=heights)
         for name, ax in axes.items():
             ax.set_title(_plain(captions.get(name, "")), loc="left", fontsize=9)
             if notes.get(name):
                 ax.set_axis_off()
-                ax.text(0.5, 0.5, notes[name], ha="center", va="center", wrap=True, transform=ax.transAxes, color="#666666")
+                ax.text(
+                    0.5, 0.5, notes[name], ha="center", va="center", wrap=True, transform=ax.transAxes, color="#666666"
+                )
             else:
                 draw(page, ax, elements[name])
         out = io.BytesIO()
@@ -154,12 +170,19 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
             _plain_ticks(getattr(ax, f"{axis}axis"), chosen.get(f"{axis}lim") or (1, 10))
     ax.set(**{k: chosen[k] for k in ("xlim", "ylim", "xlabel", "ylabel") if chosen.get(k) is not None})
     if "xlabel" not in chosen:
-        first = element if not isinstance(element, hv.Overlay) else list(element)[0]
+        first = element if not isinstance(element, hv.Overlay) else next(iter(element))
         ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
     if chosen.get("yticks") is not None:
         ax.set_yticks([t[0] for t in chosen["yticks"]], [t[1] for t in chosen["yticks"]])
     if ax.get_legend_handles_labels()[1]:
-        ax.legend(frameon=False, fontsize=7.5, loc=chosen.get("legend_position", "best").replace("_", " ").replace("top", "upper").replace("bottom", "lower"))
+        ax.legend(
+            frameon=False,
+            fontsize=7.5,
+            loc=chosen.get("legend_position", "best")
+            .replace("_", " ")
+            .replace("top", "upper")
+            .replace("bottom", "lower"),
+        )
 
 
 def _plain_ticks(axis: Any, ends: tuple[float, float]) -> None:
@@ -195,7 +218,15 @@ def _lines(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 def _areas(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
     from matplotlib.collections import PolyCollection
 
-    ax.add_collection(PolyCollection(_paths(leaf), facecolors=_look(leaf, style, "color", "k"), edgecolors="none", alpha=style.get("alpha"), zorder=2 + 0.01 * place))
+    ax.add_collection(
+        PolyCollection(
+            _paths(leaf),
+            facecolors=_look(leaf, style, "color", "k"),
+            edgecolors="none",
+            alpha=style.get("alpha"),
+            zorder=2 + 0.01 * place,
+        )
+    )
 
 
 def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
@@ -219,7 +250,10 @@ def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 
 
 def _words(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
-    align = {"ha": style.get("text_align", "center"), "va": {"middle": "center"}.get(style.get("text_baseline", "middle"), "baseline")}
+    align = {
+        "ha": style.get("text_align", "center"),
+        "va": {"middle": "center"}.get(style.get("text_baseline", "middle"), "baseline"),
+    }
     inks = _look(leaf, style, "text_color", "k")
     inks = [inks] * len(leaf) if isinstance(inks, str) else inks
     for x, y, text, ink in zip(*(leaf.dimension_values(i) for i in range(3)), inks, strict=True):
@@ -235,7 +269,13 @@ def _boxes(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 
 
 def _curve(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
-    ax.plot(leaf.dimension_values(0), leaf.dimension_values(1), color=style.get("color"), label=leaf.label or None, zorder=2 + 0.01 * place)
+    ax.plot(
+        leaf.dimension_values(0),
+        leaf.dimension_values(1),
+        color=style.get("color"),
+        label=leaf.label or None,
+        zorder=2 + 0.01 * place,
+    )
 
 
 DRAWERS: dict[type, Callable[..., None]] = {

@@ -52,7 +52,15 @@ def looks(element: Any, height: int = 260, **chosen: Any) -> Any:
 _TEMPLATES: dict[tuple[Any, ...], Any] = {}
 
 
-def styled(kind: type, data: Any, dims: Sequence[Any], vdims: Sequence[str], style: Mapping[str, Any], label: str = "", group: str = "") -> Any:
+def styled(
+    kind: type,
+    data: Any,
+    dims: Sequence[Any],
+    vdims: Sequence[str],
+    style: Mapping[str, Any],
+    label: str = "",
+    group: str = "",
+) -> Any:
     """Return an element with its glyph's looks.
 
     Elements of one look share one entry in HoloViews' store of options, by an element that is kept: setting options
@@ -72,7 +80,13 @@ def dimension(name: str) -> hv.Dimension:
     return hv.Dimension(name)
 
 
-def lines(paths: Sequence[np.ndarray], names: Sequence[str], colour: str | Sequence[str] = QUIET, group: str = "", **chosen: Any) -> hv.Contours:
+def lines(
+    paths: Sequence[np.ndarray],
+    names: Sequence[str],
+    colour: str | Sequence[str] = QUIET,
+    group: str = "",
+    **chosen: Any,
+) -> hv.Contours:
     """Return many lines as one glyph: `paths` are arrays (point, 2), `colour` one for all or one each."""
     if not len(paths):
         return _no_lines(tuple(names), isinstance(colour, str), group, tuple(chosen.items()))
@@ -89,7 +103,9 @@ def _no_lines(names: tuple[str, ...], one_colour: bool, group: str, chosen: tupl
     return lines([np.full((2, 2), np.nan)], names, QUIET if one_colour else [QUIET], group, **dict(chosen))
 
 
-def points(x: Any, y: Any, names: Sequence[str], colour: str | Sequence[str] = QUIET, label: str = "", **chosen: Any) -> hv.Points:
+def points(
+    x: Any, y: Any, names: Sequence[str], colour: str | Sequence[str] = QUIET, label: str = "", **chosen: Any
+) -> hv.Points:
     """Return points, of one colour or of one each."""
     if not len(x):
         return _no_points(tuple(names), isinstance(colour, str), label, tuple(chosen.items()))

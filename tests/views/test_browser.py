@@ -39,9 +39,21 @@ READY = """() => { const w = window.jupyterapp.shell.currentWidget, cells = w.co
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
-    cells = [{"cell_type": "code", "id": f"c{i}", "execution_count": None, "metadata": {}, "outputs": [], "source": c.strip()} for i, c in enumerate(CELLS)]
+    cells = [
+        {
+            "cell_type": "code",
+            "id": f"c{i}",
+            "execution_count": None,
+            "metadata": {},
+            "outputs": [],
+            "source": c.strip(),
+        }
+        for i, c in enumerate(CELLS)
+    ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    (folder / "explore.ipynb").write_text(json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}))
+    (folder / "explore.ipynb").write_text(
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    )
     (folder / "tests").symlink_to(ROOT / "tests")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -49,7 +61,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder}",
                "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url="]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+    server = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
+    )
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(480):
@@ -73,7 +87,10 @@ def page(browser: Any, lab: str) -> Iterator[Any]:
     local = (lab, lab.replace("http", "ws"), "data:", "blob:")
     page.on("request", lambda r: page.outside.append(r.url) if not r.url.startswith(local) else None)
     page.goto(f"{lab}/lab/tree/explore.ipynb?reset", wait_until="domcontentloaded")
-    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'", timeout=120_000)
+    page.wait_for_function(
+        "window.jupyterapp?.shell?.currentWidget?.context?.sessionContext?.session?.kernel?.status === 'idle'",
+        timeout=120_000,
+    )
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(READY, timeout=180_000)
     page.wait_for_function("document.querySelectorAll('.ip2lab-figure').length === 4", timeout=60_000)
@@ -114,18 +131,24 @@ def test_arrow_keys_move_the_slider_and_all_views(page: Any) -> None:
 def test_a_click_into_the_curve_chooses_the_problem(page: Any) -> None:
     box = figure(page, 0).locator(".ip2lab-plot").first.bounding_box()
     page.mouse.click(box["x"] + 0.55 * box["width"], box["y"] + 0.5 * box["height"])
-    page.wait_for_function("!document.querySelectorAll('.ip2lab-caption')[1].textContent.includes('problem 0')", timeout=20_000)
+    page.wait_for_function(
+        "!document.querySelectorAll('.ip2lab-caption')[1].textContent.includes('problem 0')", timeout=20_000
+    )
 
 
 def test_a_click_on_a_line_picks_a_neuron(page: Any) -> None:
     box = figure(page, 1).locator(".ip2lab-plot").first.bounding_box()
     page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.15 * box["height"])
-    page.wait_for_function("!document.querySelectorAll('.ip2lab-figure')[1].textContent.includes('neuron 0:')", timeout=20_000)
+    page.wait_for_function(
+        "!document.querySelectorAll('.ip2lab-figure')[1].textContent.includes('neuron 0:')", timeout=20_000
+    )
 
 
 def test_a_run_is_switched_off(page: Any) -> None:
     page.get_by_role("button", name="one", exact=True).first.click()
-    page.wait_for_function("!document.querySelectorAll('.ip2lab-caption')[1].textContent.includes(', ')", timeout=20_000)
+    page.wait_for_function(
+        "!document.querySelectorAll('.ip2lab-caption')[1].textContent.includes(', ')", timeout=20_000
+    )
 
 
 def test_a_dropdown_changes_the_signal(page: Any) -> None:

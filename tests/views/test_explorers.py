@@ -79,7 +79,9 @@ def test_exports_open_again(explorer: Explorer, tmp_path: Path, kind: str) -> No
 
 
 def test_an_unknown_ending_is_refused(explorer: Explorer, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'picture.bmp' does not end in a known format; give a name that ends in one of .png"):
+    with pytest.raises(
+        ValueError, match=r"'picture.bmp' does not end in a known format; give a name that ends in one of .png"
+    ):
         explorer.export(tmp_path / "picture.bmp")
 
 
@@ -94,7 +96,7 @@ def test_a_picture_comes_with_the_widget_only_where_asked(explorer: Explorer, mo
 def test_runs_switch_off_and_on(run: xr.DataTree, other_run: xr.DataTree) -> None:
     explorer = LearningExplorer({"one": run, "two": other_run})
     explorer.state = {"shown": ["two"]}
-    lines = [part for part in list(explorer.figure.elements["curve"])[3].split()]
+    lines = list(list(explorer.figure.elements["curve"])[3].split())
     assert len(lines) == 1
     explorer.state = {"shown": []}
     assert explorer.figure.notes["curve"] == "Every run is switched off."
@@ -122,7 +124,7 @@ def test_population_shows_the_analysis(run: xr.DataTree) -> None:
     explorer.state = {"problem": 5, "signal": "membrane", "basis": "all"}
     signal = run["activity"].to_dataset().membrane
     scores = population.project(signal.sel(problem=5).astype(float), population.pca(signal, n_components=6))
-    line = list(explorer.figure.elements["trajectories"])[0].split()[0].array([0, 1])
+    line = next(iter(explorer.figure.elements["trajectories"])).split()[0].array([0, 1])
     np.testing.assert_allclose(line, scores.isel(probe=0, component=[0, 1]), rtol=1e-4, atol=1e-4)
 
 
@@ -144,14 +146,18 @@ def test_a_neuron_is_picked_by_its_line(run: xr.DataTree) -> None:
 def test_a_problem_without_activity_says_where_there_is_some(run: xr.DataTree) -> None:
     explorer = NeuronExplorer(run)
     explorer.state = {"problem": 4}
-    assert explorer.figure.notes["trace"].startswith("No activity was kept after problem 4; the nearest problems that have it: ")
+    assert explorer.figure.notes["trace"].startswith(
+        "No activity was kept after problem 4; the nearest problems that have it: "
+    )
 
 
 def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
     explorer = NeuronExplorer(run)
     explorer.state = {"problem": 3, "property": "threshold"}
     found = neurons.density(run["properties"].to_dataset()).density.sel(property="threshold", problem=3)
-    np.testing.assert_allclose(list(explorer.figure.elements["density"])[1].split()[1].array([0])[:, 0], found, rtol=1e-6)
+    np.testing.assert_allclose(
+        list(explorer.figure.elements["density"])[1].split()[1].array([0])[:, 0], found, rtol=1e-6
+    )
 
 
 def test_switches_refuse_unknown_names() -> None:

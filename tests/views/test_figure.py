@@ -24,7 +24,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], list[byt
 
 def drawn(colours: list[str]) -> hv.Overlay:
     paths = [np.array([[0.0, i], [1.0, i]]) for i, _ in enumerate(colours)]
-    return looks(hv.Overlay([lines(paths, ["x", "y"], colours), points([0.5], [0.5], ["x", "y"], ["#123456"])]), xlim=(0, 1), ylim=(0, 9))
+    return looks(
+        hv.Overlay([lines(paths, ["x", "y"], colours), points([0.5], [0.5], ["x", "y"], ["#123456"])]),
+        xlim=(0, 1),
+        ylim=(0, 9),
+    )
 
 
 def test_one_message_for_one_action(sent: list[Any]) -> None:
@@ -39,7 +43,9 @@ def test_one_message_for_one_action(sent: list[Any]) -> None:
 
 
 def test_numbers_travel_as_bytes(sent: list[Any]) -> None:
-    data = xr.DataArray(np.random.default_rng(0).random((500, 256)) < 0.5, dims=("time", "neuron"), coords={"time": np.arange(500.0)})
+    data = xr.DataArray(
+        np.random.default_rng(0).random((500, 256)) < 0.5, dims=("time", "neuron"), coords={"time": np.arange(500.0)}
+    )
     figure = Figure({"a": pictures.raster(data)})
     sent.clear()
     figure.update(a=pictures.raster(~data))

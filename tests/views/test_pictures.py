@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ip2lab.analysis import neurons, population
 from ip2lab.tasks import family
 from ip2lab.views import pictures
+from ip2lab.views.pictures.neurons import MOST_POINTS
 from ip2lab.views.style import axis, span
 
 
@@ -37,7 +38,11 @@ def test_learning_curve_is_the_series(run: xr.DataTree) -> None:
 
 def test_learning_curve_marks_failures_at_the_cap() -> None:
     series = xr.Dataset(
-        {"trials_to_criterion": ("problem", [40.0, np.nan, 5.0]), "censored_trials": ("problem", [np.nan, 900.0, np.nan])}, {"problem": [0, 1, 2]}
+        {
+            "trials_to_criterion": ("problem", [40.0, np.nan, 5.0]),
+            "censored_trials": ("problem", [np.nan, 900.0, np.nan]),
+        },
+        {"problem": [0, 1, 2]},
     )
     failed = list(pictures.learning_curves(series))[4]
     assert failed.array([0, 1]).tolist() == [[1.0, 900.0]]
@@ -46,7 +51,7 @@ def test_learning_curve_marks_failures_at_the_cap() -> None:
 def test_learning_curve_of_seeds_is_their_mean_with_a_band() -> None:
     trials = xr.DataArray([[10.0, 4.0], [30.0, 8.0]], dims=("seed", "problem"), coords={"problem": [0, 1]})
     picture = pictures.learning_curves({"model": xr.Dataset({"trials_to_criterion": trials})})
-    bands, line = list(picture)[0], list(picture)[3]
+    bands, line = next(iter(picture)), list(picture)[3]
     assert paths(line)[0][:, 1].tolist() == [20.0, 6.0]
     assert bands.dimension_values(1).max() == pytest.approx(28.0)  # 90 percent of the way from 10 to 30
 
@@ -55,30 +60,36 @@ def test_loss_within_a_problem_is_that_problems_trials(run: xr.DataTree) -> None
     trials = run["trials"].to_dataset()
     picture = pictures.within_problem_loss(trials, 3, criterion=0.005, window=5)
     expected = trials.loss.values[trials.problem.values == 3]
-    np.testing.assert_allclose(paths(list(picture)[0])[0][:, 1], expected)
+    np.testing.assert_allclose(paths(next(iter(picture)))[0][:, 1], expected)
     assert paths(list(picture)[1])[0][-1, 1] == pytest.approx(expected[-5:].mean())
 
 
 def test_raster_shows_each_spike_in_its_neurons_row() -> None:
     spikes = np.zeros((5, 3), bool)
     spikes[4, 0] = True
-    data = xr.DataArray(spikes, dims=("time", "neuron"), coords={"time": 20.0 * np.arange(5)}, attrs={"long_name": "spikes"})
-    image = list(pictures.raster(data, order=np.array([2, 1, 0])))[0]
+    data = xr.DataArray(
+        spikes, dims=("time", "neuron"), coords={"time": 20.0 * np.arange(5)}, attrs={"long_name": "spikes"}
+    )
+    image = next(iter(pictures.raster(data, order=np.array([2, 1, 0]))))
     rows = image.dimension_values(2, flat=False)  # from the bottom up
     assert (rows[2, 4], rows.sum()) == (1, 1)  # neuron 0 is uppermost in this order
     assert image[80.0, 2.0] == 1
 
 
 def test_raster_of_a_signal_has_its_own_limits() -> None:
-    data = xr.DataArray([[0.0, 1.0], [2.0, 3.0]], dims=("time", "neuron"), coords={"time": [0.0, 20.0]}, name="membrane")
-    assert options(list(pictures.raster(data))[0])["clim"] == (0.0, 3.0)
+    data = xr.DataArray(
+        [[0.0, 1.0], [2.0, 3.0]], dims=("time", "neuron"), coords={"time": [0.0, 20.0]}, name="membrane"
+    )
+    assert options(next(iter(pictures.raster(data))))["clim"] == (0.0, 3.0)
 
 
 @given(st.integers(2, 5), st.integers(2, 30))
 def test_trajectories_have_a_line_a_trial(trials: int, steps: int) -> None:
     values = np.random.default_rng(0).normal(size=(trials, steps, 3))
-    scores = xr.DataArray(values, dims=("probe", "time", "component"), coords={"condition": ("probe", np.arange(trials))})
-    lines = paths(list(pictures.trajectories(scores, x=2, y=0))[0])
+    scores = xr.DataArray(
+        values, dims=("probe", "time", "component"), coords={"condition": ("probe", np.arange(trials))}
+    )
+    lines = paths(next(iter(pictures.trajectories(scores, x=2, y=0))))
     assert len(lines) == trials
     np.testing.assert_allclose(lines[-1], values[-1][:, [2, 0]])
 
@@ -103,10 +114,15 @@ def test_density_follows_the_analysis(run: xr.DataTree) -> None:
 
 
 def test_property_lines_are_one_a_neuron_and_thin_out_long_series() -> None:
-    values = xr.DataArray(np.full((2000, 4), 3.0), dims=("problem", "neuron"), name="threshold", attrs={"long_name": "firing threshold", "units": "1"})
-    lines = paths(list(pictures.property_trajectories(values, picked=1))[0])
+    values = xr.DataArray(
+        np.full((2000, 4), 3.0),
+        dims=("problem", "neuron"),
+        name="threshold",
+        attrs={"long_name": "firing threshold", "units": "1"},
+    )
+    lines = paths(next(iter(pictures.property_trajectories(values, picked=1))))
     assert len(lines) == 4
-    assert len(lines[0]) == pictures.MOST_POINTS
+    assert len(lines[0]) == MOST_POINTS
 
 
 def test_trace_has_a_tick_a_spike(run: xr.DataTree) -> None:

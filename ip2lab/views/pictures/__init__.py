@@ -1,0 +1,29 @@
+"""Pictures: functions from labelled data and a few choices to HoloViews elements.
+
+Every picture is made of a fixed number of parts, each one glyph with a colour an item, so that other data of the same
+kind can take the place of the old in a live figure. Nothing is computed here but what drawing needs (a running mean,
+an order, a place for a label); everything else comes from :mod:`ip2lab.analysis`.
+"""
+
+from ip2lab.views.pictures.curves import bars, learning_curves, moved, over_problems, within_problem_loss
+from ip2lab.views.pictures.neurons import neuron_trace, property_density, property_trajectories, scatter, shifts
+from ip2lab.views.pictures.population import history, raster, trajectories, turned
+from ip2lab.views.pictures.trials import trial_picture
+
+__all__ = [
+    "bars",
+    "history",
+    "learning_curves",
+    "moved",
+    "neuron_trace",
+    "over_problems",
+    "property_density",
+    "property_trajectories",
+    "raster",
+    "scatter",
+    "shifts",
+    "trajectories",
+    "trial_picture",
+    "turned",
+    "within_problem_loss",
+]

@@ -1,0 +1,40 @@
+"""Parts that several pictures are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+
+from ip2lab.views.style import QUIET, points, styled
+
+
+def bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str]) -> hv.Polygons:
+    if not len(bands):
+        bands, inks = [np.ones((3, 2))], [QUIET]  # no area: see style.lines
+    data = [{names[0]: b[:, 0], names[1]: b[:, 1], "colour": ink} for b, ink in zip(bands, inks, strict=True)]
+    return styled(hv.Polygons, data, names, ("colour",), {"color": "colour", "alpha": 0.2, "line_alpha": 0})
+
+
+def scattered(groups: Sequence[tuple[np.ndarray, np.ndarray, str]], names: Sequence[str], **chosen: Any) -> hv.Points:
+    """Points of several groups (x, y, colour) as one glyph, without those that are NaN."""
+    kept = [(x[np.isfinite(y)], y[np.isfinite(y)], ink) for x, y, ink in groups]
+    x, y = (np.concatenate([group[i] for group in kept]) if kept else np.empty(0) for i in (0, 1))
+    ink = [colour for group_x, _, colour in kept for colour in [colour] * len(group_x)]
+    return points(x, y, names, ink, **chosen)
+
+
+def borders(data: xr.DataArray) -> list[int]:
+    """The steps at which an epoch begins, without the first."""
+    if "epoch" not in data.coords:
+        return []
+    epochs = data["epoch"].values
+    return [int(i) + 1 for i in np.flatnonzero(epochs[1:] != epochs[:-1])]
+
+
+def named(by: str, kind: Any) -> str:
+    text = str(kind)
+    return text if text and not text.replace(".", "").isdigit() else f"{by} {text}".strip()

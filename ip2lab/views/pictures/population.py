@@ -1,0 +1,241 @@
+"""Populations: trajectories, rasters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import holoviews as hv
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis import population
+from ip2lab.views.pictures.parts import borders, named
+from ip2lab.views.style import (
+    MARK,
+    SEQUENTIAL,
+    SPIKES,
+    axis,
+    colours,
+    image,
+    legend,
+    lines,
+    looks,
+    marker_line,
+    points,
+    span,
+    uprights,
+)
+
+
+def trajectories(
+    scores: xr.DataArray,
+    *,
+    x: int = 0,
+    y: int = 1,
+    by: str = "condition",
+    at: float | None = None,
+    share: xr.DataArray | None = None,
+    height: int = 360,
+) -> hv.Overlay:
+    """Population trajectories in two components, one line a trial, one colour a label.
+
+    Parameters
+    ----------
+    scores : DataArray
+        (probe, time, component), as ``scores`` of :func:`ip2lab.analysis.population.pca` or what ``project`` returns.
+    x, y : int
+        The components on the two axes.
+    by : str
+        The coord along the trials that colours them.
+    at : float, optional
+        A time (ms): a dot on each line.
+    share : DataArray, optional
+        ``explained_variance_ratio`` (component), written beside the axes' names.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+        Lines, a ring where each starts, a small dot where an epoch begins, a large dot at `at`.
+
+    Examples
+    --------
+    >>> scores = xr.DataArray(np.ones((2, 5, 2)), dims=("probe", "time", "component"), coords={"condition": ("probe", [0, 1])})
+    >>> len(trajectories(scores))
+    6
+    """
+    trial = [d for d in scores.dims if d not in ("time", "component")]
+    flat = scores.stack(trial_=trial, create_index=False).transpose("trial_", "time", "component")
+    names = [_component(share, x), _component(share, y)]
+    if names[0] == names[1]:
+        names[1] += " "
+    labels = flat[by].values if by in flat.coords else np.zeros(flat.sizes["trial_"])
+    kinds = list(dict.fromkeys(labels.tolist()))
+    ink = dict(zip(kinds, colours(len(kinds)), strict=True))
+    values = flat.values[:, :, [x, y]].astype(float)
+    own = [ink[label] for label in labels.tolist()]
+    now = [] if at is None or "time" not in flat.coords else [int(np.abs(flat["time"].values - at).argmin())]
+    parts = [
+        lines(list(values), names, own, line_width=2),
+        _dots(values, [0], own, names, size=9, fill_alpha=0, line_color="colour", line_width=1.6),
+        _dots(values, borders(flat), own, names, size=5),
+        _dots(values, now, own, names, size=13),
+        *legend([named(by, kind) for kind in kinds], list(ink.values()), names),
+    ]
+    return looks(
+        hv.Overlay(parts),
+        height,
+        xlim=span(values[..., 0]),
+        ylim=span(values[..., 1]),
+        xlabel=names[0],
+        ylabel=names[1],
+        legend_position="top_right",
+    )
+
+
+def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArray:
+    """Return scores (..., component) in three components as two: seen from `azimuth` and `elevation` (degrees).
+
+    Examples
+    --------
+    >>> scores = xr.DataArray(np.eye(3), dims=("time", "component"))
+    >>> turned(scores, 0, 0).round(2).values[:, 0].tolist()
+    [1.0, 0.0, 0.0]
+    """
+    if scores.sizes["component"] < 3:
+        raise ValueError(f"scores have {scores.sizes['component']} components; three are needed to turn them")
+    a, e = np.deg2rad([azimuth, elevation])
+    axes = [[np.cos(a), np.sin(a), 0.0], [-np.sin(a) * np.sin(e), np.cos(a) * np.sin(e), np.cos(e)]]
+    seen = scores.isel(component=slice(3)).drop_vars("component", errors="ignore").rename(component="direction")
+    return population.project(seen, xr.DataArray(axes, dims=("component", "direction")), feature="direction")
+
+
+def _component(share: xr.DataArray | None, index: int) -> str:
+    return (
+        f"component {index + 1}"
+        if share is None
+        else f"component {index + 1} ({100 * float(share[index]):.0f} % of variance)"
+    )
+
+
+def _dots(
+    values: np.ndarray, steps: Sequence[int], inks: Sequence[str], names: Sequence[str], **chosen: Any
+) -> hv.Points:
+    """Points on the lines `values` (trial, time, 2) at some time steps."""
+    found = values[:, list(steps)].reshape(-1, 2)
+    return points(found[:, 0], found[:, 1], names, [ink for ink in inks for _ in steps], **chosen)
+
+
+def raster(
+    signal: xr.DataArray,
+    *,
+    order: np.ndarray | None = None,
+    order_name: str = "",
+    at: float | None = None,
+    picked: int | None = None,
+    limits: tuple[float, float] | None = None,
+    height: int = 320,
+) -> hv.Overlay:
+    """Time by neuron as an image: spikes, or any other signal.
+
+    Parameters
+    ----------
+    signal : DataArray
+        (time, neuron); bool for spikes.
+    order : ndarray, optional
+        Indices of the neurons from the bottom up.
+    order_name : str
+        By what they are ordered, for the axis.
+    at : float, optional
+        A time (ms) to mark.
+    picked : int, optional
+        The index of a neuron to mark.
+    limits : (float, float), optional
+        Ends of the colour map; those of the data by default.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+        The image, borders between epochs, the marks.
+
+    Examples
+    --------
+    >>> spikes = xr.DataArray(np.eye(4, dtype=bool), dims=("time", "neuron"), coords={"time": [0.0, 20.0, 40.0, 60.0]})
+    >>> len(raster(spikes, picked=2))
+    4
+    """
+    flat = signal.transpose("neuron", "time")
+    order = np.arange(flat.sizes["neuron"]) if order is None else np.asarray(order)
+    time, rows = flat["time"].values, np.arange(len(order))
+    spikes = flat.dtype == bool
+    values = flat.values[order].astype(np.uint8 if spikes else np.float32)
+    names = [
+        axis(flat["time"], "time", flat["time"].attrs.get("units", "ms")),
+        "neuron" + (f", by {order_name}" if order_name else ""),
+    ]
+    step = float(time[1] - time[0]) if len(time) > 1 else 1.0
+    low, high = (0.0, 1.0) if spikes else limits or _ends(values)
+    ends = (float(time[0] - step / 2), float(time[-1] + step / 2))
+    place = [] if picked is None else [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(order == picked)]
+    parts = [
+        image(
+            values,
+            time,
+            rows,
+            [*names, axis(signal)],
+            cmap=SPIKES if spikes else SEQUENTIAL,
+            clim=(low, high),
+            colorbar=not spikes,
+            colorbar_opts={"title": axis(signal), "width": 9} if not spikes else {},
+        ),
+        uprights(
+            tuple(float(time[i] - step / 2) for i in borders(flat)),
+            -0.5,
+            len(order) - 0.5,
+            tuple(names),
+            line_dash="dashed",
+        ),
+        lines(place, names, MARK, line_width=1.6, alpha=0.9),
+        marker_line(at, -0.5, len(order) - 0.5, names),
+    ]
+    return looks(hv.Overlay(parts), height, xlim=ends, ylim=(-0.5, len(order) - 0.5), xlabel=names[0], ylabel=names[1])
+
+
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    found = values[np.isfinite(values)]
+    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 1.0)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -> hv.Overlay:
+    """One neuron in the same trial after different problems, one row a problem.
+
+    Parameters
+    ----------
+    signal : DataArray
+        (problem, time); bool for spikes.
+    at : int, optional
+        The problem to mark.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+
+    Examples
+    --------
+    >>> spikes = xr.DataArray(np.eye(3, dtype=bool), dims=("problem", "time"), coords={"problem": [0, 1, 5], "time": [0.0, 20.0, 40.0]})
+    >>> len(history(spikes, at=5))
+    4
+    """
+    problems = signal["problem"].values
+    rows = signal.drop_vars(["neuron", "problem"], errors="ignore").rename(problem="neuron")
+    found = np.flatnonzero(problems == at)
+    picture = raster(rows, picked=int(found[0]) if found.size else None, height=height)
+    keep = np.unique(np.linspace(0, len(problems) - 1, min(len(problems), 9)).astype(int))
+    return picture.opts(backend="bokeh", ylabel="after problem", yticks=[(int(i), str(problems[i])) for i in keep])
