@@ -32,7 +32,7 @@ from torch.nn import functional
 
 import ip2lab
 from ip2lab.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream
-from ip2lab.networks import kernels
+from ip2lab.networks import structures
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
 
@@ -95,13 +95,13 @@ def rates_for(network: SpikingNetwork, scale: float = 1.0) -> Rates:
     return Rates({name: value * scale for name, value in rate.items()})
 
 
-def association(dtype: str = "float32") -> kernels.Stimuli:
+def association(dtype: str = "float32") -> structures.Stimuli:
     return TrialStream(family("association").problem(seed=0), np.random.SeedSequence(0), 2, 20.0, dtype).probe
 
 
-def learner_step(learner: Any, stimuli: kernels.Stimuli, trials: int) -> Callable[[], Any]:
+def learner_step(learner: Any, stimuli: structures.Stimuli, trials: int) -> Callable[[], Any]:
     """Return a function that does so many trials of one problem."""
-    records, rows, goal = Records.empty(trials), np.arange(trials) % 2, kernels.Goal(0.0, trials)
+    records, rows, goal = Records.empty(trials), np.arange(trials) % 2, structures.Goal(0.0, trials)
     return lambda: learner.run(stimuli, rows, (0, trials), np.uint64(5), goal, records)
 
 
@@ -218,7 +218,7 @@ def series_clock(start: dict[str, torch.Tensor], trials: int) -> Callable[[], fl
     return once
 
 
-def _jax_steps(network: SpikingNetwork, stimuli: kernels.Stimuli, rates: Rates) -> dict[str, Callable[[], float]]:
+def _jax_steps(network: SpikingNetwork, stimuli: structures.Stimuli, rates: Rates) -> dict[str, Callable[[], float]]:
     import jax
 
     p = jax_network.parameters(network)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ip2lab.networks import kernels, rate_kernels
+from ip2lab.networks import kernels, rate_kernels, structures
 from ip2lab.networks.rate import RateNetwork
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
@@ -26,7 +26,7 @@ SLOTS = (
     "adaptation_strength",
     "tau_adaptation",
     "gain",
-)  # rows of kernels.Neurons
+)  # rows of structures.Neurons
 
 
 @dataclass(frozen=True)
@@ -70,11 +70,11 @@ class Learner(Protocol):
 
     def run(
         self,
-        stimuli: kernels.Stimuli,
+        stimuli: structures.Stimuli,
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernels.Goal,
+        goal: structures.Goal,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
@@ -138,25 +138,25 @@ class CompiledLearner:
     def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
         values[0][[2, 5]] = 1  # threshold and gain; no adaptation unless there is
         names = list(self.network.weights)
-        weights, g_weights = (kernels.Weights(*(v[name] for name in names)) for v in (views, g_views))
+        weights, g_weights = (structures.Weights(*(v[name] for name in names)) for v in (views, g_views))
         lanes = np.zeros(self.network.neurons, np.uint64)
-        return kernels.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes)
+        return structures.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes)
 
     def _make_room(self, steps: int) -> dict[str, Any]:
         """Return room for a trial of `steps` steps."""
         net = self.network
         dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
         return {
-            "trace": kernels.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation)),
+            "trace": structures.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation)),
             "noise": np.zeros((steps, net.neurons), dtype),
             "d_logits": np.zeros((steps, outputs), dtype),
             "d_spikes": np.zeros((steps, net.neurons), dtype),
         }
 
-    def _transform(self) -> kernels.Transform:
+    def _transform(self) -> structures.Transform:
         rows = [PROPERTIES[name] for name in self.slots]
         free = self.network.free
-        return kernels.Transform(
+        return structures.Transform(
             np.array([self.starts.get(f"free.{name}", -1) for name in self.slots]),
             np.array([name in free and free[name].requires_grad for name in self.slots]),
             np.array([row.bounds[0] for row in rows]),
@@ -173,7 +173,7 @@ class CompiledLearner:
         kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
         names = [name for name in self.starts if name in rates.rate]
         start = np.array([self.starts[name] for name in names], np.int64)
-        self.rule = kernels.Rule(
+        self.rule = structures.Rule(
             start,
             start + np.array([self.sizes[name] for name in names], np.int64),
             np.array([rates.rate[name] for name in names], float),
@@ -192,11 +192,11 @@ class CompiledLearner:
 
     def run(
         self,
-        stimuli: kernels.Stimuli,
+        stimuli: structures.Stimuli,
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernels.Goal,
+        goal: structures.Goal,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
@@ -314,11 +314,11 @@ class PlainLearner:
 
     def run(
         self,
-        stimuli: kernels.Stimuli,
+        stimuli: structures.Stimuli,
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernels.Goal,
+        goal: structures.Goal,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
@@ -333,7 +333,7 @@ class PlainLearner:
         return span[1], 0
 
     def _trial(
-        self, stimuli: kernels.Stimuli, row: int, trial: int, key: np.uint64
+        self, stimuli: structures.Stimuli, row: int, trial: int, key: np.uint64
     ) -> tuple[float, float, bool, float]:
         bias = self.network.output_bias
         steps = int(stimuli.length[row])
@@ -458,7 +458,7 @@ class TrialStream:
     ----------
     conditions : ndarray (trial,)
         Condition of each trial.
-    probe : kernels.Stimuli
+    probe : structures.Stimuli
         One noise-free trial of each condition.
     """
 
@@ -468,7 +468,7 @@ class TrialStream:
         self.probe = show(problem, np.arange(problem.conditions), dt, dtype)
         self._entropy = stream.entropy
 
-    def between(self, first: int, last: int) -> tuple[kernels.Stimuli, np.ndarray]:
+    def between(self, first: int, last: int) -> tuple[structures.Stimuli, np.ndarray]:
         """Return what trials `first` to `last` show, and which row of it each of them is."""
         conditions = self.conditions[first:last]
         if not self.problem.varies and not self.problem.noise:
@@ -489,12 +489,12 @@ class TrialStream:
 
 def show(
     problem: Problem, conditions: np.ndarray, dt: float, dtype: str, rng: np.random.Generator | None = None
-) -> kernels.Stimuli:
+) -> structures.Stimuli:
     """Return one trial of each of `conditions`; without `rng` noise-free and with epochs of their middle length."""
     inputs, target, epoch = problem.arrays(conditions, dt, rng)
     scored = np.array([e.scored for e in problem.epochs] + [False])[epoch]
     responding = scored & np.array([e.name.startswith("response") for e in problem.epochs] + [False])[epoch]
-    return kernels.Stimuli(
+    return structures.Stimuli(
         np.ascontiguousarray(inputs, dtype),
         np.ascontiguousarray(target, np.int64),
         np.ascontiguousarray(scored / scored.sum(1, keepdims=True), dtype),
@@ -503,7 +503,7 @@ def show(
     )
 
 
-def score(logits: np.ndarray, stimuli: kernels.Stimuli) -> tuple[np.ndarray, np.ndarray]:
+def score(logits: np.ndarray, stimuli: structures.Stimuli) -> tuple[np.ndarray, np.ndarray]:
     """Return the loss of each trial (trial,) and whether it was answered (trial,), as :func:`kernels.cross_entropy`."""
     logits = logits.astype(float)
     shifted = logits - logits.max(-1, keepdims=True)
@@ -518,7 +518,7 @@ def score(logits: np.ndarray, stimuli: kernels.Stimuli) -> tuple[np.ndarray, np.
     return loss, kept.all(1) & (mean.argmax(-1) == np.take_along_axis(stimuli.target, last[:, None], 1)[:, 0])
 
 
-def _stack(parts: Sequence[kernels.Stimuli]) -> kernels.Stimuli:
+def _stack(parts: Sequence[structures.Stimuli]) -> structures.Stimuli:
     """Put trials of different lengths into one set of arrays, the shorter ones filled up with zeros."""
     longest = max(part.inputs.shape[1] for part in parts)
 
@@ -529,4 +529,4 @@ def _stack(parts: Sequence[kernels.Stimuli]) -> kernels.Stimuli:
         )
 
     filled = {name: joined(name) for name in ("inputs", "target", "weight", "response")}
-    return kernels.Stimuli(**filled, length=np.concatenate([part.length for part in parts]))
+    return structures.Stimuli(**filled, length=np.concatenate([part.length for part in parts]))

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from ip2lab import networks, records
 from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, score
-from ip2lab.networks import kernels
+from ip2lab.networks import kernels, structures
 from ip2lab.options import learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
@@ -142,7 +142,7 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     _check_progress(progress)
     attrs = records.open_run(path).attrs
     length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
-    return Series.of(attrs, length).go_on(path).run(progress)
+    return Series.of(dict(attrs), length).go_on(path).run(progress)
 
 
 class Unrecorded:
@@ -188,7 +188,7 @@ class Series:
         self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
         self.network = self.born()
         self.learner: Learner = make_learner(self.network, self.rates())
-        self.goal = kernels.Goal(float(options["criterion"]), int(options["window"]))
+        self.goal = structures.Goal(float(options["criterion"]), int(options["window"]))
         self.current = Records.empty(options["max_trials"])
         self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
         self._duration = 0.0

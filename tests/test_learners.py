@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from ip2lab.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream, draw_noise, make_learner
-from ip2lab.networks import kernels
+from ip2lab.networks import kernels, structures
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 SHORT = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "unscored": 40.0}
-NEVER = kernels.Goal(0.0, 50)  # a criterion that no loss is below
+NEVER = structures.Goal(0.0, 50)  # a criterion that no loss is below
 KEY = np.uint64(12345)
 START = {"tau_dendrite": (40.0, 400.0), "tau_soma": (20.0, 60.0), "threshold": (0.5, 1.5)}
 
@@ -228,7 +228,7 @@ def test_the_size_of_the_blocks_changes_nothing(kind):
 def test_a_problem_is_solved_when_the_mean_of_the_window_is_below_the_criterion(kind):
     shown = stream()
     net = network(shown)
-    goal = kernels.Goal(0.5, 12)
+    goal = structures.Goal(0.5, 12)
     records, done, status = learn(kind(net, rates_of(net)), shown, 400, goal)
     means = np.convolve(records.loss[:done], np.ones(12) / 12, "valid")  # of trials 0-11, 1-12, ...
     assert status == 1

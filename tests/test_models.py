@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import ip2lab
 from ip2lab import learners, networks
-from ip2lab.networks import kernels, rate_kernels
+from ip2lab.networks import rate_kernels, structures
 from ip2lab.networks.attention import AttentionNetwork
 from ip2lab.networks.filters import FilterBank
 from ip2lab.networks.rate import RateNetwork
@@ -65,7 +65,7 @@ def test_compiled_training_equals_autograd_and_adam(dtype, tolerance):
         records = learners.Records.empty(50)
         for first in (0, 25):  # the target is settled in between
             learner.run(
-                stimuli, rows[first : first + 25], (first, first + 25), np.uint64(5), kernels.Goal(0.0, 60), records
+                stimuli, rows[first : first + 25], (first, first + 25), np.uint64(5), structures.Goal(0.0, 60), records
             )
             learner.settle(records.rate[first + 24])
         seen.append((records, dict(network.named_parameters())))

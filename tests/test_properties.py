@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2lab import PROPERTIES
-from ip2lab.networks import kernels
+from ip2lab.networks import kernels, structures
 from ip2lab.networks.spiking import to_value
 
 NAMES = list(PROPERTIES)
@@ -84,7 +84,9 @@ def test_every_implementation_of_the_transform_is_the_formula(name):
     for decays in (False, True):
         one = np.ones(1)
         start, learns = np.zeros(1, np.int64), one > 0
-        transform = kernels.Transform(start, learns, one * row.bounds[0], one * row.log_range, np.array([decays]), dt)
+        transform = structures.Transform(
+            start, learns, one * row.bounds[0], one * row.log_range, np.array([decays]), dt
+        )
         values, slopes = np.zeros((2, 1, len(free)))
         kernels.set_values(free, transform, values, slopes, False)
         used = torch.exp(-dt / value) if decays else value

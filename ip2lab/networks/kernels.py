@@ -20,20 +20,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ip2lab.networks.structures import (
-    Goal,
-    Learner,
-    Model,
-    Neurons,
-    Rule,
-    Stimuli,
-    Trace,
-    Transform,
-    Weights,
-    make_trace,
-)
-
-__all__ = ["Goal", "Learner", "Model", "Neurons", "Rule", "Stimuli", "Trace", "Transform", "Weights", "make_trace"]
+from ip2lab.networks.structures import Neurons, Trace
 
 # No "nnan"/"ninf": a NaN must stay one, it is how an exploding loss is recognised.
 _FAST = {"reassoc", "contract", "nsz", "arcp"}

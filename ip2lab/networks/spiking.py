@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ip2lab.networks import kernels
+from ip2lab.networks import kernels, structures
 from ip2lab.properties import PROPERTIES
 
 READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readout
@@ -86,7 +86,11 @@ def to_value(free: Tensor, name: str) -> Tensor:
 
 
 def simulate(
-    inputs: Tensor, noise: Tensor | None, neurons: kernels.Neurons, weights: kernels.Weights, model: kernels.Model
+    inputs: Tensor,
+    noise: Tensor | None,
+    neurons: structures.Neurons,
+    weights: structures.Weights,
+    model: structures.Model,
 ) -> Activity:
     """Run the network in plain torch: the equations at the top of this module, one line each.
 
@@ -126,13 +130,15 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, model: kernels.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
+        ctx: Any, model: structures.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
     ) -> tuple[Tensor, ...]:
         arrays = [_array(p) for p in learnt]
-        neurons, weights = kernels.Neurons(*arrays[:6]), kernels.Weights(*arrays[6:])
+        neurons, weights = structures.Neurons(*arrays[:6]), structures.Weights(*arrays[6:])
         x = _array(inputs)
         eta = np.empty((0, 0, 0), x.dtype) if noise is None else _array(noise)
-        trace = kernels.make_trace(x.shape[:2], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation))
+        trace = structures.make_trace(
+            x.shape[:2], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation)
+        )
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
@@ -147,8 +153,8 @@ class _Compiled(torch.autograd.Function):
         empty = np.empty((0, 0, 0), x.dtype)
         d_logits = np.zeros_like(trace.logits) if grads[0] is None else _array(grads[0])
         d_spikes, d_membrane = (empty if grad is None else _array(grad) for grad in grads[1:3])
-        g_neurons = kernels.Neurons(*map(np.zeros_like, neurons))
-        g_weights = kernels.Weights(*map(np.zeros_like, weights))
+        g_neurons = structures.Neurons(*map(np.zeros_like, neurons))
+        g_weights = structures.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
         kernels.backward(
             x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
@@ -257,7 +263,7 @@ class SpikingNetwork(nn.Module):
         for name in self.learnable:
             if name not in self.has:
                 raise ValueError(f"learnable: this network has no property {name!r}; it has {', '.join(self.has)}")
-        self.model = kernels.Model(
+        self.model = structures.Model(
             spiking=int(spiking),
             adaptation=int(adaptation),
             recurrent=int(recurrent),
@@ -341,14 +347,14 @@ class SpikingNetwork(nn.Module):
         free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=self.bias.dtype, device=self.bias.device)
         self.free[name].copy_(free.expand_as(self.free[name]))
 
-    def _neurons(self) -> kernels.Neurons:
+    def _neurons(self) -> structures.Neurons:
         value = self.properties()
         ones, zeros = torch.ones_like(self.bias), torch.zeros_like(self.bias)
 
         def decay(name: str) -> Tensor:
             return torch.exp(-self.dt / value[name]) if name in value else zeros
 
-        return kernels.Neurons(
+        return structures.Neurons(
             beta=decay("tau_dendrite"),
             alpha=decay("tau_soma"),
             threshold=value["threshold"],
@@ -376,7 +382,7 @@ class SpikingNetwork(nn.Module):
             through logits, spikes and membrane.
         """
         self._check_inputs(inputs, noise)
-        weights = kernels.Weights(
+        weights = structures.Weights(
             self.input_weights.T, self.recurrent_weights.T, self.bias, self.output_weights, self.output_bias
         )
         if compiled is None:
