@@ -140,7 +140,8 @@ class CompiledLearner:
         names = list(self.network.weights)
         weights, g_weights = (structures.Weights(*(v[name] for name in names)) for v in (views, g_views))
         lanes = np.zeros(self.network.neurons, np.uint64)
-        return structures.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes)
+        parts = [*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes]
+        return structures.Learner._make(parts)
 
     def _make_room(self, steps: int) -> dict[str, Any]:
         """Return room for a trial of `steps` steps."""
@@ -255,7 +256,8 @@ class RateLearner(CompiledLearner):
         names = list(self.network.weights)
         weights, g_weights = (rate_kernels.Weights(*(v[name] for name in names)) for v in (views, g_views))
         lanes, target = np.zeros(self.network.neurons, np.uint64), np.array([self.rates.rate_target or 0.0])
-        return rate_kernels.Learner(*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes, target)
+        room = self._make_room(1).values()
+        return rate_kernels.Learner._make((*updated, weights, g_weights, *values, *room, lanes, target))
 
     def _make_room(self, steps: int) -> dict[str, Any]:
         net = self.network

@@ -142,7 +142,7 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     _check_progress(progress)
     attrs = records.open_run(path).attrs
     length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
-    return Series.of(dict(attrs), length).go_on(path).run(progress)
+    return Series.of({str(name): value for name, value in attrs.items()}, length).go_on(path).run(progress)
 
 
 class Unrecorded:
@@ -210,7 +210,7 @@ class Series:
         ).to(self.options["device"])
 
     @classmethod
-    def of(cls, attrs: Mapping[str, Any], problems: int, **changes: Any) -> Series:
+    def of(cls, attrs: Mapping[Any, Any], problems: int, **changes: Any) -> Series:
         """Make the series that a run with these attributes was, with changed options, where it began."""
         config = {name: value for name, value in attrs["config"].items() if name not in NOT_OPTIONS}
         family = make_family(attrs["family"], **attrs["config"]["family"])
