@@ -28,7 +28,9 @@ _FAST = {"reassoc", "contract", "nsz", "arcp"}
 
 def _compiled(function: Any, **more: Any) -> Any:
     """Compile on first call; kept on disk where a cache folder can be written, and without one elsewhere."""
-    options: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy", "nogil": True, **more}
+    # Inlined whole: a function that is called would be another copy, with other rounding, in the process that compiled
+    # it than in one that loads it from the cache, and the same seed would not give the same bits.
+    options: dict[str, Any] = {"fastmath": _FAST, "error_model": "numpy", "nogil": True, "forceinline": True, **more}
     try:
         built = njit(cache=True, **options)(function)
     except RuntimeError:  # numba: no locator available, no folder for the cache can be written
