@@ -127,7 +127,8 @@ def series_of(arguments: dict[str, Any], path: Path | None = None) -> dict[str, 
         run = stored if stored.attrs["complete"] else resume(path, progress=False)
     else:
         run = train(**arguments, path=path, progress=False)
-    return {name: run["series"][name].values for name in KEPT}
+    series = run["series"].to_dataset()
+    return {name: series[name].values for name in KEPT}
 
 
 def _pad(values: np.ndarray, length: int) -> np.ndarray:

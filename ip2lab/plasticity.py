@@ -425,7 +425,7 @@ def judge(
         if isinstance(outcome, Exception):
             raise outcome
     shape = (len(choices), len(seeds))
-    metrics = {
+    metrics: dict[str, Any] = {
         name: (
             ("choice", "seed"),
             np.array([o[name] for o in outcomes], float).reshape(shape),

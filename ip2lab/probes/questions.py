@@ -181,7 +181,7 @@ def lesions(
     rng = np.random.default_rng([seed, problem])
     sets = [[part, *(_matched(part, strata, rng) for _ in range(controls))] for part in parts]
     kind = "clamp" if clamp else "silence"
-    effects = [[probe(tree, problem, **{kind: chosen}) for chosen in row] for row in sets]
+    effects = [[probe(tree, problem, **_change(kind, chosen)) for chosen in row] for row in sets]
     loss = np.array([[float(each.loss.mean()) for each in row] for row in effects])
     right = np.array([[float(each.correct.mean()) for each in row] for row in effects])
     unit = {"units": PROPERTIES[by].unit}
@@ -206,19 +206,21 @@ def lesions(
         ),
     }
     if next_problems:
-        learnt = [_learn(changed_series(tree, problem, next_problems, **{kind: part})) for part in parts]
+        learnt = [_learn(changed_series(tree, problem, next_problems, **_change(kind, part))) for part in parts]
         found["trials_to_criterion"] = ("bin", "problem"), np.array(learnt), TRIALS
         found["intact_trials"] = "problem", _learn(changed_series(tree, problem, next_problems)), TRIALS
     return xr.Dataset(found, {"bin": np.arange(bins), "neuron": np.arange(len(values))}, {"by": by, "of": of})
 
 
+def _change(name: str, value: Any) -> dict[str, Any]:
+    return {name: value}
+
+
 def _binned_by(tree: xr.DataTree, problem: int, by: str, of: str) -> np.ndarray:
-    if by not in tree["properties"].data_vars:
-        raise ValueError(
-            f"by: this run has no property {by!r}; it has {', '.join(map(str, tree['properties'].data_vars))}"
-        )
-    values = {"value": tree["properties"][by].sel(problem=problem).values}
-    values["initial"] = tree["properties"][by].sel(problem=-1).values
+    table = tree["properties"].to_dataset()
+    if by not in table.data_vars:
+        raise ValueError(f"by: this run has no property {by!r}; it has {', '.join(map(str, table.data_vars))}")
+    values = {"value": table[by].sel(problem=problem).values, "initial": table[by].sel(problem=-1).values}
     values["change"] = values["value"] - values["initial"]
     if of not in values:
         raise ValueError(f"of: {of!r} is unknown; known: 'value', 'initial', 'change'")

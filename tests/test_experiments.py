@@ -1,0 +1,79 @@
+"""Many runs: the same numbers wherever they run, labelled by what differs, and gone on with where they are stored."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ip2lab
+from ip2lab.experiments import grid, run_many
+from ip2lab.records import open_run
+
+SMALL = {"problems": 2, "neurons": 20, "max_trials": 60, "window": 20}
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_a_grid_is_every_combination_once(sizes):
+    axes = {f"axis{k}": list(range(size)) for k, size in enumerate(sizes)}
+    plan = grid(**axes, constant="same")
+    assert len(plan) == np.prod(sizes)
+    assert len({tuple(each.values()) for each in plan}) == len(plan)
+    assert all(each["constant"] == "same" for each in plan)
+
+
+def test_runs_are_labelled_by_what_differs():
+    plan = grid(family=["association", "dms"], learnable=[None, ("tau_soma", "threshold")], seed=[3], **SMALL)
+    runs = run_many(plan, progress=False)
+    assert runs.trials_to_criterion.dims == ("run", "problem")
+    assert runs.family.values.tolist() == ["association"] * 2 + ["dms"] * 2
+    assert runs.learnable.values.tolist() == ["nothing", "tau_soma + threshold"] * 2
+    assert "seed" not in runs.coords
+    alone = ip2lab.train(**plan[3], progress=False)
+    assert (runs.loss[3].values == alone["series"].loss.values).all()
+    for variable in runs.data_vars.values():
+        assert {"units", "long_name"} <= set(variable.attrs)
+
+
+def test_shorter_series_are_filled_up():
+    runs = run_many([SMALL | {"family": "association", "problems": n} for n in (1, 3)], progress=False)
+    assert runs.loss.notnull().sum("problem").values.tolist() == [1, 3]
+    assert runs.trials.notnull().sum("problem").values.tolist() == [1, 3]
+    assert not runs.failed[0, 1:].any()
+
+
+def test_executors_change_nothing():
+    plan = grid(family="association", seed=[0, 1, 2], **SMALL)
+    here = run_many(plan, progress=False).drop_vars("duration")
+    with ThreadPoolExecutor(2) as pool:
+        assert run_many(plan, executor=pool, progress=False).drop_vars("duration").identical(here)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert run_many(plan, executor=pool, progress=False).drop_vars("duration").identical(here)
+
+
+def test_what_is_stored_is_not_done_again(tmp_path):
+    plan = grid(family="association", seed=[0, 1], **SMALL)
+    first = run_many(plan, folder=tmp_path, progress=False)
+    assert run_many(plan, folder=tmp_path, progress=False).identical(first)  # even the computing times
+    assert open_run(tmp_path / "0001.zarr").attrs["seed"] == 1
+
+
+def test_an_interrupted_run_goes_on(tmp_path):
+    plan = [SMALL | {"family": "association"}]
+    whole = run_many(plan, progress=False)
+    with pytest.warns(UserWarning, match="the run was stopped before its end"):
+        ip2lab.train(**plan[0], path=tmp_path / "0000.zarr", progress=lambda series: series.stop())
+    runs = run_many(plan, folder=tmp_path, progress=False)
+    assert (runs.loss.values == whole.loss.values).all()
+
+
+def test_a_run_that_fails_is_named():
+    with pytest.raises(RuntimeError, match=r"run 1, .*'dsm'.* failed: unknown family 'dsm'") as caught:
+        run_many([SMALL | {"family": "association"}, SMALL | {"family": "dsm"}], progress=False)
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(ValueError, match="plan: there is no run in it"):
+        run_many([])
