@@ -26,44 +26,56 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 def series() -> dict[str, Any]:
     """Train on 1000 problems in memory and into a store, in turns; CPU time a trial and memory along the way."""
     taken: dict[str, list[float]] = {"in memory": [], "with its store": []}
-    begin, end, memory = [], [], []
+    growth = []
     for _ in range(SERIES_ROUNDS):
         taken["in memory"].append(_series(None)[0])
         with tempfile.TemporaryDirectory() as folder:
-            a_trial, thirds, kept = _series(Path(folder) / "run.zarr")
+            a_trial, later = _series(Path(folder) / "run.zarr")
         taken["with its store"].append(a_trial)
-        begin.append(thirds[0])
-        end.append(thirds[1])
-        memory.append(kept)
+        growth.append(later)
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import runs; runs.print_memory()"
+    memory = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     store, plain = np.array(taken["with its store"]), np.array(taken["in memory"])
     return {
         "times": {name: float(np.median(times)) for name, times in taken.items()},
         "ratio": float(np.median(store / plain)),
-        "last third over first": float(np.median(np.array(end) / begin)),
-        "memory growth": float(np.median(memory)),
+        "last third over first": float(np.median(growth)),
+        "memory growth": float(memory[-1]),
     }
 
 
-def _series(path: Path | None) -> tuple[float, tuple[float, float], float]:
-    """Return ms of CPU a trial (whole run; first and last third) and the MB it grew by after its first third."""
-    seen: list[tuple[int, float, float]] = []
-
-    def watch(now: Any) -> None:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        seen.append((now.problem, time.process_time(), pages * PAGE / 1e6))
-
+def _series(path: Path | None) -> tuple[float, float]:
+    """Return ms of CPU a trial, and how much more it is in the last third than in the first."""
+    seen: list[tuple[int, float]] = []
     began = time.process_time()
-    run = ip2lab.train("association", problems=PROBLEMS, path=path, progress=watch)
+    run = ip2lab.train(
+        "association",
+        problems=PROBLEMS,
+        path=path,
+        progress=lambda now: seen.append((now.problem, time.process_time())),
+    )
     whole = time.process_time() - began
     trials = np.concatenate([[0], np.cumsum(run["series"].trials.values)])
-    problem, cpu, memory = map(np.array, zip(*seen, strict=True))
-    third = [int(np.searchsorted(problem, PROBLEMS * share)) for share in (1 / 3, 2 / 3)]
+    problem, cpu = map(np.array, zip(*seen, strict=True))
+    first, second = (int(np.searchsorted(problem, PROBLEMS * share)) for share in (1 / 3, 2 / 3))
 
     def a_trial(a: int, b: int) -> float:
-        return float(1e3 * (cpu[b] - cpu[a]) / (trials[problem[b]] - trials[problem[a]]))
+        return float((cpu[b] - cpu[a]) / (trials[problem[b]] - trials[problem[a]]))
 
-    thirds = a_trial(0, third[0]), a_trial(third[1], len(seen) - 1)
-    return 1e3 * whole / int(trials[-1]), thirds, float(memory[-1] - memory[third[0]])
+    return 1e3 * whole / int(trials[-1]), a_trial(second, len(seen) - 1) / a_trial(0, first)
+
+
+def print_memory() -> None:
+    """Train into a store and print by how many MB this process grew after the first third; for a process of its own."""
+    seen: list[tuple[int, float]] = []
+
+    def watch(now: Any) -> None:
+        seen.append((now.problem, int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 1e6))
+
+    with tempfile.TemporaryDirectory() as folder:
+        ip2lab.train("association", problems=PROBLEMS, path=Path(folder) / "run.zarr", progress=watch)
+    third = next(memory for problem, memory in seen if problem >= PROBLEMS / 3)
+    print(seen[-1][1] - third)
 
 
 _ONE_RUN = """
