@@ -81,8 +81,8 @@ class Explorer(ipywidgets.VBox):
         self._held = False
         self._shown: dict[str, Any] = {}
         elements, captions, notes = self._draw(self.PANELS)
-        blank = looks(hv.Overlay([hv.Points([])]))
-        self.figure = Figure({name: elements.get(name, blank) for name in self.PANELS}, self.GRID, captions, notes)
+        blanks = {name: looks(hv.Overlay([hv.Points([])])) for name in self.PANELS} | self._blanks()
+        self.figure = Figure({name: elements.get(name, blanks[name]) for name in self.PANELS}, self.GRID, captions, notes)
         for control in self.controls.values():
             control.observe(self._follow, "value")
         bars = [
@@ -164,6 +164,10 @@ class Explorer(ipywidgets.VBox):
             except NothingToShow as reason:
                 notes[name], captions[name] = str(reason), ""
         return elements, captions, notes
+
+    def _blanks(self) -> dict[str, Any]:
+        """What is drawn, hidden by its note, where a panel has nothing to show at first."""
+        return {}
 
     @contextmanager
     def _busy(self) -> Iterator[None]:

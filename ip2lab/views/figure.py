@@ -212,7 +212,7 @@ class Figure(anywidget.AnyWidget):
     >>> from ip2lab.views.figure import Figure
     >>> figure = Figure({"curve": hv.Curve([1, 4, 2])})
     >>> figure.update(curve=hv.Curve([2, 3, 4]))
-    >>> list(figure.elements["curve"]["y"])
+    >>> figure.elements["curve"]["y"].tolist()
     [2, 3, 4]
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown
 from ip2lab.views.style import colours
 
-EVERY = 0.4  # seconds between two updates: more than two a second
+EVERY = 0.35  # seconds between two updates, with room for their own time: two a second at least
+HEIGHT = 260  # of a panel, in pixels
 LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
 
 
@@ -73,7 +75,9 @@ class LiveTraining(Explorer):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._stopping, self._going = threading.Event(), threading.Event()
-        self._drawn, self._first, self._start = 0.0, {}, 0.0
+        self._drawn = self._start = 0.0
+        self._turn = self._solved = 0
+        self._first: dict[str, np.ndarray] = {}
         name = family.name if isinstance(family, Family) else family
         words = [
             *LEARNABLE.items(),
@@ -104,6 +108,16 @@ class LiveTraining(Explorer):
         self._buttons["start"].on_click(lambda _: self.start())
         self._buttons["pause"].on_click(lambda _: self.pause() if self._going.is_set() else self.go_on())
         self._buttons["stop"].on_click(lambda _: self.stop())
+
+    def _blanks(self) -> dict[str, Any]:
+        """Pictures of the build that the first ones of a training have: those then only exchange data."""
+        series = xr.Dataset({"trials_to_criterion": ("problem", np.empty(0))}, {"problem": np.empty(0, int)})
+        none = {"loss": ("trial", np.empty(0)), "correct": ("trial", np.empty(0, bool)), "problem": ("trial", np.empty(0, int))}
+        return {
+            "curve": pictures.learning_curves(series, height=HEIGHT),
+            "loss": pictures.within_problem_loss(xr.Dataset(none), 0, criterion=0.005, height=HEIGHT),
+            "raster": pictures.raster(_spikes(np.zeros((2, 2), bool), 20.0), height=HEIGHT),
+        }
 
     # ------------------------------------------------------------------ what the buttons do
 
@@ -193,17 +207,20 @@ class LiveTraining(Explorer):
         if self._stopping.is_set():
             return series.stop()
         if time.monotonic() - self._drawn >= EVERY:
-            self._refresh()
+            self._turn += 1
+            news = ("curve",) if len(series.trials_to_criterion) != self._solved else ()
+            self._refresh((*news, "loss", "raster" if self._turn % 2 else "shift"))
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
         return None
 
-    def _refresh(self) -> None:
-        elements, captions, notes = self._draw(self.PANELS)
+    def _refresh(self, panels: Sequence[str] = ("curve", "loss", "raster", "shift")) -> None:
+        """Draw panels again; while it trains not all at once, so that looking costs little of its speed."""
+        self._drawn, self._solved = time.monotonic(), len(self._series.trials_to_criterion)
+        elements, captions, notes = self._draw(panels)
         self.figure.update(captions, notes, **elements)
         self._say(self._words())
-        self._drawn = time.monotonic()
 
     def _words(self) -> str:
         series = self._series
@@ -264,7 +281,7 @@ class LiveTraining(Explorer):
         inks = dict(zip(current, colours(1), strict=True)) | dict(
             zip(earlier, colours(8)[1:] * len(earlier), strict=False)
         )
-        picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=270)
+        picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=HEIGHT)
         return picture.opts(
             backend="bokeh", xlim=(0, max(series.problems - 1, 1))
         ), "<b>Trials to criterion</b> over problems"
@@ -288,7 +305,7 @@ class LiveTraining(Explorer):
             }
         )
         picture = pictures.within_problem_loss(
-            table, series.problem, criterion=o["criterion"], window=o["window"], height=270
+            table, series.problem, criterion=o["criterion"], window=o["window"], height=HEIGHT
         )
         return (
             picture,
@@ -300,15 +317,8 @@ class LiveTraining(Explorer):
         if not hasattr(series, "trials"):
             raise NothingToShow("The first trial is under way.")
         spikes = series.activity().spikes[0].cpu().numpy() > 0
-        times = np.arange(len(spikes)) * series.options["dt"]
-        shown = xr.DataArray(
-            spikes, dims=("time", "neuron"), name="spikes", attrs={"long_name": "spikes"},
-            coords={"time": ("time", times, {"long_name": "time from the start of the trial", "units": "ms"})},
-        )  # fmt: skip
         rate = 1000 * spikes.mean() / series.options["dt"]
-        return pictures.raster(
-            shown, height=250
-        ), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
+        return pictures.raster(_spikes(spikes, series.options["dt"]), height=HEIGHT), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
 
     def _shift(self) -> Picture:
         self._present()
@@ -317,7 +327,7 @@ class LiveTraining(Explorer):
             raise NothingToShow("No property can learn here.")
         ratio = {n: (("problem", "neuron"), np.stack([np.ones_like(v), v / self._first[n]])) for n, v in values.items()}
         found = neurons.density(xr.Dataset(ratio, {"problem": [-1, 0]}))
-        return pictures.shifts(found, at=0, height=250), "<b>Properties</b>: how far the neurons' values have moved"
+        return pictures.shifts(found, at=0, height=HEIGHT), "<b>Properties</b>: how far the neurons' values have moved"
 
     # ------------------------------------------------------------------ what leaves
 
@@ -349,3 +359,9 @@ class LiveTraining(Explorer):
                 "show(pictures.learning_curves(run['series'].to_dataset()))",
             ]
         )
+
+
+def _spikes(spikes: np.ndarray, dt: float) -> xr.DataArray:
+    """(time, neuron) with labels."""
+    times = ("time", np.arange(len(spikes)) * dt, {"long_name": "time from the start of the trial", "units": "ms"})
+    return xr.DataArray(spikes, {"time": times}, ("time", "neuron"), "spikes", {"long_name": "spikes", "units": "1"})

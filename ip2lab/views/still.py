@@ -269,10 +269,13 @@ def _boxes(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 
 
 def _curve(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    ink = style.get("color")
+    if isinstance(ink, hv.Cycle):  # an element that is not ours: the colours that Bokeh gives to the parts in turn
+        ink = ink.values[place % len(ink.values)]
     ax.plot(
         leaf.dimension_values(0),
         leaf.dimension_values(1),
-        color=style.get("color"),
+        color=ink,
         label=leaf.label or None,
         zorder=2 + 0.01 * place,
     )

@@ -60,6 +60,8 @@ def learning_curves(
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
     areas, paths, dots, failed = [], [], [], []
     for name, series in runs.items():
+        if not series.sizes["problem"]:
+            continue
         x = series["problem"].values + offset
         values = _members(series["trials_to_criterion"])
         mean = values.mean("member", skipna=True).rolling(problem=smooth, min_periods=1, center=True).mean().values
@@ -87,7 +89,7 @@ def learning_curves(
         bands(areas, [inks[n] for n in banded], names),
         scattered(dots, names, size=4, alpha=0.35),
         lines(_fitted(fits, runs, offset), names, [inks[n] for n in fits or {}], line_width=1.6, line_dash="dashed"),
-        lines(paths, names, [inks[n] for n in runs], line_width=2.2),
+        lines(paths, names, [inks[n] for n, series in runs.items() if series.sizes["problem"]], line_width=2.2),
         scattered(failed, names, size=10, marker="inverted_triangle"),
         marker_line(None if at is None else at + offset, low, high, names),
         *(legend(list(runs), [inks[n] for n in runs], names) if len(runs) > 1 else []),
