@@ -150,7 +150,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "heads": (_whole, "a positive whole number"),
     "filters": (lambda v: _many(v) and all(map(_positive, v)), "time constants in ms"),
     "preset": (lambda v: v is None or v in PRESETS, " or ".join(map(repr, PRESETS))),
-    "between_problems": (lambda v: v is None or v in BETWEEN, " or ".join(map(repr, BETWEEN))),
+    "between_problems": (lambda v: v is None or (isinstance(v, str) and v in BETWEEN), " or ".join(map(repr, BETWEEN))),
     **dict.fromkeys(
         ("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")
     ),

@@ -200,16 +200,9 @@ def test_a_nan_stays_one():
 # ---------------------------------------------------------------- noise
 
 
-class Noisy:
-    """What :func:`draw_noise` needs of a network."""
-
-    def __init__(self, neurons: int, scale: float = 1.0) -> None:
-        self.neurons, self.noise_scale, self.bias = neurons, scale, torch.zeros(neurons, dtype=torch.float64)
-
-
 def noise(key: int, trials=1, steps=400, neurons=50, scale=1.0) -> np.ndarray:
-    drawn = [draw_noise(Noisy(neurons, scale), np.uint64(key), trial, steps) for trial in range(trials)]
-    return torch.cat(drawn).numpy()
+    net = SpikingNetwork(1, 1, neurons, noise=scale, dtype=torch.float64)
+    return torch.cat([draw_noise(net, np.uint64(key), trial, steps) for trial in range(trials)]).numpy()
 
 
 def correlation(one, two) -> float:
@@ -254,7 +247,7 @@ def test_the_same_key_the_same_bits_other_keys_others():
 
 
 def test_no_noise_where_there_is_none():
-    assert draw_noise(Noisy(3, 0.0), np.uint64(1), 0, 10) is None
+    assert draw_noise(network(noise=0.0), np.uint64(1), 0, 10) is None
 
 
 # ---------------------------------------------------------------- life without a compiler, or without a cache
@@ -304,8 +297,8 @@ import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
 import numpy as np, torch
 from ip2lab.networks import kernels
 from ip2lab.learners import draw_noise
-from types import SimpleNamespace
-net = SimpleNamespace(neurons=3, noise_scale=1.0, bias=torch.zeros(3, dtype=torch.float64))
+from ip2lab.networks.spiking import SpikingNetwork
+net = SpikingNetwork(1, 1, 3, noise=1.0, dtype=torch.float64)
 print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().hex(), kernels.must_compile())
 """
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path / "ip2lab" / "py.typed"))

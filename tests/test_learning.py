@@ -348,11 +348,13 @@ def in_another_process(code: str, **environment: str) -> subprocess.CompletedPro
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=both, timeout=300)
 
 
-@pytest.mark.parametrize(("threads", "progress"), [(1, True), (2, False)])
-def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress):
+@pytest.mark.parametrize(("threads", "progress", "cold"), [(1, True, False), (2, False, True)])
+def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress, cold):
+    """With one thread and two, with a progress bar, with kernels from the cache and with kernels it compiles itself."""
     path = str(tmp_path / "run.zarr")
     code = HASH.format(tests=str(ROOT / "tests"), threads=threads, path=path, progress=progress)
-    done = in_another_process(code, OMP_NUM_THREADS=str(threads))
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "cache")} if cold else {}
+    done = in_another_process(code, OMP_NUM_THREADS=str(threads), **cache)
     assert done.returncode == 0, done.stderr
     assert f"digest {digest(whole)}" in done.stdout
     assert done.stdout.split()[-1] == str(threads)  # training with one thread leaves the setting as it was

@@ -35,7 +35,7 @@ WRONG = {  # what names of starts, parameters and properties there are is checke
     "clip": (-1, float("nan"), None, "off"),
     "reset_optimizer": ("All", "", None, True, np.ones(2)),
     "l2": (-1, float("nan"), None, "on", [1], {"input_weights": -1}, {"input_weights": "x"}),
-    "rate_target": (-1, float("nan"), None, "5"),
+    "rate_target": (-1, float("nan"), "5"),
     "rate_weight": (-1, float("inf"), None, "1"),
     "frozen": ("bias", None, 3, [3], [None], True),
     "freeze_after": (-1, 0.5, "last", True, float("nan")),
@@ -54,6 +54,7 @@ WRONG = {  # what names of starts, parameters and properties there are is checke
     "readout": ("spike", None, 1, True),
     "spiking": (0, 1, "yes", None),
     "recurrent": (0, 1, "yes", None),
+    "between_problems": ("x", 3, True, ["x"], np.ones(2)),
 }
 
 
