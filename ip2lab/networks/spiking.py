@@ -97,16 +97,15 @@ def simulate(
     Takes and returns tensors (trial, time, ...) on any device; differentiable by everything. Weights have the
     presynaptic side first.
     """
-    trials, steps, _ = inputs.shape
-    n = len(weights.bias)
+    trials, n = len(inputs), len(weights.bias)
     drive = inputs @ weights.input + weights.bias
     drive = drive if noise is None else drive + noise
     recurrent = weights.recurrent if model.autapses else weights.recurrent * (1 - torch.eye(n).to(drive))
     d = u = a = s = reset = filtered = drive.new_zeros(trials, n)
     waiting = drive.new_zeros(trials, n)  # steps of the refractory period that are left
     rows = []
-    for t in range(steps):
-        current = drive[:, t] + model.charge * (s @ recurrent) if model.recurrent else drive[:, t]
+    for now in drive.unbind(1):  # indexing would make the backward pass quadratic in the number of steps
+        current = now + model.charge * (s @ recurrent) if model.recurrent else now
         d = neurons.beta * d + (1 - neurons.beta) * neurons.gain * current
         u = neurons.alpha * u + (1 - neurons.alpha) * d - reset
         if model.spiking:
