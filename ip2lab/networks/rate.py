@@ -38,8 +38,8 @@ def simulate(inputs: Tensor, noise: Tensor | None, decay: Tensor, weights: rate_
     drive = inputs @ weights.input + weights.bias
     drive = drive if noise is None else drive + noise
     r, rows = weights.initial.expand(len(inputs), -1), []
-    for t in range(inputs.shape[1]):
-        r = decay * r + (1 - decay) * functional.softplus(drive[:, t] + r @ weights.recurrent)
+    for now in drive.unbind(1):
+        r = decay * r + (1 - decay) * functional.softplus(now + r @ weights.recurrent)
         rows.append(r)
     rates = torch.stack(rows, dim=1)
     return Rates(functional.linear(rates, weights.output, weights.output_bias), rates)
