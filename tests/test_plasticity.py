@@ -10,6 +10,7 @@ import pytest
 
 import ip2lab
 from ip2lab import plasticity
+from ip2lab.options import learnable_names, rates_by_parameter, resolve
 from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
 
 NAMES = ("tau_dendrite", "tau_soma", "threshold")
@@ -156,3 +157,36 @@ def test_selection_and_judgement_have_seeds_of_their_own(monkeypatch):
 def test_bad_requests_are_named(changes, wording):
     with pytest.raises(ValueError, match=wording):
         search_plasticity("dms", **{"seeds": range(5), "problems": 2, "progress": False} | changes)
+
+
+# ---------------------------------------------------------------- the fast level: masks and ablations, one word each
+
+
+def test_a_random_subset_is_drawn_from_the_seed():
+    drawn = [learnable_names("spiking", "random", seed=seed) for seed in range(200)]
+    assert drawn == [learnable_names("spiking", "random", seed=seed) for seed in range(200)]
+    assert set(drawn) == set(subsets(NAMES)) - {()}  # every one of the seven turns up
+    assert learnable_names("attention", "random", seed=3) == ()
+
+
+def test_all_at_one_rate():
+    names = [f"free.{name}" for name in NAMES]
+    options = resolve("spiking", {"property_learning_rate": "uniform", "learning_rate": 0.002})
+    assert rates_by_parameter(options, NAMES, names) == dict.fromkeys(names, 0.02)
+
+
+@pytest.mark.parametrize(("word", "expected"), [("short", 50), ("long", 1000), ("homogeneous", 100)])
+def test_starts_by_name(word, expected):
+    for model, name in (("spiking", "tau_dendrite"), ("rate", "tau")):
+        run = ip2lab.train("association", model, start=word, problems=1, progress=False, max_trials=30, window=20)
+        born = run["properties"][name].sel(problem=-1).values
+        assert born == pytest.approx(np.full(100, expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("learnable", [None, "tau_soma", ("tau_dendrite", "threshold"), ("tau_soma", "gain"), "all"])
+def test_a_mask_freezes_bitwise_and_moves_the_rest(learnable):
+    options = SMALL | {"adaptation": learnable == "all"}
+    run = ip2lab.train("dms", learnable=learnable, problems=2, progress=False, **options)
+    for name, values in run["properties"].data_vars.items():
+        same = values.values == values.values[0]
+        assert (not same[1:].any(0).all()) if name in run.attrs["learnable"] else same.all(), name
