@@ -29,12 +29,16 @@ from ip2lab.views import pictures
 from ip2lab.views.figure import Figure
 rng = np.random.default_rng(0)
 times = xr.DataArray(4.0 * np.arange(500), dims="time", attrs={"long_name": "time", "units": "ms"})
-spikes = xr.DataArray(rng.random((32, 500, 256)) < 0.02, dims=("problem", "time", "neuron"), coords={"time": times}, attrs={"long_name": "spikes"})
+dims, words = ("problem", "time", "neuron"), {"long_name": "spikes"}
+spikes = xr.DataArray(rng.random((32, 500, 256)) < 0.02, dims=dims, coords={"time": times}, attrs=words)
 paths = rng.standard_normal((32, 4, 500, 2)).cumsum(2) / 30
-scores = xr.DataArray(paths, dims=("problem", "probe", "time", "component"), coords={"time": times, "condition": ("probe", [0, 1, 2, 3])})
-trace = xr.Dataset({"membrane": (("problem", "time"), rng.standard_normal((32, 500)), {"long_name": "membrane", "units": "1"})}, coords={"time": times})
+coords = {"time": times, "condition": ("probe", [0, 1, 2, 3])}
+scores = xr.DataArray(paths, dims=("problem", "probe", "time", "component"), coords=coords)
+membrane = (("problem", "time"), rng.standard_normal((32, 500)), {"long_name": "membrane", "units": "1"})
+trace = xr.Dataset({"membrane": membrane}, coords={"time": times})
 def draw(k):
-    return {"raster": pictures.raster(spikes[k]), "trajectories": pictures.trajectories(scores[k]).opts(backend="bokeh", xlim=(-3, 3), ylim=(-3, 3)),
+    moving = pictures.trajectories(scores[k]).opts(backend="bokeh", xlim=(-3, 3), ylim=(-3, 3))
+    return {"raster": pictures.raster(spikes[k]), "trajectories": moving,
             "trace": pictures.neuron_trace(trace.isel(problem=k), limits=(-4, 4))}
 """
 OURS = """
@@ -58,7 +62,8 @@ HOOK = """
 window.__drawn = [];
 for (const f of ['fillText', 'drawImage', 'stroke', 'fill', 'fillRect', 'strokeRect', 'putImageData']) {
   const old = CanvasRenderingContext2D.prototype[f];
-  CanvasRenderingContext2D.prototype[f] = function () { window.__drawn.push(performance.now()); return old.apply(this, arguments) };
+  CanvasRenderingContext2D.prototype[f] = function () {
+    window.__drawn.push(performance.now()); return old.apply(this, arguments) };
 }
 document.addEventListener('keydown', () => { window.__key = performance.now(); window.__drawn = [] }, true);
 """
@@ -94,8 +99,20 @@ def lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         name: str(home / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     }
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder}",
-               "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url="]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=",
+        "--allow-root",
+        "--expose-app-in-browser",
+        "--ServerApp.disable_check_xsrf=True",
+        "--LabApp.news_url=",
+    ]
     environment = {**os.environ, **places, "JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     server = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True

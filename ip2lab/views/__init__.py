@@ -13,7 +13,7 @@ _HOMES = {
     "NeuronExplorer": "neurons",
     "LiveTraining": "live",
 }
-__all__ = [*_HOMES]
+__all__ = ["Figure", "LearningExplorer", "LiveTraining", "NeuronExplorer", "PopulationExplorer", "show"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +23,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__]
+    return [*_HOMES]

@@ -28,7 +28,7 @@ class NothingToShow(Exception):
     """Raised by a panel that has nothing to draw; its text takes the picture's place."""
 
 
-class Switches(ipywidgets.HBox):
+class Switches(ipywidgets.HBox):  # type: ignore[misc]
     """A row of coloured buttons, each on or off: the names that are on are its value."""
 
     value = traitlets.Tuple()
@@ -65,7 +65,7 @@ def _button(name: str, ink: str) -> ipywidgets.ToggleButton:
     return button
 
 
-class Explorer(ipywidgets.VBox):
+class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     """Widgets around pictures.
 
     A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
@@ -82,7 +82,9 @@ class Explorer(ipywidgets.VBox):
         self._shown: dict[str, Any] = {}
         elements, captions, notes = self._draw(self.PANELS)
         blanks = {name: looks(hv.Overlay([hv.Points([])])) for name in self.PANELS} | self._blanks()
-        self.figure = Figure({name: elements.get(name, blanks[name]) for name in self.PANELS}, self.GRID, captions, notes)
+        self.figure = Figure(
+            {name: elements.get(name, blanks[name]) for name in self.PANELS}, self.GRID, captions, notes
+        )
         for control in self.controls.values():
             control.observe(self._follow, "value")
         bars = [
@@ -97,7 +99,7 @@ class Explorer(ipywidgets.VBox):
 
     @property
     def state(self) -> dict[str, Any]:
-        """Every choice by name, plain enough for JSON; set it (a dict, also of a few names, or `state_text`) to go there."""
+        """Every choice by name, plain enough for JSON; set it (a dict, also of a few, or `state_text`) to go there."""
         return {name: list(c.value) if isinstance(c.value, tuple) else c.value for name, c in self.controls.items()}
 
     @state.setter
@@ -233,9 +235,13 @@ def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dr
 def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.SelectionSlider:
     """Return a slider over values that need not be evenly spaced; the arrow keys move it."""
     return ipywidgets.SelectionSlider(
-        description=description, options=list(options), value=value, continuous_update=True,
-        layout={"width": "340px"}, style={"description_width": "initial"},
-    )  # fmt: skip
+        description=description,
+        options=list(options),
+        value=value,
+        continuous_update=True,
+        layout={"width": "340px"},
+        style={"description_width": "initial"},
+    )
 
 
 def check(description: str, value: bool) -> ipywidgets.Checkbox:

@@ -4,7 +4,7 @@ A :class:`Figure` draws its elements once. An update takes new elements of the s
 place of the old ones and sends what changed, of all panels, as one binary message; only an element of another build
 (another type, axis or number of parts) is drawn anew. BokehJS is read from the installed bokeh package and goes to
 the page once for each kernel, from a widget that all figures share, so nothing is asked of any other address and
-nothing of it is written into notebooks. Captions are HTML above the panels: a title inside would lay out the panel anew.
+nothing of it is written into notebooks. Captions are HTML above the panels: a title inside would lay out anew.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Panel:
         for plot, leaf, old in zip(self.leaves, leaves(element), leaves(before), strict=True):
             if leaf is old:
                 continue
-            plot.handles["source"].data = columns(plot, leaf) | own_columns(leaf)
+            plot.handles["source"].data = columns_of(plot, leaf) | own_columns(leaf)
             if "color_mapper" in plot.handles:
                 self._recolour(plot, leaf)
         self._set_ranges(options(element))
@@ -131,7 +131,7 @@ class Panel:
                 axis.update(start=low, end=high, reset_start=low, reset_end=high)
 
 
-def columns(plot: ElementPlot, leaf: hv.Element) -> dict[str, Any]:
+def columns_of(plot: ElementPlot, leaf: hv.Element) -> dict[str, Any]:
     """Return the columns that a glyph takes from its element; lines, of which there are most, without a detour."""
     if type(leaf) is hv.Contours and leaf.interface.multi:
         x, y = (d.name for d in leaf.kdims)
@@ -156,11 +156,11 @@ def map_columns(plot: ElementPlot, leaf: hv.Element) -> None:
     plot.handles["source"].data = dict(plot.handles["source"].data) | columns
     renderer = plot.handles["glyph_renderer"]
     for glyph in (renderer.glyph, renderer.nonselection_glyph, renderer.selection_glyph, renderer.muted_glyph):
-        for option, column in style.items():
+        for option, value in style.items():
             names = {option, *(f"{part}_{option}" for part in ("line", "fill") if f"{part}_{option}" not in style)}
-            for name in names if isinstance(column, str) and column in columns else ():
+            for name in names if isinstance(value, str) and value in columns else ():
                 if hasattr(glyph, name):
-                    setattr(glyph, name, {"field": column})
+                    setattr(glyph, name, {"field": value})
 
 
 def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
@@ -281,7 +281,7 @@ class Figure(anywidget.AnyWidget):
         self.send({"busy": True})
 
     def listen(self, panel: str, event: str, handler: Callable[..., None]) -> None:
-        """Call ``handler(x, y)`` at a Bokeh UI event (``tap``, ``doubletap``, ``mousemove``), or ``handler(indices)`` at a ``selection``."""
+        """Call ``handler(x, y)`` at a UI event of Bokeh (``tap``), or ``handler(indices)`` at a ``selection``."""
         self._handlers[panel, event] = handler
         if event != "selection":
             self._panels[panel].events.add(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, ClassVar, cast
 
 import ipywidgets
 import numpy as np
@@ -31,7 +31,7 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
     if isinstance(runs, xr.DataTree):
         return {_label(runs, ("model", "family")): runs}
     if isinstance(runs, Mapping):
-        return dict(runs)
+        return dict(cast("Mapping[str, xr.DataTree]", runs))
     if not len(runs):
         raise ValueError("no runs were given; give a run, a list of runs, or a mapping of names to runs")
     keys = ("model", "learnable", "family", "seed")
@@ -70,7 +70,7 @@ class LearningExplorer(Explorer):
     0
     """
 
-    PANELS = {
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
         "curve": ("shown", "by", "smooth", "log", "log_problems", "fit", "problem"),
         "loss": ("shown", "problem"),
         "final": ("shown", "by", "last"),
@@ -196,7 +196,7 @@ class LearningExplorer(Explorer):
         found = {
             n: curves.final_efficiency(s, last=min(last, s.sizes["problem"]), failures="cap") for n, s in groups.items()
         }
-        single = {n: v.values for n, v in found.items() if v.ndim}
+        single = {n: v.values.tolist() for n, v in found.items() if v.ndim}
         picture = pictures.bars(
             {n: float(v.mean()) for n, v in found.items()}, "trials to criterion", self._inks(groups), single=single
         )
@@ -228,9 +228,11 @@ class LearningExplorer(Explorer):
             "fits = {name: curves.exponential_fit(one, failures='cap') for name, one in series.items()}"
             if s["fit"]
             else "fits = {}",
-            f"curve = pictures.learning_curves(series, smooth={s['smooth']}, log={s['log']}, log_problems={s['log_problems']}, fits=fits, at={s['problem']})",
+            f"looks = dict(smooth={s['smooth']}, log={s['log']}, log_problems={s['log_problems']})",
+            f"curve = pictures.learning_curves(series, fits=fits, at={s['problem'] + s['log_problems']}, **looks)",
             f"loss = pictures.within_problem_loss(trials, {s['problem']})",
-            f"final = {{n: float(curves.final_efficiency(one, last={s['last']}, failures='cap')) for n, one in series.items()}}",
+            f"final = [curves.final_efficiency(one, last={s['last']}, failures='cap') for one in series.values()]",
+            "final = dict(zip(series, map(float, final)))",
             "final = pictures.bars(final, 'trials to criterion')",
             "show(curve)",
         ]

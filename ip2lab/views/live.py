@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets
 import numpy as np
@@ -56,7 +56,7 @@ class LiveTraining(Explorer):
     1
     """
 
-    PANELS = {"curve": (), "loss": (), "raster": (), "shift": ()}
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {"curve": (), "loss": (), "raster": (), "shift": ()}
     GRID = '"curve loss" "raster shift" / minmax(0, 1fr) minmax(0, 1fr)'
 
     def __init__(
@@ -78,6 +78,7 @@ class LiveTraining(Explorer):
         self._drawn = self._start = 0.0
         self._turn = self._solved = 0
         self._first: dict[str, np.ndarray] = {}
+        self._trained: dict[str, Any] = {}
         name = family.name if isinstance(family, Family) else family
         words = [
             *LEARNABLE.items(),
@@ -112,7 +113,11 @@ class LiveTraining(Explorer):
     def _blanks(self) -> dict[str, Any]:
         """Pictures of the build that the first ones of a training have: those then only exchange data."""
         series = xr.Dataset({"trials_to_criterion": ("problem", np.empty(0))}, {"problem": np.empty(0, int)})
-        none = {"loss": ("trial", np.empty(0)), "correct": ("trial", np.empty(0, bool)), "problem": ("trial", np.empty(0, int))}
+        none = {
+            "loss": ("trial", np.empty(0)),
+            "correct": ("trial", np.empty(0, bool)),
+            "problem": ("trial", np.empty(0, int)),
+        }
         return {
             "curve": pictures.learning_curves(series, height=HEIGHT),
             "loss": pictures.within_problem_loss(xr.Dataset(none), 0, criterion=0.005, height=HEIGHT),
@@ -149,7 +154,7 @@ class LiveTraining(Explorer):
         self.go_on()
 
     def wait(self, timeout: float | None = None) -> xr.DataTree:
-        """Wait for the end and return the run; raises what the training raised, and TimeoutError after `timeout` seconds."""
+        """Wait for the end and return the run; raises what the training raised, or TimeoutError after `timeout` s."""
         if self._thread is None:
             raise RuntimeError("nothing was started; call start() or press the button")
         self._thread.join(timeout)
@@ -192,12 +197,21 @@ class LiveTraining(Explorer):
     def _begin(self, learning: Any) -> xr.DataTree:
         s = self.state
         unfinished = self.path is not None and self.run is not None and not self.run.attrs["complete"]
-        if unfinished and self._title() == self._named(self.run):
+        again = unfinished and {**s, "problems": 0} == {**self._trained, "problems": 0}
+        self._trained = s
+        if again and self.path is not None:
             return learning.resume(self.path, problems=s["problems"], progress=self._tell)
         return learning.train(
-            s["family"] if isinstance(self._family, str) else self._family, learnable=self._learnable(), problems=s["problems"], seed=s["seed"],
-            neurons=s["neurons"], start=s["start"], path=self.path, progress=self._tell, **self.options,
-        )  # fmt: skip
+            s["family"] if isinstance(self._family, str) else self._family,
+            learnable=self._learnable(),
+            problems=s["problems"],
+            seed=s["seed"],
+            neurons=s["neurons"],
+            start=s["start"],
+            path=self.path,
+            progress=self._tell,
+            **self.options,
+        )
 
     def _tell(self, series: Any) -> None:
         """What the series calls some ten times a second, in its own thread."""
@@ -232,7 +246,8 @@ class LiveTraining(Explorer):
             if series.problem < series.problems
             else "all problems done"
         )
-        return f"<b>{where}</b> &nbsp;·&nbsp; {len(series.trials_to_criterion)} of {series.problems} problems &nbsp;·&nbsp; {took:.0f} s"
+        done = f"{len(series.trials_to_criterion)} of {series.problems} problems"
+        return f"<b>{where}</b> &nbsp;·&nbsp; {done} &nbsp;·&nbsp; {took:.0f} s"
 
     def _learnable(self) -> str | None:
         chosen = self.state["learnable"]
@@ -247,10 +262,6 @@ class LiveTraining(Explorer):
     def _unused(self, title: str) -> str:
         count = sum(name.split(" (")[0] == title for name in self.runs)
         return title if not count else f"{title} ({count + 1})"
-
-    @staticmethod
-    def _named(run: xr.DataTree) -> str:
-        return str(run.attrs.get("title", ""))
 
     # ------------------------------------------------------------------ the panels
 
@@ -309,7 +320,7 @@ class LiveTraining(Explorer):
         )
         return (
             picture,
-            f"<b>Loss within problem {series.problem}</b>, its mean over {o['window']} trials (line), the criterion (dotted)",
+            f"<b>Loss within problem {series.problem}</b>, its mean over {o['window']} trials, the criterion (dotted)",
         )
 
     def _raster(self) -> Picture:
@@ -318,7 +329,9 @@ class LiveTraining(Explorer):
             raise NothingToShow("The first trial is under way.")
         spikes = series.activity().spikes[0].cpu().numpy() > 0
         rate = 1000 * spikes.mean() / series.options["dt"]
-        return pictures.raster(_spikes(spikes, series.options["dt"]), height=HEIGHT), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
+        return pictures.raster(
+            _spikes(spikes, series.options["dt"]), height=HEIGHT
+        ), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
 
     def _shift(self) -> Picture:
         self._present()
@@ -348,8 +361,12 @@ class LiveTraining(Explorer):
     def code(self) -> str:
         """Return the call that trains the same run without widgets, and draws its curve."""
         s = self.state
-        more = "".join(f", {name}={value!r}" for name, value in self.options.items())
-        call = f"run = ip2lab.train({s['family']!r}, learnable={self._learnable()!r}, problems={s['problems']}, seed={s['seed']}, neurons={s['neurons']}, start={s['start']!r}{more})"
+        chosen = {
+            "learnable": self._learnable(),
+            **{n: s[n] for n in ("problems", "seed", "neurons", "start")},
+            **self.options,
+        }
+        call = f"run = ip2lab.train({s['family']!r}, {', '.join(f'{n}={v!r}' for n, v in chosen.items())})"
         return "\n".join(
             [
                 "import ip2lab",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import ipywidgets
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 from ip2lab.analysis import neurons
 from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown, group, slider, source
-from ip2lab.views.population import _trial_name
+from ip2lab.views.population import trial_name
 from ip2lab.views.style import axis, span
 
 
@@ -33,7 +33,7 @@ class NeuronExplorer(Explorer):
     7
     """
 
-    PANELS = {
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
         "over": ("property", "neuron", "problem"),
         "density": ("property", "neuron", "problem"),
         "within": ("property", "neuron", "problem"),
@@ -41,7 +41,10 @@ class NeuronExplorer(Explorer):
         "trace": ("neuron", "problem", "trial"),
         "history": ("neuron", "problem", "trial"),
     }
-    GRID = '"over over over density" "within within scatter scatter" "trace trace history history" / minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr)'
+    GRID = (
+        '"over over over density" "within within scatter scatter" "trace trace history history" / '
+        "minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr)"
+    )
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run
@@ -54,11 +57,10 @@ class NeuronExplorer(Explorer):
         self.densities = neurons.density(self.properties)
         problems = self.properties["problem"].values.tolist()
         words = [(str(self.properties[n].attrs.get("long_name", n)), n) for n in names]
-        trials = (
-            [(_trial_name(self.activity, i), i) for i in range(self.activity.sizes["probe"])]
-            if self.activity is not None
-            else [("none", 0)]
+        self._trials = (
+            [] if self.activity is None else [trial_name(self.activity, i) for i in range(self.activity.sizes["probe"])]
         )
+        trials = [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]
         wide = {"style": {"description_width": "initial"}}
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
@@ -74,13 +76,7 @@ class NeuronExplorer(Explorer):
         self.figure.listen("over", "tap", self._pick_line)
         self.figure.listen("density", "tap", lambda _, y: self._pick(self._now(self.state["property"]), y))
         self.figure.listen("scatter", "tap", self._pick_point)
-        self.figure.listen(
-            "history",
-            "tap",
-            lambda _, y: self._go(
-                self.activity["problem"].values[int(np.clip(round(y), 0, self.activity.sizes["problem"] - 1))]
-            ),
-        )
+        self.figure.listen("history", "tap", self._pick_row)
 
     # ------------------------------------------------------------------ picking
 
@@ -90,8 +86,10 @@ class NeuronExplorer(Explorer):
     def _pick(self, values: np.ndarray, value: float) -> None:
         self.controls["neuron"].value = int(np.abs(np.log(values / max(value, 1e-9))).argmin())
 
-    def _go(self, problem: Any) -> None:
-        self.controls["problem"].value = int(problem)
+    def _pick_row(self, _: float, y: float) -> None:
+        if self.activity is not None:
+            kept = self.activity["problem"].values
+            self.controls["problem"].value = int(kept[int(np.clip(round(y), 0, len(kept) - 1))])
 
     def _pick_line(self, x: float, y: float) -> None:
         nearest = int(np.abs(self.properties["problem"].values - x).argmin())
@@ -128,9 +126,13 @@ class NeuronExplorer(Explorer):
         s = self.state
         values = self.properties[s["property"]]
         picture = pictures.property_density(
-            self.densities, s["property"], at=s["problem"], picked=float(self._now(s["property"])[s["neuron"]]),
-            label=axis(values), limits=span(values.values, 0.04, True),
-        )  # fmt: skip
+            self.densities,
+            s["property"],
+            at=s["problem"],
+            picked=float(self._now(s["property"])[s["neuron"]]),
+            label=axis(values),
+            limits=span(values.values, 0.04, True),
+        )
         return picture, "<b>Density</b> over neurons"
 
     def _within(self) -> Picture:
@@ -152,9 +154,9 @@ class NeuronExplorer(Explorer):
     def _scatter(self) -> Picture:
         s = self.state
         x, y = (self.properties[name].sel(problem=s["problem"]) for name in (s["property"], s["against"]))
-        limits = tuple(span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
+        xlim, ylim = (span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
         return pictures.scatter(
-            x, y, picked=s["neuron"], limits=limits, height=240
+            x, y, picked=s["neuron"], limits=(xlim, ylim), height=240
         ), f"<b>Two properties</b> after problem {s['problem']}"
 
     def _probe(self) -> xr.Dataset:
@@ -176,7 +178,7 @@ class NeuronExplorer(Explorer):
         rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(probe['spikes'])):.1f} Hz" if "spikes" in probe else ""
         return pictures.neuron_trace(
             probe, threshold=threshold
-        ), f"<b>Neuron {s['neuron']}</b> after problem {s['problem']}, {_trial_name(self.activity, s['trial'])}{rate}"
+        ), f"<b>Neuron {s['neuron']}</b> after problem {s['problem']}, {self._trials[s['trial']]}{rate}"
 
     def _history(self) -> Picture:
         s = self.state
@@ -197,20 +199,33 @@ class NeuronExplorer(Explorer):
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
         s = self.state
-        return "\n".join([
-            "import ip2lab", "from ip2lab.analysis import neurons", "from ip2lab.views import pictures, show", "", source(self.run),
-            "properties = run['properties'].to_dataset()",
-            f"over = pictures.property_trajectories(properties[{s['property']!r}], picked={s['neuron']}, at={s['problem']})",
-            f"now = properties.sel(problem={s['problem']})",
-            f"picked = float(now[{s['property']!r}][{s['neuron']}])",
-            f"density = pictures.property_density(neurons.density(properties), {s['property']!r}, at={s['problem']}, picked=picked)",
-            f"scatter = pictures.scatter(now[{s['property']!r}], now[{s['against']!r}], picked={s['neuron']})",
-            *([
-                f"probe = run['activity'].to_dataset().sel(problem={s['problem']}).isel(neuron={s['neuron']}, probe={s['trial']})",
-                f"trace = pictures.neuron_trace(probe, threshold={float(self._now('threshold')[s['neuron']]) if 'threshold' in self.properties else None})",
-            ] if self.activity is not None and s["problem"] in self.activity["problem"] else []),
-            "show(over)",
-        ])  # fmt: skip
+        threshold = float(self._now("threshold")[s["neuron"]]) if "threshold" in self.properties else None
+        return "\n".join(
+            [
+                "import ip2lab",
+                "from ip2lab.analysis import neurons",
+                "from ip2lab.views import pictures, show",
+                "",
+                source(self.run),
+                "properties = run['properties'].to_dataset()",
+                f"name, neuron, problem = {s['property']!r}, {s['neuron']}, {s['problem']}",
+                "over = pictures.property_trajectories(properties[name], picked=neuron, at=problem)",
+                f"now = properties.sel(problem={s['problem']})",
+                f"picked = float(now[{s['property']!r}][{s['neuron']}])",
+                "density = pictures.property_density(neurons.density(properties), name, at=problem, picked=picked)",
+                f"scatter = pictures.scatter(now[{s['property']!r}], now[{s['against']!r}], picked={s['neuron']})",
+                *(
+                    [
+                        "probe = run['activity'].to_dataset().sel(problem=problem)",
+                        f"probe = probe.isel(neuron=neuron, probe={s['trial']})",
+                        f"trace = pictures.neuron_trace(probe, threshold={threshold})",
+                    ]
+                    if self.activity is not None and s["problem"] in self.activity["problem"]
+                    else []
+                ),
+                "show(over)",
+            ]
+        )
 
 
 def _capital(values: xr.DataArray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import ClassVar
 
 import ipywidgets
 import numpy as np
@@ -35,7 +36,7 @@ class PopulationExplorer(Explorer):
     1
     """
 
-    PANELS = {
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
         "trajectories": ("problem", "time", "signal", "basis", "view", "by", "azimuth", "elevation"),
         "raster": ("problem", "time", "signal", "trial", "order", "basis"),
         "variance": ("problem", "signal"),
@@ -57,21 +58,31 @@ class PopulationExplorer(Explorer):
             if "neuron" in self.activity[v].dims
         }
         labels = [c for c in ("condition", "stimulus", "response", "context") if c in self.activity.coords]
-        trials = {_trial_name(self.activity, i): i for i in range(self.activity.sizes["probe"])}
+        trials = {trial_name(self.activity, i): i for i in range(self.activity.sizes["probe"])}
         wide = {"style": {"description_width": "initial"}}
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[0]),
-            "time": ipywidgets.FloatSlider(min=float(times[0]), max=float(times[-1]), step=float(times[1] - times[0]), value=float(times[0]), description="time (ms)",
-                                           readout_format=".0f", layout={"width": "340px"}, **wide),
+            "time": ipywidgets.FloatSlider(
+                min=float(times[0]),
+                max=float(times[-1]),
+                step=float(times[1] - times[0]),
+                value=float(times[0]),
+                description="time (ms)",
+                readout_format=".0f",
+                layout={"width": "340px"},
+                **wide,
+            ),
             "signal": dropdown("signal", list(signals.items())),
             "basis": dropdown("basis of", list(BASES.items())),
-            "view": dropdown("components", [("1, 2", "1 2"), ("1, 3", "1 3"), ("2, 3", "2 3"), ("1, 2, 3 turned", "turned")]),
+            "view": dropdown(
+                "components", [("1, 2", "1 2"), ("1, 3", "1 3"), ("2, 3", "2 3"), ("1, 2, 3 turned", "turned")]
+            ),
             "azimuth": ipywidgets.IntSlider(30, -180, 180, 5, description="turn", layout={"width": "200px"}, **wide),
             "elevation": ipywidgets.IntSlider(25, -90, 90, 5, description="tilt", layout={"width": "200px"}, **wide),
             "by": dropdown("colour", labels),
             "trial": dropdown("raster of", list(trials.items())),
             "order": dropdown("sorted by", self._orders()),
-        }  # fmt: skip
+        }
         self._one = lru_cache(64)(self._read)
         self._basis = lru_cache(64)(self._fit)
         self._spread = lru_cache(8)(self._measure)
@@ -161,7 +172,7 @@ class PopulationExplorer(Explorer):
         )  # in an axis' name it would lay out anew
         return (
             picture,
-            f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of the variance",
+            f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of variance",
         )
 
     def _raster(self) -> Picture:
@@ -172,9 +183,10 @@ class PopulationExplorer(Explorer):
         picture = pictures.raster(
             shown, order=self._order(), order_name="" if s["order"] == "neuron" else words, at=s["time"], height=340
         )
+        trial = trial_name(self.activity, s["trial"])
         return (
             picture,
-            f"<b>{shown.attrs.get('long_name', name).capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; {_trial_name(self.activity, s['trial'])}",
+            f"<b>{shown.attrs.get('long_name', name).capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; {trial}",
         )
 
     def _order(self) -> np.ndarray:
@@ -193,7 +205,7 @@ class PopulationExplorer(Explorer):
         return {
             "neuron": "None",
             "loading": "basis['components'][0].values.argsort()",
-            "peak": f"(-signal.sel(problem={s['problem']}).isel(probe={s['trial']}).argmax('time').values).argsort(kind='stable')",
+            "peak": f"(-signal.sel(problem={s['problem']})[{s['trial']}].argmax('time').values).argsort(kind='stable')",
         }.get(
             s["order"], f"run['properties'].to_dataset()[{s['order']!r}].sel(problem={s['problem']}).values.argsort()"
         )
@@ -232,23 +244,31 @@ class PopulationExplorer(Explorer):
             if s["signal"] == "rate"
             else f"activity[{s['signal']!r}]"
         )
-        view = f"pictures.turned(scores, {s['azimuth']}, {s['elevation']}), x=0, y=1" if s["view"] == "turned" else "scores, x={}, y={}".format(
-            *(int(i) - 1 for i in s["view"].split()))  # fmt: skip
-        return "\n".join([
-            "import ip2lab", "from ip2lab.analysis import neurons, population", "from ip2lab.views import pictures, show", "", source(self.run),
-            "activity = run['activity'].to_dataset()",
-            f"signal = {signal}",
-            f"basis = population.pca(signal.sel(problem={of}), n_components={min(COMPONENTS, self.activity.sizes['neuron'])})",
-            f"scores = population.project(signal.sel(problem={s['problem']}).astype(float), basis)",
-            f"trajectories = pictures.trajectories({view}, by={s['by']!r}, at={s['time']})",
-            f"shown = activity[{('spikes' if s['signal'] == 'rate' else s['signal'])!r}].sel(problem={s['problem']}).isel(probe={s['trial']})",
-            f"order = {self._order_code()}",
-            f"raster = pictures.raster(shown, order=order, at={s['time']})",
-            "show(trajectories)",
-        ])  # fmt: skip
+        view = f"pictures.turned(scores, {s['azimuth']}, {s['elevation']}), x=0, y=1"
+        if s["view"] != "turned":
+            view = "scores, x={}, y={}".format(*(int(i) - 1 for i in s["view"].split()))
+        shown, most = "spikes" if s["signal"] == "rate" else s["signal"], min(COMPONENTS, self.activity.sizes["neuron"])
+        return "\n".join(
+            [
+                "import ip2lab",
+                "from ip2lab.analysis import neurons, population",
+                "from ip2lab.views import pictures, show",
+                "",
+                source(self.run),
+                "activity = run['activity'].to_dataset()",
+                f"signal = {signal}",
+                f"basis = population.pca(signal.sel(problem={of}), n_components={most})",
+                f"scores = population.project(signal.sel(problem={s['problem']}).astype(float), basis)",
+                f"trajectories = pictures.trajectories({view}, by={s['by']!r}, at={s['time']})",
+                f"shown = activity[{shown!r}].sel(problem={s['problem']}).isel(probe={s['trial']})",
+                f"order = {self._order_code()}",
+                f"raster = pictures.raster(shown, order=order, at={s['time']})",
+                "show(trajectories)",
+            ]
+        )
 
 
-def _trial_name(activity: xr.Dataset, index: int) -> str:
+def trial_name(activity: xr.Dataset, index: int) -> str:
     """A probe trial in words."""
     one = activity.isel(probe=index).coords
     words = [

@@ -89,7 +89,7 @@ def _page(figure: Figure) -> str:
     """The panels as one HTML document with BokehJS inside."""
     from bokeh.embed import file_html
     from bokeh.layouts import column, layout
-    from bokeh.models import Div
+    from bokeh.models.widgets import Div
     from bokeh.resources import INLINE
 
     from ip2lab.views.figure import LOOKS, Panel
@@ -105,7 +105,7 @@ def _page(figure: Figure) -> str:
     return file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
 
 
-def _grid(figure: Figure) -> tuple[list[list[str]], list[float]]:
+def _grid(figure: Figure) -> tuple[list[Any], list[float]]:
     """The rows of names, and the widths of the columns, of a figure's CSS template."""
     rows = [row.split() for row in re.findall(r'"([^"]+)"', figure.grid)]
     widths = [float(w) for w in re.findall(r"([\d.]+)fr", figure.grid.split("/")[-1])]
@@ -211,8 +211,17 @@ def _lines(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     from matplotlib.collections import LineCollection
 
     dashes = {"dashed": "--", "dotted": ":"}.get(style.get("line_dash", ""), "-")
-    ax.add_collection(LineCollection(_paths(leaf), colors=_look(leaf, style, "color", "k"), linewidths=0.8 * style.get("line_width", 1.0), linestyles=dashes,
-                                     alpha=style.get("alpha"), capstyle=style.get("line_cap", "butt"), zorder=2 + 0.01 * place))  # fmt: skip
+    ax.add_collection(
+        LineCollection(
+            _paths(leaf),
+            colors=_look(leaf, style, "color", "k"),
+            linewidths=0.8 * style.get("line_width", 1.0),
+            linestyles=dashes,
+            alpha=style.get("alpha"),
+            capstyle=style.get("line_cap", "butt"),
+            zorder=2 + 0.01 * place,
+        )
+    )
 
 
 def _areas(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
@@ -232,8 +241,17 @@ def _areas(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
     x, y, colour = leaf.dimension_values(0), leaf.dimension_values(1), _look(leaf, style, "color", "k")
     hollow = style.get("fill_alpha") == 0
-    ax.scatter(x, y, s=(0.75 * style.get("size", 6)) ** 2, facecolors="none" if hollow else colour, edgecolors=colour if hollow else "none",
-               alpha=style.get("alpha"), marker=MARKERS.get(style.get("marker", "circle"), "o"), label=leaf.label or None, zorder=2 + 0.01 * place)  # fmt: skip
+    ax.scatter(
+        x,
+        y,
+        s=(0.75 * style.get("size", 6)) ** 2,
+        facecolors="none" if hollow else colour,
+        edgecolors=colour if hollow else "none",
+        alpha=style.get("alpha"),
+        marker=MARKERS.get(style.get("marker", "circle"), "o"),
+        label=leaf.label or None,
+        zorder=2 + 0.01 * place,
+    )
 
 
 def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
@@ -243,8 +261,17 @@ def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     values = leaf.dimension_values(2, flat=False)
     left, bottom, right, top = leaf.bounds.lbrt()
     low, high = chosen.get("clim") or (np.nanmin(values), np.nanmax(values))
-    shown = ax.imshow(values, extent=(left, right, bottom, top), origin="lower", aspect="auto", interpolation="nearest", vmin=low, vmax=high,
-                      cmap=cmap if isinstance(cmap, str) else ListedColormap(cmap), zorder=1)  # fmt: skip
+    shown = ax.imshow(
+        values,
+        extent=(left, right, bottom, top),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+        vmin=low,
+        vmax=high,
+        cmap=cmap if isinstance(cmap, str) else ListedColormap(cmap),
+        zorder=1,
+    )
     if chosen.get("colorbar"):
         page.colorbar(shown, ax=ax, label=chosen.get("colorbar_opts", {}).get("title", ""), pad=0.01, fraction=0.05)
 

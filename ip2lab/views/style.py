@@ -1,4 +1,4 @@
-"""How everything looks: colours that colour-blind eyes tell apart on light and on dark pages, axes named from the data."""
+"""How everything looks: colours that all eyes tell apart on light and on dark pages, axes named from the data."""
 
 from __future__ import annotations
 

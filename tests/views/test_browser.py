@@ -58,8 +58,20 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder}",
-               "--IdentityProvider.token=", "--allow-root", "--expose-app-in-browser", "--ServerApp.disable_check_xsrf=True", "--LabApp.news_url="]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "jupyterlab",
+        "--no-browser",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--ServerApp.root_dir={folder}",
+        "--IdentityProvider.token=",
+        "--allow-root",
+        "--expose-app-in-browser",
+        "--ServerApp.disable_check_xsrf=True",
+        "--LabApp.news_url=",
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     server = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
@@ -104,7 +116,8 @@ def figure(page: Any, index: int) -> Any:
 
 def caption(page: Any, index: int, panel: int, text: str) -> None:
     """Wait until a caption says `text`."""
-    selector = f"document.querySelectorAll('.ip2lab-figure')[{index}].querySelectorAll('.ip2lab-caption')[{panel}].textContent.includes({text!r})"
+    found = f"document.querySelectorAll('.ip2lab-figure')[{index}].querySelectorAll('.ip2lab-caption')[{panel}]"
+    selector = f"{found}.textContent.includes({text!r})"
     page.wait_for_function(selector, timeout=20_000)
 
 

@@ -163,7 +163,8 @@ def within_problem_loss(
     Examples
     --------
     >>> trials = xr.Dataset(
-    ...     {"loss": ("trial", [1.0, 0.2, 0.1]), "correct": ("trial", [False, True, True]), "problem": ("trial", [0, 0, 0])})
+    ...     {"loss": ("trial", [1.0, 0.2, 0.1]), "correct": ("trial", [False, True, True]),
+    ...      "problem": ("trial", [0, 0, 0])})
     >>> len(within_problem_loss(trials, 0, criterion=0.1, window=2))
     4
     """

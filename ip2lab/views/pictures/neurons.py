@@ -103,7 +103,8 @@ def property_density(
     Examples
     --------
     >>> from ip2lab.analysis import neurons
-    >>> tau = xr.DataArray(np.exp(np.eye(3)), dims=("problem", "neuron"), coords={"problem": [-1, 0, 1]}, name="tau_soma")
+    >>> values, coords = np.exp(np.eye(3)), {"problem": [-1, 0, 1]}
+    >>> tau = xr.DataArray(values, dims=("problem", "neuron"), coords=coords, name="tau_soma")
     >>> len(property_density(neurons.density(tau), "tau_soma", at=1))
     5
     """
@@ -152,7 +153,8 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     Examples
     --------
     >>> from ip2lab.analysis import neurons
-    >>> ratio = xr.DataArray(np.exp(np.eye(2, 3)), dims=("problem", "neuron"), coords={"problem": [-1, 0]}, name="tau_soma")
+    >>> values, coords = np.exp(np.eye(2, 3)), {"problem": [-1, 0]}
+    >>> ratio = xr.DataArray(values, dims=("problem", "neuron"), coords=coords, name="tau_soma")
     >>> len(shifts(neurons.density(ratio), at=0))
     3
     """
@@ -211,7 +213,8 @@ def neuron_trace(
 
     Examples
     --------
-    >>> probe = xr.Dataset({"membrane": ("time", [0.0, 0.8, 0.2]), "spikes": ("time", [False, True, False])}, {"time": [0.0, 20.0, 40.0]})
+    >>> signals = {"membrane": ("time", [0.0, 0.8, 0.2]), "spikes": ("time", [False, True, False])}
+    >>> probe = xr.Dataset(signals, {"time": [0.0, 20.0, 40.0]})
     >>> len(neuron_trace(probe, threshold=1.0))
     8
     """

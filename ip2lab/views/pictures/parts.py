@@ -13,6 +13,7 @@ from ip2lab.views.style import QUIET, points, styled
 
 
 def bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str]) -> hv.Polygons:
+    """Return areas (lists of corners) as one glyph, a colour each."""
     if not len(bands):
         bands, inks = [np.ones((3, 2))], [QUIET]  # no area: see style.lines
     data = [{names[0]: b[:, 0], names[1]: b[:, 1], "colour": ink} for b, ink in zip(bands, inks, strict=True)]
@@ -36,5 +37,6 @@ def borders(data: xr.DataArray) -> list[int]:
 
 
 def named(by: str, kind: Any) -> str:
+    """Return a label in words: itself, or where it is a number with what it counts."""
     text = str(kind)
     return text if text and not text.replace(".", "").isdigit() else f"{by} {text}".strip()

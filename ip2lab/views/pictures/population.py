@@ -62,7 +62,8 @@ def trajectories(
 
     Examples
     --------
-    >>> scores = xr.DataArray(np.ones((2, 5, 2)), dims=("probe", "time", "component"), coords={"condition": ("probe", [0, 1])})
+    >>> dims, coords = ("probe", "time", "component"), {"condition": ("probe", [0, 1])}
+    >>> scores = xr.DataArray(np.ones((2, 5, 2)), dims=dims, coords=coords)
     >>> len(trajectories(scores))
     6
     """
@@ -229,7 +230,8 @@ def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -
 
     Examples
     --------
-    >>> spikes = xr.DataArray(np.eye(3, dtype=bool), dims=("problem", "time"), coords={"problem": [0, 1, 5], "time": [0.0, 20.0, 40.0]})
+    >>> coords = {"problem": [0, 1, 5], "time": [0.0, 20.0, 40.0]}
+    >>> spikes = xr.DataArray(np.eye(3, dtype=bool), dims=("problem", "time"), coords=coords)
     >>> len(history(spikes, at=5))
     4
     """

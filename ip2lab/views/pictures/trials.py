@@ -17,7 +17,8 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     Parameters
     ----------
     trials : Dataset
-        What ``trials()`` of a problem returns: ``inputs`` (trial, time, input), ``target``, ``scored`` and ``epoch`` (trial, time).
+        What ``trials()`` of a problem returns: ``inputs`` (trial, time, input), ``target``, ``scored`` and ``epoch``
+        (trial, time).
     height : int
         In pixels.
 
@@ -38,7 +39,8 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     channels, count = trials.sizes["input"], trials.sizes["trial"]
     block = channels + 4  # a band of two rows for the output and two rows of room
     grid = np.full((count * block, len(time)), np.nan, np.float32)
-    boxes, words, ticks = [], [], []
+    words: list[tuple[float, float, str, str]] = []
+    boxes, ticks = [], []
     outputs = [str(o) for o in trials["output"].values]
     ink = dict(zip(outputs, [*colours(len(outputs) - 1), QUIET], strict=True))
     for row in range(count):
