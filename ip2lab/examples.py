@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from llvmlite import binding  # type: ignore[import-untyped]
 
 from ip2lab import records
-from ip2lab.learning import train
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = 11
@@ -111,6 +109,10 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
         ...
     KeyError: 'nothing'
     """
+    from llvmlite import binding  # type: ignore[import-untyped]
+
+    from ip2lab.learning import train  # here, so that opening an example to look at it loads no torch
+
     arguments = EXAMPLES[name]
     path = Path(folder) / f"{name}.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
