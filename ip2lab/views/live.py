@@ -79,6 +79,7 @@ class LiveTraining(Explorer):
         self._turn = self._solved = 0
         self._first: dict[str, np.ndarray] = {}
         self._trained: dict[str, Any] = {}
+        self._name = ""
         name = family.name if isinstance(family, Family) else family
         words = [
             *LEARNABLE.items(),
@@ -133,6 +134,7 @@ class LiveTraining(Explorer):
         self._error, self._series, self._first, self._start = None, None, {}, time.monotonic()
         self._stopping.clear()
         self._going.set()
+        self._name = self._unused(self._title())
         self._enable(True)
         self._say("preparing; where the kernels must be compiled, once on this machine, this takes half a minute")
         self._thread = threading.Thread(target=self._train, daemon=True)
@@ -184,15 +186,15 @@ class LiveTraining(Explorer):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "the run was stopped before its end")
                 self.run = self._begin(learning)
-            self.runs[self._unused(self._title())] = self.run
+            self.runs[self._name] = self.run
             self._say(f"{self._words()} &nbsp;·&nbsp; {'done' if self.run.attrs['complete'] else 'stopped'}")
         except Exception as error:
             self._error = error
             self._say(f"<b style='color: #c2455d'>{type(error).__name__}: {error}</b>")
         finally:
             self._enable(False)
-            if self._series is not None:
-                self._refresh()
+            if self._series is not None and self._error is None:
+                self._look()
 
     def _begin(self, learning: Any) -> xr.DataTree:
         s = self.state
@@ -223,13 +225,21 @@ class LiveTraining(Explorer):
         if time.monotonic() - self._drawn >= EVERY:
             self._turn += 1
             news = ("curve",) if len(series.trials_to_criterion) != self._solved else ()
-            self._refresh((*news, "loss", "raster" if self._turn % 2 else "shift"))
+            self._look((*news, "loss", "raster" if self._turn % 2 else "shift"))
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
         return None
 
-    def _refresh(self, panels: Sequence[str] = ("curve", "loss", "raster", "shift")) -> None:
+    def _look(self, panels: Sequence[str] = ("curve", "loss", "raster", "shift")) -> None:
+        """Draw panels; what goes wrong in drawing is told and does not end the training."""
+        try:
+            self._refresh(panels)
+        except Exception as error:
+            self._drawn = time.monotonic()
+            self._say(f"the picture could not be drawn: {type(error).__name__}: {error}")
+
+    def _refresh(self, panels: Sequence[str]) -> None:
         """Draw panels again; while it trains not all at once, so that looking costs little of its speed."""
         self._drawn, self._solved = time.monotonic(), len(self._series.trials_to_criterion)
         elements, captions, notes = self._draw(panels)
@@ -281,24 +291,16 @@ class LiveTraining(Explorer):
             {"trials_to_criterion": ("problem", done), "censored_trials": ("problem", cap)},
             {"problem": np.arange(len(done))},
         )
-        earlier = {
-            name: run["series"].to_dataset()
-            for name, run in self.runs.items()
-            if run is not self.run or self._thread is None or self._busy_now()
-        }
-        current = {self._title() + " ": now} if len(done) else {}
+        earlier = {name: run["series"].to_dataset() for name, run in self.runs.items() if name != self._name}
+        current = {self._name: now} if len(done) else {}
         if not earlier and not current:
             raise NothingToShow("The first problem is under way; the curve grows as problems are solved.")
-        inks = dict(zip(current, colours(1), strict=True)) | dict(
-            zip(earlier, colours(8)[1:] * len(earlier), strict=False)
-        )
+        names = [*earlier, self._name]  # the first run has the first colour here and in the LearningExplorer
+        inks = dict(zip(names, colours(len(names)), strict=True))
         picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=HEIGHT)
         return picture.opts(
             backend="bokeh", xlim=(0, max(series.problems - 1, 1))
         ), "<b>Trials to criterion</b> over problems"
-
-    def _busy_now(self) -> bool:
-        return self._thread is not None and self._thread.is_alive() and self._buttons["start"].disabled
 
     def _loss(self) -> Picture:
         series = self._present()

@@ -56,3 +56,22 @@ def test_nothing_learnable_and_nothing_started() -> None:
     with pytest.raises(RuntimeError, match="nothing was started"):
         live.wait()
     assert "learnable=None" in live.code()
+
+
+def test_a_second_run_stands_beside_the_first() -> None:
+    live = LiveTraining("association", problems=1, **SMALL)
+    for learnable in ("default", "nothing"):
+        live.state = {"learnable": learnable}
+        live.start()
+        live.wait(120)
+    assert len(live.runs) == 2
+    assert len(list(live.figure.elements["curve"])[3].split()) == 2
+    assert "could not be drawn" not in live._status.value
+
+
+def test_trouble_with_a_picture_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = LiveTraining("association", problems=1, **SMALL)
+    monkeypatch.setattr(live, "_loss", lambda: 1 / 0)
+    live.start()
+    assert live.wait(120).attrs["complete"]
+    assert "could not be drawn: ZeroDivisionError" in live._status.value
