@@ -22,10 +22,11 @@ SEED = 11
 KEPT = {
     "association": [0, 1, 4, 19, 59],
     "gng_dr_2": [0, 4, 59],
-    "dms": [0, 4, 59],
+    "dms": [0, 59],
     "gng_dr_4": [0, 59],
     "cd_dms": [0, 59],
 }
+EVERY = {"association": 50, "gng_dr_2": 50, "dms": 200, "gng_dr_4": 50, "cd_dms": 200}  # trials between trajectory rows
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
     "_nothing": {"learnable": None},
@@ -39,7 +40,12 @@ SHORT = {"dms_nothing", "cd_dms_nothing", "gng_dr_4_nothing", *(f"{family}_atten
 
 def _arguments(family: str, variant: str) -> dict[str, Any]:
     short = family + variant in SHORT
-    record = {"kept": [0, 7] if short else KEPT[family], "trajectories": 50, "checkpoints": False, "half": True}
+    record = {
+        "kept": [0, 7] if short else KEPT[family],
+        "trajectories": EVERY[family],
+        "checkpoints": False,
+        "half": True,
+    }
     length = {"problems": 8, "max_trials": 1500} if short else {"problems": 60}
     return {"family": family, "seed": SEED, "record": record, **length, **VARIANTS[variant]}
 
@@ -122,12 +128,18 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
         "command": f"python -m ip2lab.examples {name}",
         "arguments": arguments,
         "versions": run.attrs["versions"],
-        "processor": binding.get_host_cpu_name(),
+        **made_with(),
         "date": run.attrs["date"],
         "checksum": checksum(path),
     }
     path.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
     return run
+
+
+def made_with() -> dict[str, str]:
+    """Return what the last bits depend on beside the versions: the processor, and the source of the kernels."""
+    source = Path(kernels.__file__).read_bytes()
+    return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source).hexdigest()}
 
 
 def checksum(path: str | Path) -> str:

@@ -16,7 +16,7 @@ from ip2lab.networks.kernels import _compiled, cross_entropy, fill_noise, input_
 
 
 class Weights(NamedTuple):
-    """Input (input, neuron), recurrent (presynaptic, neuron), output (output, neuron); `initial` rates before the start."""
+    """Input (input, neuron), recurrent (presynaptic, neuron), output (output, neuron); `initial`: rates at first."""
 
     input: Any
     recurrent: Any
@@ -27,7 +27,7 @@ class Weights(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """What a trial leaves: `rates` (time + 1, neuron; the first row is before the start), `slopes` of softplus, `logits`."""
+    """What a trial leaves: `rates` (time + 1, neuron; the first row is the start), `slopes` of softplus, `logits`."""
 
     rates: Any
     slopes: Any
@@ -60,6 +60,15 @@ def make_trace(steps: int, neurons: int, outputs: int, dtype: Any) -> Trace:
     return Trace(
         np.zeros((steps + 1, neurons), dtype), np.zeros((steps, neurons), dtype), np.zeros((steps, outputs), dtype)
     )
+
+
+def _product(left, right, result):
+    """Write ``left.T @ right`` (both over time) into `result`."""
+    np.dot(left.T, right, result)
+
+
+# matrix products call a library: inlined, each would only be compiled once more
+product = _compiled(_product, forceinline=False)
 
 
 @_compiled
@@ -147,10 +156,11 @@ def forward(inputs, noise, decay, weights, trace):
         softplus(current, value, slope)
         for i in range(n):
             new[i] = value[i] + decay[i] * (old[i] - value[i])
-    trace.logits[:] = np.dot(trace.rates[1:], weights.output.T)
-    for t in range(steps):
         for k in range(trace.logits.shape[1]):
-            trace.logits[t, k] += weights.output_bias[k]
+            total, row = weights.output_bias[k], weights.output[k]
+            for i in range(n):
+                total += row[i] * new[i]
+            trace.logits[t, k] = total
 
 
 @_compiled
@@ -188,20 +198,23 @@ def backward(inputs, decay, weights, trace, d_logits, pull, d_current, g_decay, 
         row = d_current[t]
         for i in range(n):
             g_weights.bias[i] += row[i]
-    rates = trace.rates[1:]
-    g_weights.recurrent[:] = np.dot(trace.rates[:steps].T, d_current)
-    g_weights.input[:] = np.dot(inputs.T, d_current)
-    g_weights.output[:] = np.dot(d_logits.T, rates)
+    product(trace.rates[:steps], d_current, g_weights.recurrent)
+    product(inputs, d_current, g_weights.input)
+    product(d_logits, trace.rates[1:], g_weights.output)
     for k in range(d_logits.shape[1]):
-        g_weights.output_bias[k] = d_logits[:, k].sum()
+        g_weights.output_bias[k] = 0
+        for t in range(steps):
+            g_weights.output_bias[k] += d_logits[t, k]
 
 
-@_compiled
-def pull_singular(weights, gradient, weight, count):
+def _pull_singular(weights, gradient, weight, count):
     """Add the derivative of `weight` times the mean of the `count` largest squared singular values of `weights`."""
     vectors = np.linalg.eigh(np.dot(weights.T, weights))[1]  # ascending
     top = np.ascontiguousarray(vectors[:, vectors.shape[1] - count :])
     gradient += weights.dtype.type(2 * weight / count) * np.dot(np.dot(weights, top), np.ascontiguousarray(top.T))
+
+
+pull_singular = _compiled(_pull_singular, forceinline=False)
 
 
 @_compiled
@@ -269,6 +282,10 @@ def learn(
         losses[trial], response_losses[trial], answered[trial], levels[trial] = one
         if not math.isfinite(losses[trial]):
             return trial + 1, 2
-        if trial + 1 > goal.window and losses[trial + 1 - goal.window : trial + 1].sum() / goal.window < goal.criterion:
-            return trial + 1, 1
+        if trial + 1 > goal.window:
+            total = 0.0
+            for k in range(trial + 1 - goal.window, trial + 1):
+                total += losses[k]
+            if total / goal.window < goal.criterion:
+                return trial + 1, 1
     return last, 0
