@@ -115,8 +115,6 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
         ...
     KeyError: 'nothing'
     """
-    from llvmlite import binding  # type: ignore[import-untyped]
-
     from ip2lab.learning import train  # here, so that opening an example to look at it loads no torch
 
     arguments = EXAMPLES[name]
@@ -138,7 +136,9 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
 
 def made_with() -> dict[str, str]:
     """Return what the last bits depend on beside the versions: the processor, and the source of the kernels."""
-    source = Path(kernels.__file__).read_bytes()
+    from llvmlite import binding  # type: ignore[import-untyped]
+
+    source = (Path(__file__).parent / "networks" / "kernels.py").read_bytes()
     return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source).hexdigest()}
 
 
