@@ -9,7 +9,8 @@ last ones apart, that is said, and the smallest set is taken. In pseudo-code::
     left = all candidates
     for each round:                                     # each with seeds of its own, and with longer series
         until half of `left` have finished:             # double what every run may take, from `START` trials,
-            every unfinished run goes on up to that     # at most `MARGIN` times what that half has taken
+            every unfinished run goes on up to that     # at most `MARGIN` times what that half has taken, or
+                                                        # `HOPELESS` times what the first one has taken
         judge each by the mean log ratio of its trials to the best one's, over all seeds so far
         left = the better half                          # not after the last round
     give up what is worse than the best by a paired t-test on the log ratios of the last round
@@ -41,6 +42,7 @@ from ip2lab.tasks import family as make_family
 
 START = 1000  # trials that every run may take before any is judged by what others took
 MARGIN = 1.5  # a run is not waited for when it has taken this many times the trials of those that stay in the race
+HOPELESS = 4.0  # nor when it has taken this many times the trials of the first one that was through
 ALPHA = 0.05
 METRICS = {
     "trials": ("trials that the problems took together", "1"),
@@ -147,6 +149,8 @@ def search_plasticity(
         for number in range(len(rounds)):
             race.run(number, halve=method == "halving")
             bar.update()
+            if len(race.left) == 1:
+                break
     result = race.result(names, seeds).assign_attrs(asked)
     if path is not None:
         Path(path).write_text(json.dumps(result.to_dict()))
@@ -228,7 +232,8 @@ class _Race:
             unfinished = [place for place in unfinished if self.outcomes[place]["stopped"]]
             waiting = {c for c, _ in unfinished}
             costs = sorted(max(self.outcomes[c, seed]["cost"] for seed in seeds) for c in set(self.left) - waiting)
-            enough = MARGIN * costs[keep - 1] if len(costs) >= keep else math.inf
+            enough = HOPELESS * costs[0] if halve and costs else math.inf
+            enough = min(enough, MARGIN * costs[keep - 1]) if len(costs) >= keep else enough
             if budget >= enough:
                 break
             budget = min(2 * budget, enough)
@@ -243,8 +248,10 @@ class _Race:
     def _halve(self, keep: int, number: int) -> None:
         means = self.log_ratios()[0]
         order = sorted(self.left, key=lambda c: (means[c], len(self.arguments[c]["learnable"])))
-        self.given_up[order[keep:]] = number
-        self.left = sorted(order[:keep])
+        stopped = {c for (c, _), outcome in self.outcomes.items() if outcome["round"] == number and outcome["stopped"]}
+        kept = [c for c in order[:keep] if c not in stopped] or order[:1]
+        self.given_up[[c for c in order if c not in kept]] = number
+        self.left = sorted(kept)
 
     def log_ratios(self, seeds: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard error and number of the log ratios of trials to those of the best still in the race."""
@@ -263,14 +270,17 @@ class _Race:
 
     def decide(self) -> tuple[int, str, str]:
         """Return the chosen configuration, whether the difference is clear, and the reason in words."""
+        if len(self.left) == 1:
+            reason = f"every other one was in the worse half of a round, or took {HOPELESS:g} times the trials"
+            return self.left[0], "clear", reason
         mean, error, number = self.log_ratios(self.rounds[-1][0])  # the round before chose who is here: no evidence
         best = min(self.left, key=lambda c: mean[c])
         limit = stats.t.ppf(1 - ALPHA, np.maximum(number - 1, 1))
         open_ones = [c for c in self.left if c != best and not mean[c] > limit[c] * error[c]]
         together = [best, *open_ones]
         if not open_ones:
-            others = [c for c in self.left if c != best]
-            how = f" by a factor of {math.exp(min(mean[c] for c in others)):.2f} or more" if others else ""
+            factor = math.exp(min(mean[c] for c in self.left if c != best))
+            how = f" by a factor of {factor:.2f} or more"
             return best, "clear", f"fewest trials{how} (paired over seeds, one-sided t-test at {ALPHA:g})"
         chosen = min(together, key=lambda c: (len(self.arguments[c]["learnable"]), mean[c]))
         names = ", ".join(text_of(self.arguments[c]["learnable"]) for c in together)
