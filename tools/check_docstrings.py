@@ -44,9 +44,10 @@ def inherits(name: str) -> bool:
     """Tell whether a class takes its parameters unchanged from a class of ours, which is where they are documented."""
     module, _, attribute = name.rpartition(".")
     thing = getattr(sys.modules.get(module), attribute, None)
-    if not inspect.isclass(thing) or not thing.__base__.__module__.startswith("ip2lab."):
+    parent = thing.__base__ if inspect.isclass(thing) else None
+    if thing is None or parent is None or not parent.__module__.startswith("ip2lab."):
         return False
-    return list(inspect.signature(thing).parameters) == list(inspect.signature(thing.__base__).parameters)
+    return list(inspect.signature(thing).parameters) == list(inspect.signature(parent).parameters)
 
 
 def main() -> int:
