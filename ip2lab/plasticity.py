@@ -346,6 +346,7 @@ def learn_series(
     series = Series(family, model, learnable, problems, seed, given)
     series.recorder = Unrecorded()  # type: ignore[assignment]
     before: list[int] = []
+    budget = math.floor(budget) if math.isfinite(budget) else budget
     if state is not None:
         series.take(state["checkpoint"])
         series.trials_to_criterion, before = list(state["done"]), list(state["trials"])

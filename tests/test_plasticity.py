@@ -115,7 +115,7 @@ def test_going_on_is_as_if_never_stopped():
     family = ip2lab.family("association")
     arguments = (family, "spiking", ("tau_dendrite",), SMALL, 3, 3)
     whole = learn_series(*arguments, math.inf)
-    part = learn_series(*arguments, 50)
+    part = learn_series(*arguments, 50.5)
     assert part["stopped"]
     assert part["cost"] == 50
     rest = learn_series(*arguments, math.inf, part["state"])
