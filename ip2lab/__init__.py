@@ -25,7 +25,20 @@ _HOMES = {
     "example": "examples",
     "search_plasticity": "plasticity",
 }
-__all__ = [*_HOMES]
+__all__ = [
+    "PROPERTIES",
+    "example",
+    "families",
+    "family",
+    "learn_on",
+    "models",
+    "open_run",
+    "probe",
+    "replay",
+    "resume",
+    "search_plasticity",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

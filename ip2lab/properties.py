@@ -1,12 +1,12 @@
-"""The table of intrinsic properties: what a neuron has one value of, and how that value may learn.
+r"""The table of intrinsic properties: what a neuron has one value of, and how that value may learn.
 
 A property is *used* as a bounded value in its own unit (a time constant in ms) and *learnt* as an unbounded
 free parameter of order one. :meth:`Property.to_value` and :meth:`Property.to_free` lead from one to the other:
 
-.. math:: v = l\\,(h/l)^{\\sigma(4 z / \\ln(h/l))}
+.. math:: v = l\,(h/l)^{\sigma(4 z / \ln(h/l))}
 
-with bounds :math:`l < v < h`, free parameter :math:`z` and logistic function :math:`\\sigma`. In the middle of the
-range a step of the free parameter is a step of :math:`\\ln v`; towards a bound the steps shrink smoothly and
+with bounds :math:`l < v < h`, free parameter :math:`z` and logistic function :math:`\sigma`. In the middle of the
+range a step of the free parameter is a step of :math:`\ln v`; towards a bound the steps shrink smoothly and
 never reach zero, so a neuron that came close to a bound can come back (a clipped value could not).
 """
 

@@ -8,6 +8,7 @@ import xarray as xr
 
 import ip2lab
 from ip2lab import probes
+from ip2lab.probes.change import change
 from ip2lab.tasks import family
 
 OPTIONS = {"neurons": 30, "max_trials": 80, "window": 20, "progress": False}
@@ -108,7 +109,7 @@ def test_a_clamped_neuron_goes_on_with_its_mean(run):
     mean = ip2lab.probe(run, 5).spikes[..., 2].mean().item()
     before = series.network.bias.detach().numpy().copy()
     weights = series.network.recurrent_weights.detach().numpy()[:, 2].copy()
-    probes.change(series, shown, 0, clamp=[2])
+    change(series, shown, 0, clamp=[2])
     others = np.arange(30) != 2
     after = series.network.bias.detach().numpy()
     assert np.allclose(after[others], (before + weights * mean)[others], rtol=1e-5)
@@ -118,7 +119,7 @@ def test_a_clamped_neuron_goes_on_with_its_mean(run):
 def test_shuffled_properties_keep_their_sets(run):
     series = probes.restore(run, 5)
     before = {name: p.detach().numpy().copy() for name, p in series.network.free.items()}
-    probes.change(series, series.draw(5), 4, shuffle="properties")
+    change(series, series.draw(5), 4, shuffle="properties")
     after = {name: p.detach().numpy() for name, p in series.network.free.items()}
     order = np.array([np.flatnonzero(before["tau_dendrite"] == value)[0] for value in after["tau_dendrite"]])
     assert sorted(order) == list(range(30))

@@ -41,13 +41,14 @@ def names() -> dict[str, set[str]]:
 
 
 def inherits(name: str) -> bool:
-    """Tell whether a class takes its parameters unchanged from a class of ours, which is where they are documented."""
+    """Tell whether a class documents the parameters that it adds to those of its parent, which documents its own."""
     module, _, attribute = name.rpartition(".")
     thing = getattr(sys.modules.get(module), attribute, None)
     parent = thing.__base__ if inspect.isclass(thing) else None
     if thing is None or parent is None or not parent.__module__.startswith("ip2lab."):
         return False
-    return list(inspect.signature(thing).parameters) == list(inspect.signature(parent).parameters)
+    added = set(inspect.signature(thing).parameters) - set(inspect.signature(parent).parameters)
+    return all(f"{parameter} : " in (inspect.getdoc(thing) or "") for parameter in added)
 
 
 def main() -> int:

@@ -3,14 +3,11 @@
 Every function makes a network of its own from the run; the run and what trains on it stay as they are.
 """
 
-from ip2lab.probes.again import advance, probe, replay, restore
-from ip2lab.probes.change import change
+from ip2lab.probes.again import probe, replay, restore
 from ip2lab.probes.learn import learn_on
 from ip2lab.probes.questions import delays, lesions, retention, transplants
 
 __all__ = [
-    "advance",
-    "change",
     "delays",
     "learn_on",
     "lesions",

@@ -49,7 +49,9 @@ def learn_on(
         Which properties learn from now on, as for :func:`ip2lab.train`; the same as before by default.
     seed : int, optional
         Draws other problems, trials and noise than the run's own next ones.
-    path, progress
+    path : str or Path, optional
+        Where the run is stored, as for :func:`ip2lab.train`.
+    progress : bool or callable
         As for :func:`ip2lab.train`.
     **changes
         Changes of the network as of :func:`probe`, made once, and options of :func:`ip2lab.train`

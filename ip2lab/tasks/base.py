@@ -19,7 +19,22 @@ Seed = int | np.random.SeedSequence | np.random.Generator | None
 
 @dataclass(frozen=True)
 class Epoch:
-    """One stretch of a trial: name, length in ms (or the ends between which it is drawn), and whether it is scored."""
+    """One stretch of a trial, in which input and target are constant.
+
+    Parameters
+    ----------
+    name : str
+        What it is called; "response" begins the names of the epochs in which an answer is due.
+    duration : float or (float, float)
+        Its length in ms, or the ends between which the length is drawn in every trial.
+    scored : bool
+        Whether its steps count in the loss.
+
+    Examples
+    --------
+    >>> Epoch("delay", (500.0, 1500.0)).length(0.5)
+    1000.0
+    """
 
     name: str
     duration: float | tuple[float, float]
@@ -51,6 +66,13 @@ class Problem:
         Names of the channels; the last output is ``fixation``.
     noise : float
         Standard deviation of the noise on each input channel in steps of 20 ms.
+
+    Examples
+    --------
+    >>> from ip2lab.tasks import family
+    >>> problem = family("association").problem(seed=0)
+    >>> problem.conditions, problem.output_names
+    (2, ('response 1', 'response 2', 'fixation'))
     """
 
     inputs: np.ndarray
@@ -163,10 +185,12 @@ class Family:
 
     Parameters
     ----------
-    stimulus, response : float
-        Lengths of the epochs in ms.
+    stimulus : float
+        Length of the stimulus in ms.
     delay : float or (float, float)
         Length of the delay in ms; two values: drawn anew between them in every trial.
+    response : float
+        Length of the response period in ms.
     unscored : float
         The first part of the response period that does not count, in ms.
     stimuli : int
@@ -177,6 +201,12 @@ class Family:
         Cosine between any two stimuli of a problem (0: orthonormal).
     noise : float
         Standard deviation of the noise on each input channel in steps of 20 ms.
+
+    Examples
+    --------
+    >>> from ip2lab.tasks import family
+    >>> family("association", delay=(500, 1500)).settings()["delay"]
+    (500.0, 1500.0)
     """
 
     name: ClassVar[str] = ""

@@ -230,6 +230,7 @@ def bars(
     Returns
     -------
     Overlay
+        The bars, their values in figures, and the dots.
 
     Examples
     --------
@@ -280,6 +281,7 @@ def over_problems(
     Returns
     -------
     Overlay
+        The lines, their dots and the marker.
 
     Examples
     --------
@@ -318,6 +320,13 @@ def over_problems(
 
 def moved(picture: hv.Overlay, at: float | None) -> hv.Overlay:
     """Return a picture with its marker at another place; all other parts are the same objects.
+
+    Parameters
+    ----------
+    picture : Overlay
+        A picture with a marker.
+    at : float, optional
+        Where the marker goes; None takes it away.
 
     Examples
     --------

@@ -43,6 +43,7 @@ def property_trajectories(
     Returns
     -------
     Overlay
+        One line a neuron, the chosen one on top, and the marker.
 
     Examples
     --------
@@ -99,6 +100,7 @@ def property_density(
     Returns
     -------
     Overlay
+        The two densities, the lower axis being that of the property.
 
     Examples
     --------
@@ -149,6 +151,7 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     Returns
     -------
     Overlay
+        One density a property.
 
     Examples
     --------
@@ -210,6 +213,7 @@ def neuron_trace(
     Returns
     -------
     Overlay
+        Membrane, threshold, dendrite and spikes.
 
     Examples
     --------
@@ -291,6 +295,7 @@ def scatter(
     Returns
     -------
     Overlay
+        One point a neuron, the chosen one marked.
 
     Examples
     --------

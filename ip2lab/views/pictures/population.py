@@ -97,7 +97,19 @@ def trajectories(
 
 
 def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArray:
-    """Return scores (..., component) in three components as two: seen from `azimuth` and `elevation` (degrees).
+    """Return scores in three components as two: seen from a place on a sphere around them.
+
+    Parameters
+    ----------
+    scores : DataArray
+        (..., component), at least three components.
+    azimuth, elevation : float
+        The place, in degrees.
+
+    Returns
+    -------
+    DataArray
+        (..., component) with two components.
 
     Examples
     --------
@@ -227,6 +239,7 @@ def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -
     Returns
     -------
     Overlay
+        One row a problem, and the marker.
 
     Examples
     --------
