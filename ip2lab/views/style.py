@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 import holoviews as hv
-import holoviews.plotting.bokeh  # noqa: F401  # HoloViews takes no options for Bokeh before
+import holoviews.plotting.bokeh  # HoloViews takes no options for Bokeh before
 import numpy as np
 import xarray as xr
 
