@@ -3,6 +3,9 @@
 The equations stand in :mod:`ip2lab.networks.rate`, whose plain loop is the oracle of what is here. Rates are dense,
 so recurrent input is a sum over all neurons, four at a time, and the weight gradients of a trial are matrix products.
 Arrays are C-contiguous and (time, neuron); weights lie with the presynaptic side first.
+
+Parts of :mod:`ip2lab.networks.kernels` are compiled into this; numba's cache on disk looks at the age of this file
+only, so whoever changes those parts touches this file, too.
 """
 
 from __future__ import annotations
