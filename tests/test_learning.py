@@ -477,6 +477,7 @@ import ip2lab
 from ip2lab import learning
 from test_learning import SHORT, TINY
 warnings.simplefilter("ignore")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
 learning.CALL_EVERY = 0.0
 interrupts = {interrupts}
 
