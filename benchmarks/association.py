@@ -2,7 +2,8 @@
 
     python benchmarks/association.py [--seeds 401 402 403 404 405]
 
-Prints a markdown table, one row a configuration, means over the seeds. The settings were chosen on seeds below 400.
+Prints a markdown table, one row a configuration, one figure a seed (medians of rate and time). The
+settings were chosen on seeds below 400.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ ROWS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
-def measure(problems: int, seeds: list[int], options: dict[str, Any]) -> list[float]:
-    """Return, averaged over seeds: first problem, last problems (31-60 or 51-100), failures, rate, ms a trial."""
+def measure(problems: int, seeds: list[int], options: dict[str, Any]) -> np.ndarray:
+    """Return (seed, 5): first problem, mean of the last ones (31-60 or 51-100), failures, rate, ms a trial."""
     found = []
     for seed in seeds:
         series = ip2lab.train("association", problems=problems, seed=seed, progress=False, **options)["series"]
@@ -33,7 +34,7 @@ def measure(problems: int, seeds: list[int], options: dict[str, Any]) -> list[fl
         late = to_criterion[30:60] if problems == 60 else to_criterion[50:100]
         speed = 1000 * float(series.duration.sum()) / int(series.trials.sum())
         found.append([to_criterion[0], late.mean(), int(series.failed.sum()), float(series.firing_rate[-1]), speed])
-    return list(np.mean(found, axis=0))
+    return np.array(found)
 
 
 def main() -> None:
@@ -45,10 +46,13 @@ def main() -> None:
     print("| `association` | problems | first problem | late problems | failures | firing rate (Hz) | ms a trial |")
     print("|---|---|---|---|---|---|---|")
     for name, (problems, options) in ROWS.items():
-        first, late, failed, rate, speed = measure(problems, seeds, options)
+        found = measure(problems, seeds, options)
+        first, late, failed = (
+            ", ".join(f"{value:.{digits}f}" for value in found[:, i]) for i, digits in enumerate((0, 1, 0))
+        )
+        rate, speed = np.median(found[:, 3:], axis=0)
         span = "31-60" if problems == 60 else "51-100"
-        row = f"{problems} | {first:.0f} | {late:.1f} ({span}) | {failed:.1f} | {rate:.1f} | {speed:.2f}"
-        print(f"| {name} | {row} |", flush=True)
+        print(f"| {name} | {problems} | {first} | {late} ({span}) | {failed} | {rate:.1f} | {speed:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

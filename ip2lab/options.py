@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import xarray as xr
 
 from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
 from ip2lab.properties import PROPERTIES
+from ip2lab.tasks.base import FAMILIES
 
 COMMON: dict[str, Any] = {
     "neurons": 100,
@@ -169,7 +171,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "reset_optimizer": _one_of("all", "first_moment", "none"),
     "readout": _one_of("spikes", "membrane"),
     "dtype": _one_of("float32", "float64"),
-    "device": (_device, "the name of a device that torch has here, such as 'cpu' or 'cuda'"),
+    "device": (
+        _device,
+        "the name of a device that torch can use here: 'cpu', or 'cuda' with a GPU and a CUDA build of torch",
+    ),
     "frozen": (lambda v: _many(v) and all(isinstance(name, str) for name in v), "names of parameters"),
     "record": (lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
     "problems_order": (
@@ -207,7 +212,10 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}")
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
-        raise TypeError(f"{model} has no option {unknown[0]!r}; it has {', '.join(sorted(DEFAULTS[model]))}")
+        known = f"it has {', '.join(sorted(DEFAULTS[model]))}"
+        of_family = any(unknown[0] in (f.name for f in fields(cls)) for cls in FAMILIES.values())
+        cure = f"that is for the family: ip2lab.family(NAME, {unknown[0]}=...)" if of_family else known
+        raise TypeError(f"the model {model!r} has no option {unknown[0]!r}; {cure}")
     preset = PRESETS.get(given.get("preset") or "", {})
     options = DEFAULTS[model] | preset | {name: _plain(value) for name, value in given.items()}
     _obey(_RULES, options, "")

@@ -534,7 +534,7 @@ def test_the_progress_bar_shows_where_it_is(capsys):
     [
         ({"task": "asociation"}, ValueError, "unknown family 'asociation'; known: association"),
         ({"model": "spikes"}, ValueError, "model: 'spikes' is unknown; known: spiking"),
-        ({"neuron": 10}, TypeError, "spiking has no option 'neuron'; it has adaptation"),
+        ({"neuron": 10}, TypeError, "the model 'spiking' has no option 'neuron'; it has adaptation"),
         ({"learnable": "tau_axon"}, ValueError, "learnable: unknown property 'tau_axon'; known: tau_dendrite"),
         ({"learnable": "tau"}, ValueError, "this network has no property 'tau'; it has tau_dendrite"),
         ({"learnable": "tau_adaptation"}, ValueError, "give adaptation=True for it"),

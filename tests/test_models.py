@@ -230,7 +230,7 @@ def test_every_model_has_defaults():
             "learnable: this network has no property 'tau_soma'; it has tau",
         ),
         ("rate", {"preset": "goudar"}, ValueError, "preset: 'goudar' is not valid; give 'goudar2023'"),
-        ("rate", {"adaptation": True}, TypeError, "rate has no option 'adaptation'; it has beta1"),
+        ("rate", {"adaptation": True}, TypeError, "the model 'rate' has no option 'adaptation'; it has beta1"),
         ("filters", {"filters": (0,)}, ValueError, r"filters: .* is not valid; give time constants in ms"),
         ("lstm", {}, ValueError, "model: 'lstm' is unknown; known: spiking, rate, attention, filters"),
     ],

@@ -93,7 +93,9 @@ def test_defaults_are_not_changed_by_what_is_given():
 
 
 def test_an_unknown_option_lists_the_known_ones():
-    with pytest.raises(TypeError, match=r"spiking has no option 'neuron'; it has adaptation, autapses, .*, window"):
+    with pytest.raises(
+        TypeError, match=r"the model 'spiking' has no option 'neuron'; it has adaptation, autapses, .*, window"
+    ):
         resolve("spiking", {"neuron": 3})
 
 
@@ -206,3 +208,8 @@ def test_names_that_are_no_parameters(given, wording):
 def test_a_rate_for_a_property_where_nothing_learns():
     with pytest.raises(ValueError, match="'tau_soma' does not learn; learnable: nothing"):
         rates((), property_learning_rate={"tau_soma": 1})
+
+
+def test_a_setting_of_the_family_is_sent_to_the_family():
+    with pytest.raises(TypeError, match=r"has no option 'delay'; that is for the family: ip2lab.family\(NAME, delay="):
+        resolve("spiking", {"delay": 500})

@@ -597,6 +597,7 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first_and_a_dead_one_is
             Recorder(path, make_template(**SMALL), ATTRS)
     finally:
         child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     # killed, but not yet waited for: the process is there as a zombie, and its lock is stale
     with Recorder.reopen(path) as recorder:
         with pytest.raises(BlockingIOError, match=f"process {os.getpid()}"):

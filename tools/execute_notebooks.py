@@ -10,6 +10,7 @@ bars) is then removed. A cell that raises stops everything, and its notebook sta
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def static_output(output: NotebookNode) -> NotebookNode | None:
     html = data.get("text/html", "")
     if "<script" in html or "xr-wrap" in html:  # xarray's tables have new random ids at every run; its text has none
         del data["text/html"]
+    if "text/plain" in data:
+        data["text/plain"] = re.sub(r" at 0x[0-9a-f]+", "", data["text/plain"])  # an address of this run
     if not data or (set(data) == {"text/plain"} and any(mime.startswith(LIVE) for mime in output.data)):
         return None  # only the name of a widget is left
     return NotebookNode({**output, "data": NotebookNode(data), "metadata": NotebookNode()})

@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 
+POSSIBLE = 1000.0  # Hz; more than that over all neurons speaks of a wrong unit of time
+
+
 def _spikes(spikes: xr.DataArray, time: str, trial: str | None = None) -> tuple[xr.DataArray, float]:
     """Checked spikes and the bin in ms."""
     check(spikes, time=time, trial=trial)
@@ -50,6 +53,12 @@ def _spikes(spikes: xr.DataArray, time: str, trial: str | None = None) -> tuple[
         if spikes.dtype.kind != "b" and (spikes < 0).any():
             raise ValueError(
                 f"{called(spikes)} holds {float(spikes.min()):g}; spikes are bool or counts per bin, not negative"
+            )
+        rate = float(spikes.mean()) * 1000 / dt
+        if rate > POSSIBLE and "units" not in spikes[time].attrs:
+            raise ValueError(
+                f"{called(spikes)}: {rate:.0f} Hz on average is more than neurons fire; {time!r} does not seem to be "
+                f"in ms; where it is in s, say so: {time}.attrs['units'] = 's'"
             )
     return spikes, dt
 

@@ -16,6 +16,7 @@ import ipywidgets
 import traitlets
 import xarray as xr
 
+from ip2lab import records
 from ip2lab.views import still
 from ip2lab.views.figure import Figure
 from ip2lab.views.style import looks
@@ -247,6 +248,17 @@ def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.S
 def check(description: str, value: bool) -> ipywidgets.Checkbox:
     """Return a box to tick, no wider than its words."""
     return ipywidgets.Checkbox(description=description, value=value, indent=False, layout={"width": "auto"})
+
+
+def as_run(run: Any) -> xr.DataTree:
+    """Return a run, opened where its path is given; raises TypeError for anything else."""
+    if isinstance(run, (str, Path)):
+        return records.open_run(run)
+    if not isinstance(run, xr.DataTree):
+        raise TypeError(
+            f"run: {type(run).__name__} is not a run; give what ip2lab.train returned, or the path of a store"
+        )
+    return run
 
 
 def group(run: xr.DataTree, name: str) -> xr.Dataset:

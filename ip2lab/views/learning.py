@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import ipywidgets
@@ -12,7 +13,7 @@ import xarray as xr
 
 from ip2lab.analysis import curves
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, Switches, check, dropdown, group, source
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, Switches, as_run, check, dropdown, group, source
 from ip2lab.views.style import colours
 
 Runs = xr.DataTree | Mapping[str, xr.DataTree] | Sequence[xr.DataTree]
@@ -28,12 +29,15 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
     >>> list(named(trees))
     ['seed 0', 'seed 1']
     """
+    if isinstance(runs, (str, Path)):
+        runs = as_run(runs)
     if isinstance(runs, xr.DataTree):
         return {_label(runs, ("model", "family")): runs}
     if isinstance(runs, Mapping):
-        return dict(cast("Mapping[str, xr.DataTree]", runs))
+        return {name: as_run(run) for name, run in cast("Mapping[str, xr.DataTree]", runs).items()}
     if not len(runs):
         raise ValueError("no runs were given; give a run, a list of runs, or a mapping of names to runs")
+    runs = [as_run(run) for run in runs]
     keys = ("model", "learnable", "family", "seed")
     choices = [chosen for n in range(1, 5) for chosen in combinations(keys, n)]
     labels = ([_label(run, chosen) for run in runs] for chosen in choices)
@@ -95,7 +99,12 @@ class LearningExplorer(Explorer):
             "fit": check("exponential fit", False),
             "by": dropdown("mean by", list(GROUPINGS), "each run"),
             "last": ipywidgets.BoundedIntText(
-                min(30, most), 1, max(most, 1), description="final over last", layout={"width": "170px"}, **wide
+                max(1, min(30, most // 2)),
+                1,
+                max(most, 1),
+                description="final over last",
+                layout={"width": "170px"},
+                **wide,
             ),
             "shown": Switches(self.inks),
         }

@@ -10,7 +10,7 @@ import xarray as xr
 
 from ip2lab.analysis import neurons
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown, group, slider, source
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown, group, slider, source
 from ip2lab.views.population import trial_name
 from ip2lab.views.style import axis, span
 
@@ -47,6 +47,7 @@ class NeuronExplorer(Explorer):
     )
 
     def __init__(self, run: xr.DataTree) -> None:
+        run = as_run(run)
         self.run = run
         self.properties = group(run, "properties").load()
         names = [str(v) for v in self.properties.data_vars]
@@ -65,7 +66,12 @@ class NeuronExplorer(Explorer):
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
             "neuron": ipywidgets.BoundedIntText(
-                0, 0, self.properties.sizes["neuron"] - 1, description="neuron", layout={"width": "120px"}, **wide
+                self._busiest(),
+                0,
+                self.properties.sizes["neuron"] - 1,
+                description="neuron",
+                layout={"width": "120px"},
+                **wide,
             ),
             "property": dropdown("property", words),
             "against": dropdown("against", words, names[min(1, len(names) - 1)]),
@@ -77,6 +83,13 @@ class NeuronExplorer(Explorer):
         self.figure.listen("density", "tap", lambda _, y: self._pick(self._now(self.state["property"]), y))
         self.figure.listen("scatter", "tap", self._pick_point)
         self.figure.listen("history", "tap", self._pick_row)
+
+    def _busiest(self) -> int:
+        """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
+        if self.activity is None or "spikes" not in self.activity:
+            return 0
+        last = self.activity["spikes"].isel(problem=-1, probe=0).load()
+        return int(np.argmax(last.sum("time").values))
 
     # ------------------------------------------------------------------ picking
 

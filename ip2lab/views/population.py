@@ -11,7 +11,7 @@ import xarray as xr
 
 from ip2lab.analysis import neurons, population
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown, group, slider, source
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown, group, slider, source
 
 BASES = {"this problem": "this", "all problems": "all", "the first problem": "first", "the last problem": "last"}
 WIDTH = 50.0  # ms, standard deviation of the smoothing that makes rates of spikes
@@ -45,6 +45,7 @@ class PopulationExplorer(Explorer):
     GRID = '"trajectories raster" "variance dimensions" / minmax(0, 1fr) minmax(0, 1fr)'
 
     def __init__(self, run: xr.DataTree) -> None:
+        run = as_run(run)
         self.run = run
         self.activity = group(run, "activity")
         if not self.activity.sizes.get("problem"):

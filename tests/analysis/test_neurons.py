@@ -169,3 +169,11 @@ def test_properties_say_what_is_wrong(function):
         function(data.threshold.values)
     with pytest.raises(ValueError, match=r"points=3; a density needs a grid"):
         neurons.density(data, points=3)
+
+
+def test_rates_that_no_neuron_has_speak_of_seconds():
+    spikes = xr.DataArray(np.ones((40, 3), bool), dims=("time", "neuron"), coords={"time": 0.02 * np.arange(40)})
+    with pytest.raises(ValueError, match=r"50000 Hz on average .* 'time' does not seem to be in ms"):
+        neurons.firing_rate(spikes)
+    spikes.time.attrs["units"] = "s"
+    assert (neurons.firing_rate(spikes) == 50).all()
