@@ -563,7 +563,7 @@ def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]
         yield lambda: None
         return
     if progress is True and kernels.must_compile():
-        print("compiling (once on this machine) ...", flush=True)
+        print("compiling (once; half a minute to a minute) ...", flush=True)
     bar = tqdm(total=series.problems, initial=series.problem, unit="problem") if progress is True else None
     tell = progress if callable(progress) else lambda series: _show(series, bar)
     last = 0.0
