@@ -11,6 +11,7 @@ import xarray as xr
 
 from ip2lab.analysis._labelled import called, check_only, coords_of, dataset, labelled, labels_along, listed
 
+STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (
     64,
     10,
@@ -127,6 +128,10 @@ def _trials_first(data: xr.DataArray, trials: Sequence[str], time: str | None, f
     moved = data.transpose(*trials, *([time] if time else []), feature)
     values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
     refuse_identical(values.reshape(len(values), -1), data, trials)
+    if time:  # conditions of a noise-free design may be alike for a while and differ only later
+        stretches = np.array_split(np.arange(values.shape[1]), min(STRETCHES, values.shape[1]))
+        for stretch in stretches if len(stretches) > 1 else ():
+            refuse_identical(values[:, stretch].reshape(len(values), -1), data, trials, few=True)
     return values
 
 
@@ -134,20 +139,24 @@ def _name(label: str | xr.DataArray) -> str:
     return label if isinstance(label, str) else str(label.name)
 
 
-def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]) -> None:
-    """Raise ValueError where two trials (trial, value) are the same to the last bit and cannot be so by chance."""
+def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str], *, few: bool = False) -> None:
+    """Raise ValueError where two trials (trial, value) are the same to the last bit and cannot be so by chance.
+
+    `few` is for stretches of trials: rows with next to nothing in them are passed over, and counts, which may well
+    come out the same for a while.
+    """
     seen: dict[bytes, int] = {}
     coarse = rows.dtype.kind in "biu" or np.unique(rows.ravel()[:100_000]).size <= FEW_VALUES
-    for i, row in enumerate(np.ascontiguousarray(rows)):
-        if coarse and np.count_nonzero(row) <= FEW_ENTRIES:
+    for i, row in enumerate(np.ascontiguousarray(rows) if not (few and coarse) else ()):
+        if (coarse or few) and np.count_nonzero(row) <= FEW_ENTRIES:
             continue  # a few spikes may well come out the same twice
         j = seen.setdefault(row.tobytes(), i)
         if j != i:
             raise ValueError(
-                f"trials {j} and {i} along {listed(trials)} of {called(data)} are identical to the last bit: "
-                "a decoder that "
-                "has seen one knows the other, and the score would mean nothing. Noise-free probes are all "
-                "alike; give noisy repeats (ip2lab.probe(run, problem, repeats=...)) or leave out the copies"
+                f"trials {j} and {i} along {listed(trials)} of {called(data)} are identical to the last bit"
+                f"{' for a quarter of the time or more' if few else ''}: a decoder that has seen one knows the other, "
+                "and the score would mean nothing. Noise-free probes are all alike; give noisy repeats "
+                "(ip2lab.probe(run, problem, repeats=...)) or leave out the copies"
             )
 
 

@@ -162,3 +162,13 @@ def test_decode_refuses_one_class_and_missing_labels():
     wide = xr.DataArray(np.zeros((80, 8)), dims=("trial", "time"), name="phase")
     with pytest.raises(ValueError, match=r"labels 'phase' vary along time; expected one label for each trial"):
         population.decode(data, wide)
+
+
+def test_trials_that_are_alike_for_a_while_are_refused():
+    rng = np.random.default_rng(0)
+    shown = np.repeat(rng.normal(size=(2, 1, 12)), 4, axis=0)  # the stimulus: four copies of each
+    later = rng.normal(size=(8, 20, 12))
+    values = np.concatenate([np.broadcast_to(shown, (8, 20, 12)), later], axis=1)
+    data = xr.DataArray(values, dims=("trial", "time", "neuron"), coords={"stimulus": ("trial", np.repeat([0, 1], 4))})
+    with pytest.raises(ValueError, match="identical to the last bit for a quarter of the time or more"):
+        population.decode(data, "stimulus", trial="trial", feature="neuron", time="time", folds=2)
