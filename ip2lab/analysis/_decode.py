@@ -128,9 +128,9 @@ def _trials_first(data: xr.DataArray, trials: Sequence[str], time: str | None, f
     moved = data.transpose(*trials, *([time] if time else []), feature)
     values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
     refuse_identical(values.reshape(len(values), -1), data, trials)
-    if time:  # conditions of a noise-free design may be alike for a while and differ only later
-        stretches = np.array_split(np.arange(values.shape[1]), min(STRETCHES, values.shape[1]))
-        for stretch in stretches if len(stretches) > 1 else ():
+    # conditions of a noise-free design may be alike for a while and differ later; so may counts, by chance
+    if time and values.shape[1] > 1 and not _coarse(values):
+        for stretch in np.array_split(np.arange(values.shape[1]), min(STRETCHES, values.shape[1])):
             refuse_identical(values[:, stretch].reshape(len(values), -1), data, trials, few=True)
     return values
 
@@ -139,15 +139,18 @@ def _name(label: str | xr.DataArray) -> str:
     return label if isinstance(label, str) else str(label.name)
 
 
+def _coarse(values: np.ndarray) -> bool:
+    return values.dtype.kind in "biu" or np.unique(values.ravel()[:100_000]).size <= FEW_VALUES
+
+
 def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str], *, few: bool = False) -> None:
     """Raise ValueError where two trials (trial, value) are the same to the last bit and cannot be so by chance.
 
-    `few` is for stretches of trials: rows with next to nothing in them are passed over, and counts, which may well
-    come out the same for a while.
+    `few` is for stretches of trials: rows with next to nothing in them are passed over whatever their values are.
     """
     seen: dict[bytes, int] = {}
-    coarse = rows.dtype.kind in "biu" or np.unique(rows.ravel()[:100_000]).size <= FEW_VALUES
-    for i, row in enumerate(np.ascontiguousarray(rows) if not (few and coarse) else ()):
+    coarse = _coarse(rows)
+    for i, row in enumerate(np.ascontiguousarray(rows)):
         if (coarse or few) and np.count_nonzero(row) <= FEW_ENTRIES:
             continue  # a few spikes may well come out the same twice
         j = seen.setdefault(row.tobytes(), i)
