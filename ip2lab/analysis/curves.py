@@ -284,7 +284,8 @@ def _least_squares(
     """Best parameters, whether one of them is on a bound, and the residuals."""
     low, high, middle, most = SHAPES[law]
     tail = max(y[-TAIL:].mean(), 1e-9)
-    scale = max(y[:HEAD].mean() - tail, 1e-6 * tail)  # a curve that does not fall: the scale ends on its bound
+    falls = y[:HEAD].mean() > tail
+    scale = y[:HEAD].mean() - tail if falls else 1e-6 * tail  # where it does not fall there is nothing to fit
     lower, upper = np.array([0.0, low, 0.0]), np.array([most * scale, high, 2 * tail])
     first = np.array([scale, middle, tail]) if start is None else start
     inside = np.clip(first, lower + 1e-9 * (upper - lower), upper - 1e-9 * (upper - lower))
@@ -297,7 +298,7 @@ def _least_squares(
         left, inside, bounds=(lower, upper), x_scale=np.maximum(inside, 1e-9), max_nfev=1000
     )
     near = np.minimum(solved.x - lower, upper - solved.x) < 1e-3 * (upper - lower)
-    return solved.x, bool(near.any()), left(solved.x)
+    return solved.x, bool(near.any()) or not falls, left(solved.x)
 
 
 def failures(data: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:

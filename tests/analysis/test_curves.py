@@ -284,3 +284,9 @@ def test_partial_association_refuses():
         curves.partial_association(one, other, block=100)
     with pytest.raises(ValueError, match=r"constant along 'problem'"):
         curves.partial_association(xr.ones_like(one), other)
+
+
+def test_a_curve_that_does_not_fall_is_on_a_bound_whatever_was_found():
+    rng = np.random.default_rng(1)
+    rising = xr.DataArray(np.append(500.0, np.linspace(100, 300, 59) + rng.normal(size=59)), dims="problem")
+    assert curves.exponential_fit(rising).at_bound
