@@ -155,9 +155,6 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=12)
-    parser.add_argument(
-        "--memory", type=int, default=0, help="also move our slider that often and print how much the kernel grew (MB)"
-    )
     chosen = parser.parse_args()
     from playwright.sync_api import sync_playwright
 

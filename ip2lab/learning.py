@@ -242,6 +242,8 @@ class Series:
             for signal in set(self.network.signals) - {"spikes"}:
                 template["activity"][signal].encoding["dtype"] = "float16"
         self.recorder = records.Recorder(path, template, self._attributes())
+        if self.problem == self.trial == 0:
+            self._keep_properties(-1)
         self.recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
         return self
 
@@ -339,8 +341,6 @@ class Series:
     def run(self, progress: Progress = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
         with one_torch_thread(), _interruptible(self), _reporter(self, progress) as report, self.recorder:
-            if self.problem == self.trial == 0:
-                self._keep_properties(-1)
             while self.problem < self.problems and not self._stop.is_set():
                 self.work(report)
             self._append_trials()

@@ -460,6 +460,16 @@ def test_a_run_that_failed_goes_on_too(tmp_path, monkeypatch):
     assert_same_bits(ip2lab.resume(path, progress=False), wanted)
 
 
+def test_stopped_before_its_first_trial_it_begins_anew(whole, tmp_path, monkeypatch):
+    path = str(tmp_path / "run.zarr")
+    go_through = Series.run
+    monkeypatch.setattr(Series, "run", lambda self, progress: (self.stop(), go_through(self, progress))[1])
+    with pytest.warns(UserWarning, match="0 problems done and 0 trials"):
+        train(path=path)
+    monkeypatch.undo()
+    assert_same_bits(ip2lab.resume(path, progress=False), whole)
+
+
 def test_a_complete_run_is_made_longer(whole, tmp_path):
     path = tmp_path / "run.zarr"
     train(path=path, problems=2)
