@@ -110,7 +110,7 @@ def search_plasticity(
     Dataset
         ``trials``, ``problems_done``, ``failed``, ``late_trials``, ``stopped`` (configuration, seed, round), NaN where
         a configuration was given up before; ``log_ratio`` and its ``standard_error`` (configuration), ``given_up``
-        (configuration), the round, -1 for those that were not. Attributes ``decision`` (names of properties),
+        (configuration), the round, -1 for those that were not; ``learns`` (configuration, property), bool. Attributes ``decision`` (names of properties),
         ``options`` (others that belong to it), ``reason``, ``difference`` ("clear", "no difference"), ``cost`` (trials
         of all runs) and what was asked for. Give it to ``train(learnable=...)``.
 
@@ -304,7 +304,15 @@ class _Race:
         found["log_ratio"] = one, mean, {"long_name": words, "units": "1"}
         found["standard_error"] = one, error, {"long_name": f"standard error of the {words}", "units": "1"}
         found["given_up"] = one, self.given_up, {"long_name": "round in which it was given up, -1: none", "units": "1"}
-        coords = {"configuration": names, "seed": seeds, "round": np.arange(len(self.rounds))}
+        properties = list(dict.fromkeys(name for each in self.arguments for name in each["learnable"]))
+        learns = np.array([[name in each["learnable"] for name in properties] for each in self.arguments], bool)
+        found["learns"] = (one, "property"), learns, {"long_name": "the property may learn", "units": "1"}
+        coords = {
+            "configuration": names,
+            "seed": seeds,
+            "round": np.arange(len(self.rounds)),
+            "property": np.array(properties, dtype=str),
+        }
         attrs = {
             "decision": list(self.arguments[chosen]["learnable"]),
             "chosen": names[chosen],
