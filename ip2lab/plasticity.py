@@ -110,9 +110,10 @@ def search_plasticity(
     Dataset
         ``trials``, ``problems_done``, ``failed``, ``late_trials``, ``stopped`` (configuration, seed, round), NaN where
         a configuration was given up before; ``log_ratio`` and its ``standard_error`` (configuration), ``given_up``
-        (configuration), the round, -1 for those that were not; ``learns`` (configuration, property), bool. Attributes ``decision`` (names of properties),
-        ``options`` (others that belong to it), ``reason``, ``difference`` ("clear", "no difference"), ``cost`` (trials
-        of all runs) and what was asked for. Give it to ``train(learnable=...)``.
+        (configuration), the round, -1 for those that were not; ``learns`` (configuration, property), bool. Attributes
+        ``decision`` (names of properties), ``options`` (others that belong to it), ``reason``, ``difference``
+        ("clear", "no difference"), ``cost`` (trials of all runs) and what was asked for. Give it to
+        ``train(learnable=...)``.
 
     Raises
     ------
