@@ -37,6 +37,7 @@ from tqdm.auto import tqdm
 from ip2lab.experiments import run_each, text_of
 from ip2lab.learning import Series, Unrecorded, one_torch_thread
 from ip2lab.options import learnable_names, resolve, whole
+from ip2lab.records import open_search, write_search
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 
@@ -154,7 +155,7 @@ def search_plasticity(
                 break
     result = race.result(names, seeds).assign_attrs(asked)
     if path is not None:
-        Path(path).write_text(json.dumps(result.to_dict()))
+        write_search(result, path)
     return result
 
 
@@ -382,7 +383,7 @@ def learn_series(
 
 def _stored(path: Path, asked: Mapping[str, Any]) -> xr.Dataset:
     """Return a stored search, or say what was different then."""
-    found = xr.Dataset.from_dict(json.loads(path.read_text()))
+    found = open_search(path)
     for name, value in asked.items():
         if found.attrs[name] != value:
             raise ValueError(

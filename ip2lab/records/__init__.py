@@ -9,6 +9,16 @@ rows of one commit, whenever it looks, and a kill loses what was not committed a
 
 from ip2lab.records.reading import open_run, read_checkpoint
 from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, template
+from ip2lab.records.searches import open_search, write_search
 from ip2lab.records.writing import Recorder
 
-__all__ = ["GROUPS", "SCHEMA_VERSION", "Recorder", "open_run", "read_checkpoint", "template"]
+__all__ = [
+    "GROUPS",
+    "SCHEMA_VERSION",
+    "Recorder",
+    "open_run",
+    "open_search",
+    "read_checkpoint",
+    "template",
+    "write_search",
+]

@@ -1,0 +1,70 @@
+"""A search of the slow level as a file: a labelled dataset in JSON, a few kilobytes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import xarray as xr
+
+NEEDED = ("trials", "stopped", "given_up", "learns")
+
+
+def open_search(path: str | Path) -> xr.Dataset:
+    """Open what :func:`ip2lab.search_plasticity` stored.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+
+    Returns
+    -------
+    Dataset
+        The search, as it was returned.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        There is no file, or it holds something else.
+
+    Examples
+    --------
+    >>> open_search("nowhere.json")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: nowhere.json: there is no search here; ip2lab.search_plasticity(..., path=...) makes one
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no search here; ip2lab.search_plasticity(..., path=...) makes one")
+    try:
+        found = xr.Dataset.from_dict(json.loads(path.read_text()))
+        missing = [name for name in NEEDED if name not in found] + ["decision"] * ("decision" not in found.attrs)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} holds no search: {error}; give what search_plasticity(path=...) wrote") from None
+    if missing:
+        raise ValueError(
+            f"{path} holds no search: {missing[0]} is missing; give what search_plasticity(path=...) wrote"
+        )
+    found.encoding["source"] = str(path)
+    return found
+
+
+def write_search(search: xr.Dataset, path: str | Path) -> None:
+    """Store a search where `open_search` finds it.
+
+    Parameters
+    ----------
+    search : Dataset
+        What :func:`ip2lab.search_plasticity` returned.
+    path : path
+        The file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> nothing = xr.Dataset({name: ((), 0.0) for name in NEEDED}, attrs={"decision": []})
+    >>> write_search(nothing, tempfile.mkdtemp() + "/search.json")
+    """
+    Path(path).write_text(json.dumps(search.to_dict()) + "\n")
