@@ -11,7 +11,7 @@ import torch
 import xarray as xr
 
 from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, hint
 from ip2lab.tasks.base import FAMILIES
 
 COMMON: dict[str, Any] = {
@@ -209,10 +209,10 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     50
     """
     if not isinstance(model, str) or model not in DEFAULTS:
-        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}")
+        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}{hint(model, DEFAULTS)}")
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
-        known = f"it has {', '.join(sorted(DEFAULTS[model]))}"
+        known = f"it has {', '.join(sorted(DEFAULTS[model]))}{hint(unknown[0], DEFAULTS[model])}"
         of_family = any(unknown[0] in (f.name for f in fields(cls)) for cls in FAMILIES.values())
         cure = f"that is for the family: ip2lab.family(NAME, {unknown[0]}=...)" if of_family else known
         raise TypeError(f"the model {model!r} has no option {unknown[0]!r}; {cure}")
@@ -225,7 +225,8 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     unknown = sorted(set(options["record"]) - set(RECORD), key=str)
     if unknown:
-        raise TypeError(f"record: there is no {unknown[0]!r}; there is {', '.join(RECORD)}")
+        known = f"there is {', '.join(RECORD)}{hint(unknown[0], RECORD)}"
+        raise TypeError(f"record: there is no {unknown[0]!r}; {known}")
     record = RECORD | {name: _plain(value) for name, value in options["record"].items()}
     _obey(_RECORD_RULES, record, "record.")
     return options | {"record": record}
@@ -268,7 +269,8 @@ def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: 
     allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
         if not isinstance(name, str) or name not in PROPERTIES:
-            raise ValueError(f"learnable: unknown property {name!r}; known: {', '.join(PROPERTIES)}")
+            known = f"known: {', '.join(PROPERTIES)}{hint(name, PROPERTIES)}"
+            raise ValueError(f"learnable: unknown property {name!r}; {known}")
         if name not in allowed:
             cure = "; give adaptation=True for it" if name in ADAPTATION_PROPERTIES and model == "spiking" else ""
             has_names = ", ".join(allowed) or "none"
@@ -326,5 +328,6 @@ def rates_by_parameter(
     for option, names in (("frozen", frozen), ("l2", options["l2"] if isinstance(options["l2"], Mapping) else ())):
         wrong = sorted(set(names) - short, key=str)
         if wrong:
-            raise ValueError(f"{option}: {wrong[0]!r} is unknown; known: {', '.join(sorted(short))}")
+            known = f"known: {', '.join(sorted(short))}{hint(wrong[0], short)}"
+            raise ValueError(f"{option}: {wrong[0]!r} is unknown; {known}")
     return {name: rate for name, rate in rates.items() if name.removeprefix("free.") not in frozen and rate > 0}

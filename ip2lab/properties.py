@@ -12,12 +12,34 @@ never reach zero, so a neuron that came close to a bound can come back (a clippe
 
 from __future__ import annotations
 
+import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+
+class UnknownName(KeyError):
+    """A KeyError whose message reads as it was written: Python shows that of a plain one as a quoted literal."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """Return what to append to an error about an unknown name: the known one that looks most like it, if any does.
+
+    Examples
+    --------
+    >>> hint("tau_some", ["tau_dendrite", "tau_soma"])
+    "; did you mean 'tau_soma'?"
+    >>> hint("mood", ["tau_dendrite", "tau_soma"])
+    ''
+    """
+    close = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +123,7 @@ class PropertyTable(Mapping[str, Property]):
         try:
             return self._rows[name]
         except KeyError:
-            raise KeyError(f"unknown property {name!r}; known: {', '.join(self._rows)}") from None
+            raise UnknownName(f"unknown property {name!r}; known: {', '.join(self._rows)}{hint(name, self)}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._rows)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ip2lab.networks import kernels, structures
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, UnknownName
 
 READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readout
 REFERENCE_STEP = 20.0  # ms, the step in which a spike has charge 1 and noise its standard deviation
@@ -342,7 +342,7 @@ class SpikingNetwork(nn.Module):
     def set_property(self, name: str, values: Any) -> None:
         """Give a property values (one, or one a neuron; in its unit); ValueError where one is out of bounds."""
         if name not in self.free:
-            raise KeyError(f"this network has no property {name!r}; it has {', '.join(self.free)}")
+            raise UnknownName(f"this network has no property {name!r}; it has {', '.join(self.free)}")
         free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=self.bias.dtype, device=self.bias.device)
         self.free[name].copy_(free.expand_as(self.free[name]))
 

@@ -11,7 +11,7 @@ import torch
 
 from ip2lab.learners import show
 from ip2lab.learning import PROBES, Series
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, hint
 from ip2lab.tasks import Problem
 
 FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
@@ -24,7 +24,7 @@ def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
     for name in changes:
         if name not in NETWORK_CHANGES and name not in network.free:
             known = ", ".join([*network.free, *NETWORK_CHANGES, *(field.name for field in fields(series.family))])
-            raise TypeError(f"there is no change {name!r}; there is {known}")
+            raise TypeError(f"there is no change {name!r}; there is {known}{hint(name, known.split(', '))}")
     with torch.no_grad():
         for name in set(changes) & set(network.free):
             _set_property(network, name, changes[name])

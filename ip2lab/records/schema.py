@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, UnknownName
 from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
@@ -254,7 +254,7 @@ def _labels(
     """Check the labels of all dims and return them as arrays."""
     lacking = [name for name in PROBE_LABELS if name not in probes]
     if lacking:
-        raise KeyError(f"probes lacks {lacking[0]!r}; expected labels under {', '.join(PROBE_LABELS)}")
+        raise UnknownName(f"probes lacks {lacking[0]!r}; expected labels under {', '.join(PROBE_LABELS)}")
     text = {"input": inputs, "output": outputs, "epoch": epochs, **{name: probes[name] for name in PROBE_LABELS[1:4]}}
     numbers = {"condition": probes["condition"], "repeat": probes["repeat"]}
     labels = {"neuron": np.arange(neurons), "presynaptic": np.arange(neurons), "time": np.asarray(time, dtype=float)}

@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.records import storage
+from ip2lab.properties import UnknownName, hint
 from ip2lab.records.reading import (
     CHECKPOINT,
     checkpoint_of,
@@ -211,7 +212,7 @@ class Recorder:
             Numbers that the variable's dtype cannot hold.
         """
         if group not in self._columns:
-            raise KeyError(f"unknown group {group!r}; known: {', '.join(self._columns)}")
+            raise UnknownName(f"unknown group {group!r}; known: {', '.join(self._columns)}{hint(group, self._columns)}")
         known = self._columns[group]
         for name in {**columns, **known}:
             if name not in known or name not in columns:

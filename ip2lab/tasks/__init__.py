@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ip2lab.properties import hint
+from ip2lab.tasks import plugins
 from ip2lab.tasks.association import Association
 from ip2lab.tasks.base import FAMILIES, FIXATION_INPUT, Epoch, Family, Problem, configure
 from ip2lab.tasks.dms import DMS, ContextDMS
@@ -25,14 +27,17 @@ __all__ = [
 
 
 def families() -> list[str]:
-    """Return the names of the families: the five of the paper and those that a user has defined since.
+    """Return the names of the families: the five of the paper, those that a user has defined since, and of packages.
+
+    An installed package offers families under the entry points ``ip2lab.families``; see :mod:`ip2lab.tasks.plugins`.
+    Only their names are read here: a package is imported, and its family checked, when the family is asked for.
 
     Examples
     --------
     >>> families()[:5]
     ['association', 'dms', 'cd_dms', 'gng_dr_2', 'gng_dr_4']
     """
-    return list(FAMILIES)
+    return list(dict.fromkeys([*FAMILIES, *plugins.offered()]))
 
 
 def family(name: str | Family, **settings: Any) -> Family:
@@ -48,7 +53,8 @@ def family(name: str | Family, **settings: Any) -> Family:
     Raises
     ------
     ValueError
-        For an unknown name or a setting out of range.
+        For an unknown name, a setting out of range, or a family of another package that cannot be used: the package
+        and the reason are named.
     TypeError
         For an unknown setting.
 
@@ -61,7 +67,8 @@ def family(name: str | Family, **settings: Any) -> Family:
         if settings:
             raise TypeError(f"the family {name.name!r} is made already; set {', '.join(settings)} where it is made")
         return name
-    if not isinstance(name, str) or name not in FAMILIES:
-        own = "define a family of your own before its name is used"
-        raise ValueError(f"unknown family {name!r}; known: {', '.join(FAMILIES)}; {own}")
+    if not isinstance(name, str) or not (name in FAMILIES or plugins.load(name)):
+        known = families()
+        cure = hint(name, known) or "; define a family of your own before its name is used"
+        raise ValueError(f"unknown family {name!r}; known: {', '.join(known)}{cure}")
     return configure(FAMILIES[name], **settings)

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ip2lab.properties import hint
+
 FIXATION_INPUT = 1 / np.sqrt(10)
 Seed = int | np.random.SeedSequence | np.random.Generator | None
 
@@ -82,6 +84,35 @@ class Problem:
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
     noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        inputs, targets, epochs = np.asarray(self.inputs), np.asarray(self.targets), len(self.epochs)
+        if not all(isinstance(epoch, Epoch) for epoch in self.epochs):
+            raise TypeError(f"epochs: {self.epochs!r} are not all epochs; give ip2lab.tasks.Epoch(name, duration)")
+        if not any(epoch.scored and epoch.name.startswith("response") for epoch in self.epochs):
+            came = ", ".join(epoch.name for epoch in self.epochs)
+            raise ValueError(f"epochs: {came}: none of them is scored and has a name that begins with 'response'")
+        if targets.ndim != 2 or targets.shape[1] != epochs or not len(targets) or targets.dtype.kind not in "iu":
+            came = f"{targets.dtype} of shape {targets.shape}"
+            raise ValueError(f"targets: {came}; expected whole numbers (condition, epoch) for {epochs} epochs")
+        if targets.min() < 0 or targets.max() >= len(self.output_names):
+            raise ValueError(
+                f"targets: from {targets.min()} to {targets.max()}; outputs are 0 to {len(self.output_names) - 1}"
+            )
+        shape = (*targets.shape, len(self.input_names))
+        if inputs.shape != shape or inputs.dtype.kind not in "iuf" or not np.isfinite(inputs).all():
+            came = f"{inputs.dtype} of shape {inputs.shape}"
+            raise ValueError(
+                f"inputs: {came}; expected finite numbers {shape}: condition, epoch, and a name for each input"
+            )
+        for names in (self.input_names, self.output_names):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{', '.join(names)}: expected a name of its own for each input and each output")
+        for label in dict.fromkeys(("stimulus", "response", "context", *self.labels)):
+            if len(self.labels.get(label, ())) != len(targets):
+                raise ValueError(
+                    f"labels: {label!r} is {self.labels.get(label)}; expected one for each of {len(targets)} conditions"
+                )
 
     @property
     def conditions(self) -> int:
@@ -296,5 +327,6 @@ def configure(cls: type[Family], **settings: Any) -> Family:
     known = [field.name for field in fields(cls)]
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise TypeError(f"family {cls.name!r} has no setting {unknown[0]!r}; it has {', '.join(known)}")
+        has = f"it has {', '.join(known)}{hint(unknown[0], known)}"
+        raise TypeError(f"family {cls.name!r} has no setting {unknown[0]!r}; {has}")
     return replace(cls(), **settings)
