@@ -5,25 +5,40 @@ kind can take the place of the old in a live figure. Nothing is computed here bu
 an order, a place for a label); everything else comes from :mod:`ip2lab.analysis`.
 """
 
+from ip2lab.views.pictures.cell import (
+    channels,
+    fi_curves,
+    lesion_costs,
+    neuron_trace,
+    partners,
+    psth,
+    trial_raster,
+)
 from ip2lab.views.pictures.curves import bars, learning_curves, moved, over_problems, within_problem_loss
-from ip2lab.views.pictures.neurons import neuron_trace, property_density, property_trajectories, scatter, shifts
+from ip2lab.views.pictures.neurons import property_density, property_trajectories, scatter, shifts
 from ip2lab.views.pictures.population import history, raster, trajectories, turned
 from ip2lab.views.pictures.trials import trial_picture
 
 __all__ = [
     "bars",
+    "channels",
+    "fi_curves",
     "history",
     "learning_curves",
+    "lesion_costs",
     "moved",
     "neuron_trace",
     "over_problems",
+    "partners",
     "property_density",
     "property_trajectories",
+    "psth",
     "raster",
     "scatter",
     "shifts",
     "trajectories",
     "trial_picture",
+    "trial_raster",
     "turned",
     "within_problem_loss",
 ]

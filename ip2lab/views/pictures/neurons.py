@@ -1,17 +1,18 @@
-"""Neurons: properties over problems, densities, what one neuron does."""
+"""Neurons: their properties over problems, densities, one property against another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.pictures.parts import bands, borders
-from ip2lab.views.style import MARK, QUIET, axis, colours, legend, lines, looks, marker_line, points, span, uprights
+from ip2lab.views.pictures.parts import bands, faded, rings
+from ip2lab.views.style import MARK, QUIET, axis, colours, legend, lines, looks, marker_line, points, span
 
 MOST_POINTS = 240  # along one line: more than a panel has pixels for
+ALL_POINTS = 30_000  # of all lines: more would take longer to paint than a slider moves
 
 
 def property_trajectories(
@@ -21,6 +22,8 @@ def property_trajectories(
     at: float | None = None,
     along: str | None = None,
     inks: Sequence[str] | None = None,
+    chosen: Sequence[int] = (),
+    key: Mapping[str, str] | None = None,
     height: int = 320,
 ) -> hv.Overlay:
     """One property of every neuron over problems (or steps), one line a neuron.
@@ -37,35 +40,55 @@ def property_trajectories(
         The coord on the horizontal axis, if not that of the first dim (``"trial"`` for ``/trajectories``).
     inks : sequence of str, optional
         Colour of each neuron.
+    chosen : sequence of int
+        Indices of neurons to highlight.
+    key : mapping of str to str, optional
+        What the colours mean, for the legend: a colour for each word.
     height : int
         In pixels.
 
     Returns
     -------
     Overlay
-        One line a neuron, the chosen one on top, and the marker.
+        One line a neuron (thinned out where there are very many points), the marker, the lines of the chosen neurons
+        and of the picked one on top.
 
     Examples
     --------
     >>> tau = xr.DataArray([[100.0, 90.0], [110.0, 70.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0]})
     >>> len(property_trajectories(tau, picked=0))
-    3
+    4
     """
     flat = values.transpose(..., "neuron")
     along = along or str(flat.dims[0])
     x = flat[along].values if along in flat.coords else np.arange(flat.shape[0])
-    keep = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
     table = flat.values.astype(float)
+    most = min(len(x), MOST_POINTS, max(ALL_POINTS // table.shape[1], 24))
+    keep = np.unique(np.linspace(0, len(x) - 1, most).astype(int))
     names = [axis(flat.coords.get(along, None), along), axis(values)]
     low, high = span(table, 0.04, True)
-    paths = [np.column_stack([x[keep], table[keep, i]]) for i in range(table.shape[1])]
+    paths = [np.column_stack([x[keep], column]) for column in table[keep].T]
+    own = [QUIET] * len(paths) if inks is None else list(inks)
+    strong = [MARK if inks is None else own[i] for i in chosen]
+    whole = {i: np.column_stack([x, table[:, i]]) for i in {*chosen, *([] if picked is None else [picked])}}
     parts = [
-        lines(paths, names, list(inks) if inks is not None else QUIET, line_width=1, alpha=0.45),
+        lines(paths, names, faded(own, chosen), line_width=1, alpha=0.45 if inks is None else 0.7),
         marker_line(at, low, high, names),
-        lines([] if picked is None else [np.column_stack([x, table[:, picked]])], names, MARK, line_width=2.6),
+        lines([whole[i] for i in chosen], names, strong, line_width=1.8),
+        lines([] if picked is None else [whole[picked]], names, MARK, line_width=2.6),
+        *legend(list(key or {}), list((key or {}).values()), names),
     ]
     ends = (float(x.min()), float(max(x.max(), x.min() + 1)))
-    return looks(hv.Overlay(parts), height, logy=True, xlim=ends, ylim=(low, high), xlabel=names[0], ylabel=names[1])
+    return looks(
+        hv.Overlay(parts),
+        height,
+        logy=True,
+        xlim=ends,
+        ylim=(low, high),
+        xlabel=names[0],
+        ylabel=names[1],
+        legend_position="right",
+    )
 
 
 def property_density(
@@ -74,6 +97,7 @@ def property_density(
     *,
     at: int,
     picked: float | None = None,
+    chosen: Sequence[float] = (),
     label: str = "",
     limits: tuple[float, float] | None = None,
     height: int = 320,
@@ -90,6 +114,8 @@ def property_density(
         The problem.
     picked : float, optional
         A neuron's value to mark.
+    chosen : sequence of float
+        Values of neurons to highlight.
     label : str
         Words of the property's axis.
     limits : (float, float), optional
@@ -108,7 +134,7 @@ def property_density(
     >>> values, coords = np.exp(np.eye(3)), {"problem": [-1, 0, 1]}
     >>> tau = xr.DataArray(values, dims=("problem", "neuron"), coords=coords, name="tau_soma")
     >>> len(property_density(neurons.density(tau), "tau_soma", at=1))
-    5
+    6
     """
     one = found.sel(property=name)
     value = one["value"].values
@@ -121,8 +147,9 @@ def property_density(
     parts = [
         bands(shapes, [QUIET, colours(1)[0]], names),
         lines([s[:-1] for s in shapes], names, [QUIET, colours(1)[0]], line_width=1.8),
+        lines([np.array([[0.0, v], [0.07 * top, v]]) for v in chosen], names, MARK, line_width=1.4),
         lines([] if picked is None else [np.array([[0.0, picked], [top, picked]])], names, MARK, line_width=1.6),
-        *legend(["before learning", "now"], [QUIET, colours(1)[0]], names),
+        *legend(["before", "now"], [QUIET, colours(1)[0]], names),
     ]
     return looks(
         hv.Overlay(parts),
@@ -132,7 +159,8 @@ def property_density(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="bottom_right",
+        legend_position="top",
+        legend_cols=2,
     )
 
 
@@ -187,93 +215,13 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     )
 
 
-def neuron_trace(
-    probe: xr.Dataset,
-    *,
-    threshold: float | xr.DataArray | None = None,
-    at: float | None = None,
-    limits: tuple[float, float] | None = None,
-    height: int = 260,
-) -> hv.Overlay:
-    """What one neuron does in one trial: membrane, threshold, dendrite and spikes.
-
-    Parameters
-    ----------
-    probe : Dataset
-        ``membrane`` and, where there are, ``dendrite`` and ``spikes`` (time); or ``activity`` (time) of other models.
-    threshold : float or DataArray (time), optional
-        Firing threshold, in the unit of the membrane.
-    at : float, optional
-        A time (ms) to mark.
-    limits : (float, float), optional
-        Ends of the vertical axis.
-    height : int
-        In pixels.
-
-    Returns
-    -------
-    Overlay
-        Membrane, threshold, dendrite and spikes.
-
-    Examples
-    --------
-    >>> signals = {"membrane": ("time", [0.0, 0.8, 0.2]), "spikes": ("time", [False, True, False])}
-    >>> probe = xr.Dataset(signals, {"time": [0.0, 20.0, 40.0]})
-    >>> len(neuron_trace(probe, threshold=1.0))
-    8
-    """
-    time = probe["time"].values
-    shown = [str(v) for v in ("membrane", "dendrite", "activity") if v in probe]
-    ink = dict(zip(("membrane", "dendrite", "activity"), (colours(1)[0], colours(3)[2], colours(1)[0]), strict=True))
-    names = [
-        axis(probe["time"], "time", probe["time"].attrs.get("units", "ms")),
-        "potential" if "membrane" in probe else axis(probe[shown[0]]),
-    ]
-    level = np.broadcast_to(np.nan if threshold is None else np.asarray(threshold, float), time.shape)
-    every = np.concatenate([*(probe[v].values for v in shown), level])
-    low, high = limits or span(every, 0.08)
-    fired = time[probe["spikes"].values.astype(bool)] if "spikes" in probe else np.empty(0)
-    top = high - 0.03 * (high - low)
-    entries = [*shown, *(["threshold"] if threshold is not None else []), *(["spike"] if "spikes" in probe else [])]
-    inks = [
-        *(ink[v] for v in shown),
-        *([QUIET] if threshold is not None else []),
-        *([MARK] if "spikes" in probe else []),
-    ]
-    parts = [
-        uprights(
-            tuple(float(time[i]) for i in borders(probe[shown[0]])),
-            low,
-            high,
-            tuple(names),
-            line_dash="dashed",
-            alpha=0.6,
-        ),
-        lines([np.column_stack([time, level])] if threshold is not None else [], names, QUIET, line_width=1.4),
-        lines(
-            [np.column_stack([time, probe[v].values]) for v in shown], names, [ink[v] for v in shown], line_width=1.7
-        ),
-        lines([np.array([[t, top - 0.06 * (high - low)], [t, top]]) for t in fired], names, MARK, line_width=2),
-        *legend(entries, inks, names)[: len(entries)],
-    ]
-    parts.insert(4, marker_line(at, low, high, names))
-    return looks(
-        hv.Overlay(parts),
-        height,
-        xlim=(float(time[0]), float(time[-1])),
-        ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
-        legend_position="bottom_right",
-    )
-
-
 def scatter(
     x: xr.DataArray,
     y: xr.DataArray,
     *,
     picked: int | None = None,
     inks: Sequence[str] | None = None,
+    chosen: Sequence[int] = (),
     limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
     height: int = 260,
 ) -> hv.Overlay:
@@ -287,6 +235,8 @@ def scatter(
         The index of a neuron to mark.
     inks : sequence of str, optional
         Colour of each neuron.
+    chosen : sequence of int
+        Indices of neurons to highlight.
     limits : pair of (float, float), optional
         Ends of the two axes.
     height : int
@@ -295,21 +245,23 @@ def scatter(
     Returns
     -------
     Overlay
-        One point a neuron, the chosen one marked.
+        One point a neuron, the picked one and the chosen ones marked.
 
     Examples
     --------
     >>> values = xr.DataArray([1.0, 2.0], dims="neuron", name="threshold")
     >>> len(scatter(values, 10 * values, picked=0))
-    2
+    3
     """
     names = [axis(x), axis(y) if axis(y) != axis(x) else axis(y) + " "]
     a, b = x.values.astype(float), y.values.astype(float)
     xlim, ylim = limits or (span(a, 0.06, True), span(b, 0.06, True))
-    chosen = [] if picked is None else [picked]
+    mine = [] if picked is None else [picked]
+    own = colours(1) * len(a) if inks is None else list(inks)
     parts = [
-        points(a[chosen], b[chosen], names, MARK, size=15),
-        points(a, b, names, list(inks) if inks is not None else colours(1) * len(a), size=7, alpha=0.75),
+        points(a[mine], b[mine], names, MARK, size=15),
+        rings(a, b, chosen, names),
+        points(a, b, names, faded(own, chosen), size=7, alpha=0.75),
     ]
     return looks(
         hv.Overlay(parts), height, logx=True, logy=True, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]

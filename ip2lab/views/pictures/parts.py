@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.style import QUIET, points, styled
+from ip2lab.views.style import MARK, QUIET, points, styled
 
 
 def bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str]) -> hv.Polygons:
@@ -40,3 +40,15 @@ def named(by: str, kind: Any) -> str:
     """Return a label in words: itself, or where it is a number with what it counts."""
     text = str(kind)
     return text if text and not text.replace(".", "").isdigit() else f"{by} {text}".strip()
+
+
+def faded(inks: Sequence[str], chosen: Sequence[int]) -> list[str]:
+    """Colours of which only the chosen ones keep their strength; all do where none is chosen."""
+    kept = set(chosen)
+    return [ink if not kept or i in kept else ink[:7] + "38" for i, ink in enumerate(inks)]
+
+
+def rings(x: np.ndarray, y: np.ndarray, chosen: Sequence[int], names: Sequence[str]) -> hv.Points:
+    """Rings around the chosen points."""
+    place = list(chosen)
+    return points(x[place], y[place], names, MARK, size=12, fill_alpha=0, line_color=MARK, line_width=1.6)
