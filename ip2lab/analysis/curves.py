@@ -18,6 +18,7 @@ from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
 from ip2lab.analysis._labelled import apply, called, dataset, describe
 from ip2lab.analysis._survival import restricted_mean, survival
+from ip2lab.analysis._worth import marginal_worth
 
 __all__ = [
     "area",
@@ -26,6 +27,7 @@ __all__ = [
     "exponential_fit",
     "failures",
     "final_efficiency",
+    "marginal_worth",
     "partial_association",
     "power_law_fit",
     "problems_to_asymptote",

@@ -46,6 +46,13 @@ def samples():
         "drive": xr.DataArray(rng.normal(size=(3, 12, 6)), dims=("problem", "time", "neuron")),
         "weights": xr.DataArray(rng.normal(size=(3, 8, 8)), dims=("problem", "neuron", "presynaptic")),
         "trials": xr.DataArray(rng.uniform(5, 50, (4, 60)), dims=("seed", "problem"), name="trials_to_criterion"),
+        "search": xr.Dataset(
+            {
+                "trials": (("configuration", "seed", "round"), rng.uniform(5, 50, (2, 3, 1))),
+                "stopped": (("configuration", "seed", "round"), np.zeros((2, 3, 1))),
+                "learns": (("configuration", "property"), [[False], [True]]),
+            }
+        ),
     }
 
 
@@ -94,6 +101,7 @@ CALLS = {
         *(curves.final_efficiency(s["trials"], last=n) for n in (30, 40)), smallest_effect=1.2
     ),
     "curves.partial_association": lambda s: curves.partial_association(s["trials"], s["trials"] ** 2, permutations=3),
+    "curves.marginal_worth": lambda s: curves.marginal_worth(s["search"]),
     "from_events": lambda s: from_events({"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial"),
 }
 

@@ -1,0 +1,114 @@
+"""What a search says of single properties: trials with one of them learnable over trials without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from ip2lab.analysis._labelled import describe
+
+
+def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
+    """Ask of each property what letting it learn changes, everything else equal.
+
+    Two configurations that differ in this property alone are compared on the same seeds: trials with it over trials
+    without it, as a ratio. Less than 1 is worth having. Runs that were stopped count with what they had taken, so
+    such a ratio is nearer to 1 than the true one; where both were stopped nothing is known and nothing is compared.
+
+    Parameters
+    ----------
+    search : xarray.Dataset
+        What a search of configurations found: ``trials`` and ``stopped`` (configuration, over, ...), NaN where a
+        configuration was not run; ``learns`` (configuration, property), bool. Further dims (round) hold one value
+        a configuration and seed.
+    over : str
+        The dim of independent units.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``worth`` (property), the geometric mean ratio, with ``lower`` and ``upper`` (t interval of the logarithm over
+        seeds, each seed the mean of its comparisons); ``ratio`` (property, configuration) of each configuration that
+        has the property to the one without; ``comparisons`` (property), and ``at_least`` (property), the share of
+        them in which a run was stopped.
+
+    Raises
+    ------
+    ValueError
+        A variable is missing.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import curves
+    >>> dims = ("configuration", "seed")
+    >>> search = xr.Dataset(
+    ...     {"trials": (dims, [[100.0, 120.0], [50.0, 60.0]]), "stopped": (dims, [[0.0, 0.0], [0.0, 0.0]]),
+    ...      "learns": (("configuration", "property"), [[False], [True]])}, {"property": ["tau_dendrite"]})
+    >>> round(float(curves.marginal_worth(search).worth), 2)
+    0.5
+    """
+    missing = [name for name in ("trials", "stopped", "learns") if name not in search]
+    if missing:
+        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
+    trials, stopped = (_by_unit(search[name], over) for name in ("trials", "stopped"))
+    learns = search["learns"].transpose("configuration", "property")
+    logs = np.full((learns.sizes["property"], *trials.shape), np.nan)
+    halted = np.zeros(logs.shape, bool)
+    for p, c, without in _pairs(learns):
+        open_ended = stopped[[c, without]] == 1
+        difference = np.log(trials[c]) - np.log(trials[without])
+        logs[p, c] = np.where(open_ended.all(0), np.nan, difference)
+        halted[p, c] = open_ended.any(0) & np.isfinite(logs[p, c])
+    known = np.isfinite(logs)
+    mean, reach = _interval(_mean(logs, 1), level)
+    dims, words = ("property",), "trials with the property learnable over trials without"
+    parts = {
+        "worth": (dims, np.exp(mean), words),
+        "lower": (dims, np.exp(mean - reach), f"lower end of the {level:.0%} interval over {over}"),
+        "upper": (dims, np.exp(mean + reach), f"upper end of the {level:.0%} interval over {over}"),
+        "ratio": (("property", "configuration"), np.exp(_mean(logs, 2)), f"{words}, of one configuration"),
+        "comparisons": (dims, known.sum((1, 2)), "comparisons of two runs"),
+        "at_least": (dims, _mean(np.where(known, halted, np.nan), (1, 2)), "share of them with a run that was stopped"),
+    }
+    coords = {name: search[name] for name in ("property", "configuration") if name in search.coords}
+    made = {name: describe(xr.DataArray(v, dims=d), name, "1", text) for name, (d, v, text) in parts.items()}
+    return xr.Dataset(made, coords)
+
+
+def _by_unit(values: xr.DataArray, over: str) -> np.ndarray:
+    """(configuration, over): the one value that there is along all other dims."""
+    others = [dim for dim in values.dims if dim not in ("configuration", over)]
+    return values.max(others).transpose("configuration", over).values.astype(float)
+
+
+def _pairs(learns: xr.DataArray) -> Iterator[tuple[int, int, int]]:
+    """Property, a configuration that lets it learn, and the same one without it."""
+    names = learns["configuration"].values.astype(str)
+    fixed = [name.partition("; ")[2] for name in names]  # values that belong to a configuration: after its names
+    places = {(tuple(row), rest): c for c, (row, rest) in enumerate(zip(learns.values, fixed, strict=True))}
+    for (row, rest), c in places.items():
+        for p in np.flatnonzero(row):
+            without = (*row[:p], np.False_, *row[p + 1 :])
+            if (without, rest) in places:
+                yield int(p), c, places[without, rest]
+
+
+def _mean(values: np.ndarray, axes: int | tuple[int, ...]) -> np.ndarray:
+    """Mean of what is not NaN; NaN where nothing is."""
+    known = np.isfinite(values)
+    number = known.sum(axes)
+    return np.where(number > 0, np.where(known, values, 0.0).sum(axes) / np.maximum(number, 1), np.nan)
+
+
+def _interval(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over the last axis and the half width of its t interval, NaN where fewer than two are known."""
+    mean, number = _mean(values, 1), np.isfinite(values).sum(1)
+    spread = _mean((values - mean[:, None]) ** 2, 1) * number / np.maximum(number - 1, 1)
+    reach = stats.t.ppf((1 + level) / 2, np.maximum(number - 1, 1)) * np.sqrt(spread / np.maximum(number, 1))
+    return mean, np.where(number > 1, reach, np.nan)
