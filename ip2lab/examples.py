@@ -1,4 +1,4 @@
-"""Recorded runs to look at without training first: how each was made, how to make it again, where to find it.
+"""Recorded runs and searches to look at without training first: how each was made, how to make it again, where it is.
 
 ``python -m ip2lab.examples NAME ...`` makes them again in the folder ``data`` (without a name: all of them).
 """
@@ -15,6 +15,7 @@ from typing import Any
 import xarray as xr
 
 from ip2lab import records
+from ip2lab.properties import UnknownName, hint
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = 11
@@ -51,22 +52,36 @@ def _arguments(family: str, variant: str) -> dict[str, Any]:
 
 
 EXAMPLES = {family + variant: _arguments(family, variant) for family in KEPT for variant in VARIANTS}
+SEARCHES: dict[str, dict[str, Any]] = {
+    "search_association": {"family": "association", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 2000},
+    "search_gng_dr_2": {"family": "gng_dr_2", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 2000},
+    "search_dms": {"family": "dms", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 4000},
+    "search_association_exhaustive": {
+        "family": "association",
+        "method": "exhaustive",
+        "seeds": [*range(501, 506)],
+        "problems": 12,
+        "max_trials": 2000,
+    },
+}
 
 
-def example(name: str) -> xr.DataTree:
-    """Open a recorded run.
+def example(name: str) -> Any:
+    """Open a recorded run, or a recorded search of the slow level.
 
     Parameters
     ----------
     name : str
         ``"association"`` or another family, trained from the homogeneous start with the default properties learnable;
         with ``_nothing`` after it, with nothing learnable; with ``_all``, with adaptation and all properties learnable;
-        with ``_rate`` and ``_attention``, of the networks it is compared with.
+        with ``_rate`` and ``_attention``, of the networks it is compared with. ``"search_association"``,
+        ``"search_gng_dr_2"``, ``"search_dms"``: what the slow level found there by successive halving;
+        ``"search_association_exhaustive"``: without giving up any configuration.
 
     Returns
     -------
     DataTree
-        The run, opened lazily.
+        The run, opened lazily; of a search, a Dataset.
 
     Raises
     ------
@@ -80,33 +95,36 @@ def example(name: str) -> xr.DataTree:
     >>> example("associaton")
     Traceback (most recent call last):
         ...
-    KeyError: "there is no example 'associaton'; there is association, association_nothing, ..."
+    ip2lab.properties.UnknownName: there is no example 'associaton'; there is association, association_nothing, ...
+    >>> example("search_dms").sizes["configuration"]
+    8
     """
-    if name not in EXAMPLES:
-        raise KeyError(f"there is no example {name!r}; there is {', '.join(EXAMPLES)}")
-    path = DATA / f"{name}.zarr"
+    if name not in (known := [*EXAMPLES, *SEARCHES]):
+        raise UnknownName(f"there is no example {name!r}; there is {', '.join(known)}{hint(name, known)}")
+    path = DATA / (f"{name}.json" if name in SEARCHES else f"{name}.zarr")
     if not path.exists():
         how = f'ip2lab.examples.make("{name}", FOLDER) makes it'
         raise FileNotFoundError(
             f"{path} is not there: the examples are part of the repository; {how} (less than a minute)"
         )
-    return records.open_run(path)
+    return records.open_search(path) if name in SEARCHES else records.open_run(path)
 
 
-def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
+def make(name: str, folder: str | Path = DATA) -> Any:
     """Make an example again in a folder, with its provenance beside it.
 
     Parameters
     ----------
     name : str
-        One of ``EXAMPLES``.
+        One of ``EXAMPLES`` or ``SEARCHES``.
     folder : path
-        Where ``NAME.zarr`` and ``NAME.json`` are written; what is there under these names is replaced.
+        Where ``NAME.zarr`` and ``NAME.json`` are written (``NAME.json`` alone for a search, with its provenance among
+        its attributes); what is there under these names is replaced.
 
     Returns
     -------
     DataTree
-        The run.
+        The run; of a search, a Dataset.
 
     Examples
     --------
@@ -117,6 +135,8 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
     """
     from ip2lab.learning import train  # here, so that opening an example to look at it loads no torch
 
+    if name in SEARCHES:
+        return _make_search(name, Path(folder))
     arguments = EXAMPLES[name]
     path = Path(folder) / f"{name}.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,6 +152,16 @@ def make(name: str, folder: str | Path = DATA) -> xr.DataTree:
     }
     path.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
     return run
+
+
+def _make_search(name: str, folder: Path) -> xr.Dataset:
+    from ip2lab.plasticity import search_plasticity
+
+    folder.mkdir(parents=True, exist_ok=True)
+    found = search_plasticity(**SEARCHES[name], progress=False)
+    found.attrs |= {"command": f"python -m ip2lab.examples {name}", **made_with()}
+    records.write_search(found, folder / f"{name}.json")
+    return found
 
 
 def made_with() -> dict[str, str]:
@@ -160,10 +190,14 @@ def checksum(path: str | Path) -> str:
 def main() -> None:
     """Make the examples that are named on the command line, or all."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(EXAMPLES))
-    for name in parser.parse_args().names or EXAMPLES:
-        series = make(name)["series"]
-        print(f"{name}: {int(series.failed.sum())} of {series.sizes['problem']} problems failed", flush=True)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*EXAMPLES, *SEARCHES]))
+    for name in parser.parse_args().names or [*EXAMPLES, *SEARCHES]:
+        made = make(name)
+        if name in SEARCHES:
+            words = made.attrs["reason"]
+        else:
+            words = f"{int(made['series'].failed.sum())} of {made['series'].sizes['problem']} problems failed"
+        print(f"{name}: {words}", flush=True)
 
 
 if __name__ == "__main__":
