@@ -5,7 +5,7 @@ Every function makes a network of its own from the run; the run and what trains 
 
 from ip2lab.probes.again import probe, replay, restore
 from ip2lab.probes.learn import learn_on
-from ip2lab.probes.questions import delays, lesions, retention, transplants
+from ip2lab.probes.questions import delays, lesions, retention, silenced, transplants
 
 __all__ = [
     "delays",
@@ -15,5 +15,6 @@ __all__ = [
     "replay",
     "restore",
     "retention",
+    "silenced",
     "transplants",
 ]

@@ -212,6 +212,46 @@ def lesions(
     return xr.Dataset(found, {"bin": np.arange(bins), "neuron": np.arange(len(values))}, {"by": by, "of": of})
 
 
+def silenced(run: Run, problem: int | None = None, neurons: Iterable[int] | None = None) -> xr.Dataset:
+    """Ask what each neuron is needed for: silence them one at a time.
+
+    Parameters
+    ----------
+    run : DataTree or path
+        A run.
+    problem : int, optional
+        The network after this problem is tested on it; the last one by default.
+    neurons : iterable of int, optional
+        Which ones; all by default, which takes a hundred times as long as one probe for a hundred neurons.
+
+    Returns
+    -------
+    Dataset
+        ``loss`` and ``accuracy`` (neuron) on the problem, without noise, with that neuron silenced, and
+        ``intact_loss`` and ``intact_accuracy``.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.train("association", problems=1, neurons=20, max_trials=60, progress=False)
+    >>> silenced(run, 0, [3, 7]).loss.sizes
+    Frozen({'neuron': 2})
+    """
+    tree = tree_of(run)
+    problem = tree["series"].sizes["problem"] - 1 if problem is None else problem
+    size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
+    chosen = list(range(size)) if neurons is None else [whole("neurons", each, 0) for each in neurons]
+    before = probe(tree, problem)
+    each = [probe(tree, problem, silence=[neuron]) for neuron in chosen]
+    found = {
+        "loss": ("neuron", [float(one.loss.mean()) for one in each], LOSS),
+        "accuracy": ("neuron", [float(one.correct.mean()) for one in each], ACCURACY),
+        "intact_loss": ((), float(before.loss.mean()), LOSS),
+        "intact_accuracy": ((), float(before.correct.mean()), ACCURACY),
+    }
+    return xr.Dataset(found, {"neuron": ("neuron", chosen, {"units": "1", "long_name": "silenced neuron"})})
+
+
 def _change(name: str, value: Any) -> dict[str, Any]:
     return {name: value}
 
@@ -301,7 +341,7 @@ def _transplanted(tree: xr.DataTree, kind: str, seed: int, problems: int, learna
         return _learn(changed_series(tree, None, problems, learnable=learnable, seed=seed, **reset))
     learnt = {name: values.values[-1].astype(float) for name, values in tree["properties"].data_vars.items()}
     rng = np.random.default_rng([seed, 0])
-    size = tree["properties"].sizes["neuron"]
+    size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
     order = rng.permutation(size)
     start = {
         "properties": learnt,
