@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -16,17 +17,36 @@ import ipywidgets
 import traitlets
 import xarray as xr
 
-from ip2lab import records
+from ip2lab import examples, records
+from ip2lab.properties import UnknownName, hint
 from ip2lab.views import still
-from ip2lab.views.figure import Figure
+from ip2lab.views.figure import Figure, rows_of
 from ip2lab.views.style import looks
 
 Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
 PATIENCE = 0.3  # seconds after which work shows the busy sign
+CALM = 0.25  # seconds without a change after which panels that take long are drawn
 
 
 class NothingToShow(Exception):
     """Raised by a panel that has nothing to draw; its text takes the picture's place."""
+
+
+class Chosen(traitlets.HasTraits):  # type: ignore[misc]
+    """A control without a widget: what was picked out in the pictures, as numbers from 0 to below `count`."""
+
+    value = traitlets.Tuple()
+
+    def __init__(self, count: float) -> None:
+        self.count = count
+        super().__init__()
+
+    @traitlets.validate("value")
+    def _known(self, proposal: Any) -> tuple[Any, ...]:
+        for number in proposal["value"]:
+            if not isinstance(number, (int, float)) or not 0 <= number < self.count:
+                raise traitlets.TraitError(f"give numbers from 0 to below {self.count:g}, not {number!r}")
+        return tuple(proposal["value"])
 
 
 class Switches(ipywidgets.HBox):  # type: ignore[misc]
@@ -34,9 +54,10 @@ class Switches(ipywidgets.HBox):  # type: ignore[misc]
 
     value = traitlets.Tuple()
 
-    def __init__(self, names: Mapping[str, str]) -> None:
-        self._buttons = {name: _button(name, ink) for name, ink in names.items()}
-        super().__init__(list(self._buttons.values()), value=tuple(names), layout={"flex_flow": "row wrap"})
+    def __init__(self, names: Mapping[str, str], on: Sequence[str] | None = None) -> None:
+        chosen = tuple(names) if on is None else tuple(on)
+        self._buttons = {name: _button(name, ink, name in chosen) for name, ink in names.items()}
+        super().__init__(list(self._buttons.values()), value=chosen, layout={"flex_flow": "row wrap"})
         for button in self._buttons.values():
             button.observe(self._read, "value")
         self.observe(self._write, "value")
@@ -58,11 +79,11 @@ class Switches(ipywidgets.HBox):  # type: ignore[misc]
                 button.value = name in chosen
 
 
-def _button(name: str, ink: str) -> ipywidgets.ToggleButton:
-    button = ipywidgets.ToggleButton(
-        value=True, description=name, tooltip=f"show or hide {name}", layout={"width": "auto"}
-    )
-    button.style.text_color, button.style.font_weight = ink, "bold"
+def _button(name: str, ink: str, on: bool) -> ipywidgets.ToggleButton:
+    button = ipywidgets.ToggleButton(value=on, description=name, tooltip=f"show or hide {name}")
+    button.layout.width, button.layout.height = "auto", "26px" if not ink else None
+    if ink:
+        button.style.text_color, button.style.font_weight = ink, "bold"
     return button
 
 
@@ -71,21 +92,31 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
     and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
-    drawn again.
+    drawn again. With a control ``panels`` (:class:`Switches`) only those that it names are shown and computed, two
+    in a row; panels in ``SLOW`` wait until nothing has changed for a moment. Arrow keys move the controls in ``KEYS``.
     """
 
     PANELS: ClassVar[dict[str, tuple[str, ...]]]
-    GRID: ClassVar[str]
+    GRID: ClassVar[str] = ""
+    SLOW: ClassVar[frozenset[str]] = frozenset()
+    KEYS: ClassVar[dict[str, tuple[str, int]]] = {
+        "ArrowLeft": ("problem", -1),
+        "ArrowRight": ("problem", 1),
+        "ArrowUp": ("time", 1),
+        "ArrowDown": ("time", -1),
+    }
 
     def __init__(self, controls: Mapping[str, ipywidgets.Widget], rows: Sequence[Sequence[ipywidgets.Widget]]) -> None:
         self.controls = dict(controls)
         self._held = False
         self._shown: dict[str, Any] = {}
-        elements, captions, notes = self._draw(self.PANELS)
-        blanks = {name: looks(hv.Overlay([hv.Points([])])) for name in self.PANELS} | self._blanks()
-        self.figure = Figure(
-            {name: elements.get(name, blanks[name]) for name in self.PANELS}, self.GRID, captions, notes
-        )
+        self._waiting: set[str] = set()
+        self._alarm: asyncio.TimerHandle | None = None
+        shown = self.visible()
+        elements, captions, notes = self._draw(shown)
+        elements = {name: elements[name] if name in elements else self._blank(name) for name in shown}
+        self.figure = Figure({name: elements.get(name) for name in self.PANELS}, self._grid(), captions, notes)
+        self.figure.listen("", "key", self._press)
         for control in self.controls.values():
             control.observe(self._follow, "value")
         bars = [
@@ -109,7 +140,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             chosen = _unpacked(chosen)
         unknown = [name for name in chosen if name not in self.controls]
         if unknown:
-            raise KeyError(f"this explorer has no choice {unknown[0]!r}; it has {', '.join(self.controls)}")
+            known = f"it has {', '.join(self.controls)}{hint(unknown[0], self.controls)}"
+            raise UnknownName(f"this explorer has no choice {unknown[0]!r}; {known}")
         self._held = True
         try:
             for name, value in chosen.items():
@@ -117,6 +149,20 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         finally:
             self._held = False
             self._follow(None)
+
+    def _press(self, key: str) -> None:
+        """An arrow moves a control to its next value; Escape lets go what is selected."""
+        if key == "Escape" and "selected" in self.controls:
+            self.state = {name: () for name in ("selected", "span") if name in self.controls}
+        name, by = self.KEYS.get(key, ("", 0))
+        control = self.controls.get(name)
+        if control is None:
+            return
+        if hasattr(control, "options"):
+            values = [o[1] if isinstance(o, tuple) else o for o in control.options]
+            control.value = values[min(max(values.index(control.value) + by, 0), len(values) - 1)]
+        else:
+            control.value = min(max(control.value + by * getattr(control, "step", 1), control.min), control.max)
 
     def _set(self, name: str, value: Any) -> None:
         control = self.controls[name]
@@ -145,17 +191,52 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     # ------------------------------------------------------------------ drawing
 
+    def visible(self) -> list[str]:
+        """The panels that are shown now, in their order."""
+        return [name for name in self.PANELS if name in self.state.get("panels", self.PANELS)]
+
+    def _grid(self) -> str:
+        return self.GRID or rows_of(self.visible())
+
     def _follow(self, _: Any) -> None:
         if self._held:
             return
         now = self.state
         changed = {name for name in now if self._shown.get(name) != now[name]}
-        touched = [panel for panel, names in self.PANELS.items() if changed & set(names)]
-        if touched:
-            with self._busy():
-                elements, captions, notes = self._draw(touched)
-            self.figure.update(captions, notes, **elements)
+        touched = [name for name in self.visible() if changed & set(self.PANELS[name])]
+        if "panels" in changed:
+            touched = [n for n in self.visible() if n in touched or n not in self._shown["panels"]]
+            self.figure.grid = self._grid()
+        self._waiting |= self.SLOW & set(touched)
+        self._redraw([name for name in touched if name not in self.SLOW])
         self._shown = now
+        if self._waiting:
+            self._wait()
+
+    def _redraw(self, panels: Sequence[str]) -> None:
+        if not panels:
+            return
+        with self._busy():
+            elements, captions, notes = self._draw(panels)
+        never = [name for name in panels if name not in elements and name not in self.figure.elements]
+        self.figure.update(captions, notes, **elements, **{name: self._blank(name) for name in never})
+
+    def _blank(self, name: str) -> Any:
+        return self._blanks().get(name, looks(hv.Overlay([hv.Points([])])))
+
+    def _wait(self) -> None:
+        """Draw what takes long once nothing has changed for a moment, or at once where no event loop runs."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        try:
+            self._alarm = asyncio.get_running_loop().call_later(CALM, self.settle)
+        except RuntimeError:
+            self.settle()
+
+    def settle(self) -> None:
+        """Draw at once what waits for a moment of calm."""
+        waiting, self._waiting = self._waiting, set()
+        self._redraw([name for name in self.visible() if name in waiting])
 
     def _draw(self, panels: Sequence[str] | Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str], dict[str, str]]:
         elements, captions, notes = {}, {}, {}
@@ -205,9 +286,11 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         Path
             The file.
         """
+        self.settle()
         return still.export(Path(path), self.figure, self.data)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        self.settle()
         bundle = super()._repr_mimebundle_(**kwargs)
         return still.with_picture(bundle, self.figure)
 
@@ -264,11 +347,16 @@ def as_run(run: Any) -> xr.DataTree:
 def group(run: xr.DataTree, name: str) -> xr.Dataset:
     """Return a group of a run as a dataset; raises KeyError naming the groups there are."""
     if name not in run.children:
-        raise KeyError(f"the run has no group {name!r}; it has {', '.join(map(str, run.children))}")
+        raise UnknownName(f"the run has no group {name!r}; it has {', '.join(map(str, run.children))}")
     return run[name].to_dataset()
 
 
 def source(run: xr.DataTree, name: str = "run") -> str:
     """Return the line of code that opens a run again, or says where it must come from."""
     path = run.encoding.get("source") or run.attrs.get("path")
-    return f"{name} = ip2lab.open_run({str(path)!r})" if path else f"# {name}: the run that was given to the explorer"
+    if not path:
+        return f"# {name}: the run that was given to the explorer"
+    stored = Path(str(path)).resolve()
+    if stored.parent == examples.DATA.resolve() and stored.stem in examples.EXAMPLES:
+        return f"{name} = ip2lab.example({stored.stem!r})"
+    return f"{name} = ip2lab.open_run({str(path)!r})"

@@ -23,6 +23,7 @@ async function bokeh(model) {
   return pages[version];
 }
 
+const KEYS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Escape"]);
 const buffer = (view) => view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength);
 const named = (ids, views) => new Map(ids.map((id, i) => [id, buffer(views[i])]));
 
@@ -61,8 +62,31 @@ export default () => {
   const late = [];
   const shown = new Set(); // what is on the page: {doc, el, panels}
 
-  const write = (panels) => {
+  // A legend is words beside the caption: it wraps, is never in the way of data, and its names can be clicked.
+  const keys = (model, name, node) => {
+    const entries = words.legends[name] ?? [], heard = model.get("listened").includes(name);
+    const text = JSON.stringify([entries, heard]);
+    if (node.dataset.entries === text) return;
+    node.dataset.entries = text;
+    node.replaceChildren(...entries.map(([label, ink]) => {
+      const entry = document.createElement(heard ? "button" : "span"), swatch = document.createElement("i");
+      swatch.style.background = ink;
+      entry.append(swatch, label);
+      entry.className = ink.length > 7 && ink.startsWith("#") ? "ip2lab-off" : "";
+      if (heard) entry.onclick = () => model.send({ event: "legend", panel: name, name: label });
+      return entry;
+    }));
+  };
+
+  const place = (figure, panels, grid) => {
+    figure.style.gridTemplate = grid;
+    const named = new Set(grid.match(/[\w-]+/g));
+    for (const [name, panel] of Object.entries(panels)) panel.node.style.display = named.has(name) ? "" : "none";
+  };
+
+  const write = (model, panels) => {
     for (const [name, panel] of Object.entries(panels)) {
+      keys(model, name, panel.keys);
       const [caption, note] = [words.captions[name] ?? "", words.notes[name] ?? ""];
       if (panel.caption.innerHTML !== caption) panel.caption.innerHTML = caption;
       panel.note.textContent = note;
@@ -75,15 +99,16 @@ export default () => {
     for (const [patch, buffers] of late.splice(0)) master.apply_json_patch(patch, buffers);
   };
 
-  const apply = (message, views) => {
+  const apply = (model, message, views) => {
     Object.assign(words.captions, message.captions);
     Object.assign(words.notes, message.notes);
+    Object.assign(words.legends, message.legends);
     const change = message.patch && [JSON.parse(message.patch), named(message.ids, views)];
     for (const { doc, el, panels } of shown) {
       if (change) doc.apply_json_patch(...change);
       el.classList.remove("ip2lab-busy");
       if (message.rebuilt) dress(doc);
-      write(panels);
+      write(model, panels);
     }
     if (change && late.push(change) === 1) setTimeout(catchUp, 1000);
   };
@@ -92,11 +117,11 @@ export default () => {
   const forward = (model, doc) => {
     let waiting = null;
     doc.on_change((change) => {
-      if (change.model?.type === "Selection" && change.attr === "indices") {
-        model.send({ event: "selection", model: change.model.id, indices: [...change.value] });
-      } else if (change.msg_type === "bokeh_event" && change.msg_data.origin) {
-        const { event_name, origin, x, y } = change.msg_data;
+      if (change.msg_type === "bokeh_event" && change.msg_data.origin) {
+        const { event_name, origin, x, y, geometry } = change.msg_data;
         const message = { event: event_name, model: origin.id, x, y };
+        if (geometry?.type === "poly") message.geometry = { type: "poly", x: [...geometry.x], y: [...geometry.y] };
+        else if (geometry) message.geometry = { ...geometry };
         if (event_name !== "mousemove") return model.send(message);
         if (!waiting) setTimeout(() => { model.send(waiting); waiting = null; }, 60);
         waiting = message;
@@ -110,14 +135,16 @@ export default () => {
         Bokeh = await bokeh(model);
         Document = Bokeh.require("document").Document;
         const page = model.get("page");
-        words = { captions: page.captions, notes: page.notes };
+        words = { captions: page.captions, notes: page.notes, legends: page.legends };
         master = Document.from_json(JSON.parse(page.document), [], named(page.ids, page.buffers));
       })();
       queue = ready;
       model.on("msg:custom", (message, views) => {
         if (message.busy) for (const { el } of shown) el.classList.add("ip2lab-busy");
-        else queue = queue.then(() => apply(message, views));
+        else queue = queue.then(() => apply(model, message, views));
       });
+      model.on("change:grid", () => { for (const { el, panels } of shown) place(el, panels, model.get("grid")); });
+      model.on("change:listened", () => { for (const { panels } of shown) write(model, panels); });
       await ready;
     },
     async render({ model, el }) {
@@ -126,15 +153,23 @@ export default () => {
       const doc = Document.from_json(master.to_json());
       const panels = {};
       const figure = element("figure", el); // its own element: the widget's layout writes into the style of `el`
-      figure.style.gridTemplate = model.get("grid");
+      figure.tabIndex = 0;
+      figure.dataset.lmSuppressShortcuts = "true"; // the page's own keys are not meant while the figure has the focus
+      figure.onkeydown = (event) => {
+        if (!KEYS.has(event.key) || event.target !== figure) return;
+        event.preventDefault();
+        model.send({ event: "key", name: event.key });
+      };
       for (const name of model.get("panels")) {
         const panel = element("panel", figure);
         panel.style.gridArea = name;
-        panels[name] = { caption: element("caption", panel), plot: element("plot", panel), note: element("note", panel) };
+        const head = element("head", panel);
+        panels[name] = { node: panel, caption: element("caption", head), keys: element("keys", head), plot: element("plot", panel), note: element("note", panel) };
       }
+      place(figure, panels, model.get("grid"));
       const here = { doc, el: figure, panels };
       shown.add(here);
-      write(panels);
+      write(model, panels);
       dress(doc);
       const views = await Bokeh.embed.add_document_standalone(doc, el, Object.values(panels).map((panel) => panel.plot));
       forward(model, doc);

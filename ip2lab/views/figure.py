@@ -25,13 +25,16 @@ import traitlets
 from bokeh.core.json_encoder import PayloadEncoder
 from bokeh.document import Document
 from bokeh.layouts import column
+from bokeh.models import BoxSelectTool, LassoSelectTool
 from bokeh.protocol import Protocol
 from bokeh.themes import Theme
 from holoviews.plotting.bokeh.element import ElementPlot
 
 from ip2lab.views import still
+from ip2lab.views.style import entries
 
 HERE = Path(__file__).parent
+REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
     json={
         "attrs": {
@@ -74,12 +77,18 @@ def loader() -> Loader:
 
 
 class Panel:
-    """One element of a figure as it is drawn now."""
+    """One element of a figure as it is drawn now; nothing is drawn before there is one."""
 
-    def __init__(self, element: hv.Element | hv.Overlay) -> None:
+    def __init__(self, element: hv.Element | hv.Overlay | None) -> None:
         self.root = column(sizing_mode="stretch_width")
         self.events: set[str] = set()
-        self.draw(element)
+        self.element: Any = None
+        self.build: tuple[Any, ...] = ()
+        self.plot: Any = None
+        self.leaves: list[Any] = []
+        self.legend: list[tuple[str, str]] = []
+        if element is not None:
+            self.draw(element)
 
     def draw(self, element: hv.Element | hv.Overlay) -> None:
         """Draw the element anew."""
@@ -91,10 +100,23 @@ class Panel:
         state.sizing_mode, state.min_width = "stretch_width", 120
         state.min_border_right = 12
         state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, True
-        state.subscribed_events = set(self.events)
+        self.subscribe()
         for plot, leaf in zip(self.leaves, leaves(element), strict=True):
             map_columns(plot, leaf)
+        self.legend = entries(element)
+        for native in state.legend:
+            native.visible = not self.legend
         self.root.children = [state]
+
+    def subscribe(self) -> None:
+        """Tell the page which events are wanted, and give it the tools that make them."""
+        state = self.plot.state
+        state.subscribed_events = set(self.events)  # a change in place is not told
+        if REGION in self.events and not any(isinstance(tool, LassoSelectTool) for tool in state.tools):
+            # no renderers: the region itself is told, what lies in it is found here and shown by the data
+            tools = LassoSelectTool(renderers=[]), BoxSelectTool(renderers=[])
+            state.add_tools(*tools)
+            state.toolbar.active_drag = tools[isinstance(leaves(self.element)[0], hv.Image)]
 
     def update(self, element: hv.Element | hv.Overlay) -> bool:
         """Exchange the data; True where the element had to be drawn anew."""
@@ -103,7 +125,7 @@ class Panel:
         if build(element) != self.build:
             self.draw(element)
             return True
-        before, self.element = self.element, element
+        before, self.element, self.legend = self.element, element, entries(element)
         for plot, leaf, old in zip(self.leaves, leaves(element), leaves(before), strict=True):
             if leaf is old:
                 continue
@@ -168,6 +190,38 @@ def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
     return list(element) if isinstance(element, hv.Overlay) else [element]
 
 
+def inside(region: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
+    """Return which points lie in a region that a person drew, a box or a lasso.
+
+    Parameters
+    ----------
+    region : mapping
+        What a handler of the event ``region`` is given.
+    x, y : array-like
+        The points.
+
+    Returns
+    -------
+    ndarray
+        bool, one a point; NaN lies nowhere.
+
+    Examples
+    --------
+    >>> inside({"type": "poly", "x": [0, 2, 1], "y": [0, 0, 2]}, [1.0, 0.1], [0.5, 1.5]).tolist()
+    [True, False]
+    """
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    if region["type"] == "rect":
+        x0, x1, y0, y1 = (region[key] for key in ("x0", "x1", "y0", "y1"))
+        return (min(x0, x1) <= x) & (x <= max(x0, x1)) & (min(y0, y1) <= y) & (y <= max(y0, y1))
+    found = np.zeros(x.shape, bool)
+    corners = list(zip(region["x"], region["y"], strict=True))
+    for (xa, ya), (xb, yb) in zip(corners, [*corners[1:], *corners[:1]], strict=True):
+        if ya != yb:  # a ray to the left crosses the border an odd number of times
+            found ^= ((ya > y) != (yb > y)) & (x > xa + (y - ya) * (xb - xa) / (yb - ya))
+    return found
+
+
 def options(element: hv.Element | hv.Overlay) -> dict[str, Any]:
     """Return the plot options that an element carries for Bokeh."""
     return dict(hv.Store.lookup_options("bokeh", element, "plot").kwargs)
@@ -198,11 +252,11 @@ class Figure(anywidget.AnyWidget):
 
     Parameters
     ----------
-    panels : mapping of str to Element or Overlay
-        What is drawn, by name.
+    panels : mapping of str to Element, Overlay or None
+        What is drawn, by name; None for what is drawn later.
     grid : str
         CSS ``grid-template`` that places the panels by name: rows of areas, then the widths of the columns.
-        One below the other by default.
+        One below the other by default. A panel that it does not name is not shown; another grid can be set later.
     captions, notes : mapping of str to str, optional
         HTML above a panel; a plain message in the place of a panel that has nothing to show.
 
@@ -221,16 +275,18 @@ class Figure(anywidget.AnyWidget):
     loader = traitlets.Instance(Loader).tag(sync=True, **ipywidgets.widget_serialization)
     panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grid = traitlets.Unicode().tag(sync=True)
+    listened = traitlets.List(traitlets.Unicode()).tag(sync=True)  # panels whose legends can be clicked
     page = traitlets.Int().tag(sync=True, to_json=lambda _, figure: figure._page())
 
     def __init__(
         self,
-        panels: Mapping[str, hv.Element | hv.Overlay],
+        panels: Mapping[str, hv.Element | hv.Overlay | None],
         grid: str = "",
         captions: Mapping[str, str] | None = None,
         notes: Mapping[str, str] | None = None,
     ) -> None:
         self._panels = {name: Panel(element) for name, element in panels.items()}
+        self._legends = {name: panel.legend for name, panel in self._panels.items()}
         self._captions, self._notes = dict(captions or {}), dict(notes or {})
         self._changes: list[Any] = []
         self._handlers: dict[tuple[str, str], Callable[..., None]] = {}
@@ -248,7 +304,7 @@ class Figure(anywidget.AnyWidget):
     @property
     def elements(self) -> dict[str, hv.Element | hv.Overlay]:
         """The elements as they are shown now, by panel."""
-        return {name: panel.element for name, panel in self._panels.items()}
+        return {name: panel.element for name, panel in self._panels.items() if panel.element is not None}
 
     @property
     def captions(self) -> dict[str, str]:
@@ -272,30 +328,42 @@ class Figure(anywidget.AnyWidget):
     ) -> None:
         """Show other elements, captions and notes; what is not named stays. One message, however many panels."""
         rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
+        legends = {name: legend for name in elements if (legend := self._panels[name].legend) != self._legends[name]}
         self._captions |= captions or {}
         self._notes |= notes or {}
-        self._push(any(rebuilt), captions=dict(captions or {}), notes=dict(notes or {}))
+        self._legends |= legends
+        self._push(any(rebuilt), captions=dict(captions or {}), notes=dict(notes or {}), legends=legends)
 
     def busy(self) -> None:
         """Show the busy sign until the next update."""
         self.send({"busy": True})
 
     def listen(self, panel: str, event: str, handler: Callable[..., None]) -> None:
-        """Call ``handler(x, y)`` at a UI event of Bokeh (``tap``), or ``handler(indices)`` at a ``selection``."""
+        """Hear what a person does.
+
+        Parameters
+        ----------
+        panel : str
+            Where; anything for keys.
+        event : str
+            ``tap`` (and other pointer events of Bokeh) calls ``handler(x, y)``, in the units of the axes; ``region``, a
+            box or lasso that was drawn, ``handler(region)``, see :func:`inside`; ``legend``, a click on a name in the
+            legend, ``handler(name)``; ``key``, an arrow or Escape while the figure has the focus, ``handler(key)``.
+        handler : callable
+            What is called.
+        """
+        if event in ("legend", "key"):
+            self._handlers[panel if event == "legend" else "", event] = handler
+            self.listened = [*self.listened, panel] if event == "legend" else self.listened
+            return
+        event = REGION if event == "region" else event
         self._handlers[panel, event] = handler
-        if event != "selection":
-            self._panels[panel].events.add(event)
-            self._panels[panel].plot.state.subscribed_events = set(
-                self._panels[panel].events
-            )  # a change in place is not told
+        self._panels[panel].events.add(event)
+        if self._panels[panel].plot is not None:
+            self._panels[panel].subscribe()
             self._push(False)
 
-    def select(self, panel: str, indices: Sequence[int]) -> None:
-        """Select points in the last part of a panel."""
-        self._panels[panel].leaves[-1].handles["source"].selected.indices = [int(i) for i in indices]
-        self._push(False)
-
-    def _push(self, rebuilt: bool, **words: Mapping[str, str]) -> None:
+    def _push(self, rebuilt: bool, **words: Mapping[str, Any]) -> None:
         message: dict[str, Any] = {"rebuilt": rebuilt, "ids": [], **words}
         buffers: list[bytes] = []
         if self._changes:
@@ -318,33 +386,42 @@ class Figure(anywidget.AnyWidget):
             "buffers": [b.to_bytes() for b in buffers],
             "captions": self._captions,
             "notes": self._notes,
+            "legends": self._legends,
         }
 
     def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        event = content.get("event", "")
+        if event in ("legend", "key"):
+            handler = self._handlers.get((content.get("panel", ""), event))
+            return handler(content["name"]) if handler else None
         for name, panel in self._panels.items():
-            handler = self._handlers.get((name, content.get("event", "")))
-            if handler is None:
+            handler = self._handlers.get((name, event))
+            if handler is None or panel.plot is None or content["model"] != panel.plot.state.id:
                 continue
-            if content["event"] == "selection":
-                if content["model"] in {leaf.handles["source"].selected.id for leaf in panel.leaves}:
-                    handler(content["indices"])
-            elif content["model"] == panel.plot.state.id and content["x"] is not None:
+            if event == REGION:
+                handler(content["geometry"])
+            elif content["x"] is not None:
                 handler(content["x"], content["y"])
+        return None
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         return still.with_picture(bundle, self)
 
 
-def show(element: hv.Element | hv.Overlay, caption: str = "") -> Figure:
+def show(
+    element: hv.Element | hv.Overlay | Mapping[str, hv.Element | hv.Overlay], caption: str = "", columns: int = 2
+) -> Figure:
     """Show any element of ours in a notebook, offline.
 
     Parameters
     ----------
-    element : Element or Overlay
-        What one of :mod:`ip2lab.views.pictures` returned.
+    element : Element or Overlay, or mapping of str to these
+        What one of :mod:`ip2lab.views.pictures` returned; or several, by what is written above each (HTML).
     caption : str
-        HTML above it.
+        HTML above a single one.
+    columns : int
+        How many of several stand side by side.
 
     Returns
     -------
@@ -358,4 +435,23 @@ def show(element: hv.Element | hv.Overlay, caption: str = "") -> Figure:
     >>> type(show(hv.Curve([1, 4, 2]))).__name__
     'Figure'
     """
-    return Figure({"picture": element}, captions={"picture": caption} if caption else None)
+    if not isinstance(element, Mapping):
+        return Figure({"picture": element}, captions={"picture": caption} if caption else None)
+    names = [f"p{i}" for i in range(len(element))]
+    captions = dict(zip(names, element, strict=True))
+    return Figure(dict(zip(names, element.values(), strict=True)), rows_of(names, columns), captions)
+
+
+def rows_of(names: Sequence[str], columns: int = 2) -> str:
+    """Return the grid that places panels row by row; those of a last row that is not full share its width.
+
+    Examples
+    --------
+    >>> rows_of(["a", "b", "c"])
+    '"a b" "c c" / minmax(0, 1fr) minmax(0, 1fr)'
+    """
+    columns = min(columns, max(len(names), 1))
+    rows = [list(names[i : i + columns]) for i in range(0, len(names), columns)]
+    if rows:
+        rows[-1] += rows[-1][-1:] * (columns - len(rows[-1]))
+    return " ".join(f'"{" ".join(row)}"' for row in rows) + " / " + " ".join(["minmax(0, 1fr)"] * columns)

@@ -10,6 +10,7 @@ import html
 import io
 import os
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import xarray as xr
+
+from ip2lab.views.style import entries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,10 +82,21 @@ def export(path: Path, figure: Figure, data: Callable[[], xr.Dataset] | None = N
 def _save(data: xr.Dataset, path: Path) -> None:
     plain = data.reset_coords([c for c in data.coords if data[c].dtype == object], drop=True)
     if path.suffix.lower() == ".csv":
-        plain.to_dataframe().to_csv(path)
+        _table(plain).to_csv(path, index=False)
         return
     plain.attrs = {k: v for k, v in plain.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
     plain.to_netcdf(path, engine="scipy")
+
+
+def _table(data: xr.Dataset) -> Any:
+    """One row a value; variables side by side where they have the same dims, else below each other, named."""
+    import pandas as pd
+
+    if len({one.dims for one in data.data_vars.values()}) <= 1:
+        return data.to_dataframe().reset_index()
+    frames = [one.rename("value").to_dataframe().reset_index().assign(variable=n) for n, one in data.data_vars.items()]
+    whole = pd.concat(frames, ignore_index=True)
+    return whole[["variable", *(c for c in whole if c not in ("variable", "value")), "value"]]
 
 
 def _page(figure: Figure) -> str:
@@ -95,11 +109,13 @@ def _page(figure: Figure) -> str:
     from ip2lab.views.figure import LOOKS, Panel
 
     def block(name: str) -> Any:
-        return column(
-            Div(text=figure.captions.get(name, "")),
-            Panel(figure.elements[name]).plot.state,
-            sizing_mode="stretch_width",
-        )
+        words = figure.notes.get(name) or figure.captions.get(name, "")
+        if name not in figure.elements or figure.notes.get(name):
+            return column(Div(text=words), sizing_mode="stretch_width")
+        panel = Panel(figure.elements[name])
+        for key, ink in panel.legend:
+            words += f" &nbsp; <span style='color: {ink}'>&#9679;</span> {html.escape(key)}"
+        return column(Div(text=words), panel.plot.state, sizing_mode="stretch_width")
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
     return file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
@@ -122,7 +138,7 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
 
     rows, widths = _grid(figure)
     elements, captions, notes = figure.elements, figure.captions, figure.notes
-    heights = [max(_options(elements[name]).get("height", 260) for name in row) for row in rows]
+    heights = [max(_options(elements[n]).get("height", 260) if n in elements else 60 for n in row) for row in rows]
     with matplotlib.rc_context(
         {
             "font.size": 8.5,
@@ -137,7 +153,11 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
         )
         axes: Any = page.subplot_mosaic(rows, width_ratios=widths, height_ratios=heights)
         for name, ax in axes.items():
-            ax.set_title(_plain(captions.get(name, "")), loc="left", fontsize=9)
+            share = sum(w for w, n in zip(widths, _row_of(rows, name), strict=True) if n == name) / sum(widths)
+            letters = 138 * share * INCHES / 10.5  # that have room in a line
+            title = textwrap.fill(_plain(captions.get(name, "")), max(int(letters), 20))
+            lines = _legend(ax, [] if notes.get(name) else entries(elements[name]), letters)
+            ax.set_title(title, loc="left", fontsize=9, pad=6 + 11 * lines)
             if notes.get(name):
                 ax.set_axis_off()
                 ax.text(
@@ -148,6 +168,24 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
         out = io.BytesIO()
         page.savefig(out, format=kind, dpi=dpi)
     return out.getvalue()
+
+
+def _row_of(rows: list[Any], name: str) -> Any:
+    return next(row for row in rows if name in row)
+
+
+def _legend(ax: Axes, keys: list[tuple[str, str]], letters: float) -> int:
+    """Write a legend above the data, in columns of one width; returns how many lines it takes."""
+    if not keys:
+        return 0
+    from matplotlib.lines import Line2D
+
+    columns = int(max(1, min(len(keys), letters // (max(len(name) for name, _ in keys) + 5))))
+    dots = [Line2D([], [], marker="o", linestyle="", color=ink, markersize=4.5) for _, ink in keys]
+    names = [name for name, _ in keys]
+    place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
+    ax.legend(dots, names, frameon=False, fontsize=7.5, handletextpad=0.1, columnspacing=1.0, **place)
+    return -(-len(keys) // columns)
 
 
 def _plain(caption: str) -> str:
@@ -174,7 +212,7 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
         ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
     if chosen.get("yticks") is not None:
         ax.set_yticks([t[0] for t in chosen["yticks"]], [t[1] for t in chosen["yticks"]])
-    if ax.get_legend_handles_labels()[1]:
+    if ax.get_legend() is None and not entries(element) and ax.get_legend_handles_labels()[1]:
         ax.legend(
             frameon=False,
             fontsize=7.5,

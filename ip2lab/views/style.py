@@ -171,6 +171,21 @@ def legend(names: Sequence[str], inks: Sequence[str], dims: Sequence[str]) -> li
     return [_entry(name, ink, tuple(dims)) for name, ink in zip(names, inks, strict=True)]
 
 
+def entries(element: Any) -> list[tuple[str, str]]:
+    """Return what :func:`legend` put into an element: names and their colours.
+
+    Examples
+    --------
+    >>> entries(hv.Overlay(legend(["go", "no-go"], colours(2), ["x", "y"])))
+    [('go', '#2484c6'), ('no-go', '#d9601a')]
+    """
+    parts = list(element) if isinstance(element, hv.Overlay) else [element]
+    keys = [leaf for leaf in parts if type(leaf) is hv.Points and leaf.label]
+    if any(np.isfinite(leaf.dimension_values(0)).any() for leaf in keys):
+        return []  # points with a name: Bokeh and matplotlib make a legend of these
+    return [(leaf.label, str(hv.Store.lookup_options("bokeh", leaf, "style").kwargs["color"])) for leaf in keys]
+
+
 @lru_cache(512)
 def _entry(name: str, ink: str, dims: tuple[str, ...]) -> hv.Points:
     return points([np.nan], [np.nan], dims, ink, name, size=8)
