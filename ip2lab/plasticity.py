@@ -12,7 +12,7 @@ last ones apart, that is said, and the smallest set is taken. In pseudo-code::
             every unfinished run goes on up to that     # at most `MARGIN` times what that half has taken, or
                                                         # `HOPELESS` times what the first one has taken
         judge each by the mean log ratio of its trials to the best one's, over all seeds so far
-        left = the better half                          # not after the last round
+        left = the better half, rounded up              # not after the last round
     give up what is worse than the best by a paired t-test on the log ratios of the last round
     the decision is the best one, or the smallest of those that are left
 
@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -98,9 +99,10 @@ def search_plasticity(
     executor : concurrent.futures.Executor, optional
         Where the runs of a round run at the same time.
     path : path, optional
-        Where the result is stored (JSON), or found if it is there already from the same arguments.
+        Where the result is stored (JSON), or found if it is there already from the same arguments. An interrupted
+        search leaves its runs beside it (``.part``); the same call goes on from them.
     progress : bool
-        Whether a bar shows the runs that are left.
+        Whether a bar shows the runs that are finished or given up.
     model : str
         The model.
     **options
@@ -119,7 +121,7 @@ def search_plasticity(
     Raises
     ------
     ValueError
-        Too few candidates or seeds, or a seed twice.
+        Too few candidates or seeds, a seed twice, or `path` holds a search that was asked for otherwise.
 
     Examples
     --------
@@ -129,7 +131,7 @@ def search_plasticity(
     >>> found.trials.dims, found.sizes["round"]
     (('configuration', 'seed', 'round'), 1)
     """
-    family, seeds = make_family(family), [whole("seeds", seed, 0) for seed in seeds]
+    family, seeds = make_family(family), _seeds(seeds)
     arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
     _check(seeds, arguments, method)
     names = [_label(each, options) for each in arguments]
@@ -146,17 +148,30 @@ def search_plasticity(
     if path is not None and Path(path).exists():
         return _stored(Path(path), asked)
     rounds = _rounds(method, len(arguments), seeds, problems)
-    race = _Race(family, model, arguments, rounds, executor)
-    with tqdm(total=len(rounds), unit="round", disable=not progress) as bar:
+    journal = _Journal(None if path is None else Path(path), asked)
+    sizes = [math.ceil(len(arguments) / 2**k) * len(part) for k, (part, _) in enumerate(rounds)]
+    with tqdm(total=sum(sizes), unit="run", disable=not progress) as bar:
+        race = _Race(family, model, arguments, rounds, executor, journal, bar)
         for number in range(len(rounds)):
+            bar.set_postfix_str(f"round {number + 1} of {len(rounds)}, {len(race.left)} configurations")
             race.run(number, halve=method == "halving")
-            bar.update()
+            bar.update(sum(sizes[: number + 1]) - bar.n)
             if len(race.left) == 1:
                 break
     result = race.result(names, seeds).assign_attrs(asked)
     if path is not None:
         write_search(result, path)
+        journal.close()
     return result
+
+
+def _seeds(seeds: Iterable[int]) -> list[int]:
+    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds: {seeds!r} is not valid; give several whole numbers, as range(8)")
+    seeds = [whole("seeds", seed, 0) for seed in seeds]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"seeds: {seeds} has one of them twice; networks with the same seed are no new evidence")
+    return seeds
 
 
 def _candidates(model: str, candidates: Sequence[Any] | None, options: Mapping[str, Any]) -> Sequence[Any]:
@@ -185,8 +200,6 @@ def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> No
         raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
     if len(arguments) < 2:
         raise ValueError(f"candidates: {len(arguments)} leave nothing to choose; give two or more")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds: {seeds} has one of them twice; networks with the same seed are no new evidence")
     least = 2 if method == "exhaustive" else math.ceil(math.log2(len(arguments))) + 1
     if len(seeds) < least:
         raise ValueError(f"seeds: {len(seeds)} are too few to choose among {len(arguments)}; give {least} or more")
@@ -213,8 +226,11 @@ class _Race:
         arguments: list[dict[str, Any]],
         rounds: list[tuple[list[int], int]],
         executor: Executor | None,
+        journal: _Journal,
+        bar: Any,
     ) -> None:
         self.family, self.model, self.arguments, self.rounds, self.executor = family, model, arguments, rounds, executor
+        self.journal, self.bar = journal, bar
         self.left = list(range(len(arguments)))
         self.given_up = np.full(len(arguments), -1)
         self.outcomes: dict[tuple[int, int], dict[str, Any]] = {}
@@ -222,15 +238,13 @@ class _Race:
     def run(self, number: int, *, halve: bool) -> None:
         """Do a round; with `halve`, give up the worse half after it."""
         seeds, problems = self.rounds[number]
-        keep = max(1, len(self.left) // 2) if halve else len(self.left)
+        keep = math.ceil(len(self.left) / 2) if halve else len(self.left)
         budget: float = START if halve else math.inf
         unfinished = [(c, seed) for c in self.left for seed in seeds]
         while unfinished:
-            calls = [self._call(c, seed, problems, budget) for c, seed in unfinished]
-            for place, outcome in zip(unfinished, run_each(learn_series, calls, self.executor), strict=True):
-                if isinstance(outcome, Exception):
-                    raise RuntimeError(f"{self.arguments[place[0]]}, seed {place[1]}: {outcome}") from outcome
+            for place, outcome in zip(unfinished, self._outcomes(unfinished, problems, budget), strict=True):
                 self.outcomes[place] = outcome | {"round": number}
+                self.bar.update(not outcome["stopped"])
             unfinished = [place for place in unfinished if self.outcomes[place]["stopped"]]
             waiting = {c for c, _ in unfinished}
             costs = sorted(max(self.outcomes[c, seed]["cost"] for seed in seeds) for c in set(self.left) - waiting)
@@ -241,6 +255,19 @@ class _Race:
             budget = min(2 * budget, enough)
         if halve and number < len(self.rounds) - 1:
             self._halve(keep, number)
+
+    def _outcomes(self, places: list[tuple[int, int]], problems: int, budget: float) -> Iterator[dict[str, Any]]:
+        """Yield what every run came to, from the journal where an interrupted search has left it."""
+        keys = [f"{c}, seed {seed}, {problems} problems, {budget} trials" for c, seed in places]
+        pairs = list(zip(places, keys, strict=True))
+        calls = [self._call(*place, problems, budget) for place, key in pairs if key not in self.journal.known]
+        new = iter(run_each(learn_series, calls, self.executor))
+        for (c, seed), key in pairs:
+            outcome = self.journal.known[key] if key in self.journal.known else next(new)
+            if isinstance(outcome, Exception):
+                raise RuntimeError(f"{self.arguments[c]}, seed {seed}: {outcome}") from outcome
+            self.journal.add(key, outcome)
+            yield outcome
 
     def _call(self, c: int, seed: int, problems: int, budget: float) -> tuple[Any, ...]:
         given = self.arguments[c]
@@ -384,12 +411,46 @@ def learn_series(
 def _stored(path: Path, asked: Mapping[str, Any]) -> xr.Dataset:
     """Return a stored search, or say what was different then."""
     found = open_search(path)
-    for name, value in asked.items():
-        if found.attrs[name] != value:
-            raise ValueError(
-                f"{path} holds a search with {name} {found.attrs[name]!r}, not {value!r}; give another path"
-            )
+    _same(found.attrs, asked, path)
     return found
+
+
+def _same(then: Mapping[str, Any], asked: Mapping[str, Any], path: Path) -> None:
+    for name, value in asked.items():
+        if then[name] != value:
+            raise ValueError(f"{path} holds a search with {name} {then[name]!r}, not {value!r}; give another path")
+
+
+class _Journal:
+    """What the runs of a search came to, one line each, in a file beside its result until that is written.
+
+    The networks are not kept: a run that must go on begins anew, which gives the same.
+    """
+
+    def __init__(self, path: Path | None, asked: Mapping[str, Any]) -> None:
+        self.path = None if path is None else path.with_name(f"{path.name}.part")
+        self.known: dict[str, dict[str, Any]] = {}
+        if self.path is None:
+            return
+        if not self.path.exists():
+            self.path.write_text(json.dumps(asked))
+        first, *lines = self.path.read_text().splitlines()
+        _same(json.loads(first), asked, self.path)
+        for line in lines:
+            with suppress(ValueError):  # cut short when the search was killed
+                self.known.update(json.loads(line))
+
+    def add(self, key: str, outcome: Mapping[str, Any]) -> None:
+        """Keep what a run came to."""
+        if self.path is not None and key not in self.known:
+            self.known[key] = {name: value for name, value in outcome.items() if name != "state"}
+            with self.path.open("a") as file:
+                file.write("\n" + json.dumps({key: self.known[key]}))
+
+    def close(self) -> None:
+        """Remove the file."""
+        if self.path is not None:
+            self.path.unlink()
 
 
 def judge(
@@ -430,7 +491,9 @@ def judge(
     >>> float(found.regret[0]), found.trials.dims
     (0.0, ('choice', 'seed'))
     """
-    family, seeds = make_family(family), [whole("seeds", seed, 0) for seed in seeds]
+    family, seeds = make_family(family), _seeds(seeds)
+    if not choices or not seeds:
+        raise ValueError(f"{'seeds' if choices else 'choices'}: there is none; give one or more")
     for name, choice in choices.items():
         seen = sorted(set(seeds) & set(choice.attrs["seeds"])) if isinstance(choice, xr.Dataset) else []
         if seen:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,6 +44,27 @@ def test_the_best_subset_is_found(monkeypatch, method, best):
     assert found.attrs["decision"] == list(best)
     assert found.attrs["difference"] == "clear"
     assert "fewest trials by a factor of" in found.attrs["reason"]
+
+
+@pytest.mark.parametrize("method", ["halving", "exhaustive"])
+@pytest.mark.parametrize("number", [2, 3, 5, 8])
+def test_the_same_candidate_twice_is_no_difference(monkeypatch, method, number):
+    monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda _: 0.0, 0.3))
+    candidates = ["tau_soma"] * number
+    found = search_plasticity("dms", seeds=range(8), problems=20, candidates=candidates, method=method, progress=False)
+    assert found.attrs["difference"] == "no difference"
+    assert found.attrs["decision"] == ["tau_soma"]
+
+
+@pytest.mark.parametrize("number", range(3, 10))
+def test_the_last_round_compares_two(monkeypatch, number):
+    monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 0.1 * len(chosen), 0.01))
+    candidates = [{"learnable": NAMES[: k % 4], "start": {"tau_dendrite": 100 + k}} for k in range(number)]
+    found = search_plasticity("dms", seeds=range(8), problems=20, candidates=candidates, progress=False)
+    raced = found.trials.notnull().any("seed").sum("configuration").values
+    assert raced[0] == number
+    assert raced[-1] == 2
+    assert all(after == math.ceil(before / 2) for before, after in pairwise(raced))
 
 
 @pytest.mark.parametrize("method", ["halving", "exhaustive"])
@@ -95,6 +117,45 @@ def test_a_search_on_real_networks_is_stored_and_used(tmp_path):
     assert run.attrs["learnable"] == found.attrs["decision"]
     with pytest.raises(ValueError, match=r"holds a search with problems 2, not 3; give another path"):
         search_plasticity("association", **asked | {"problems": 3}, path=path, **SMALL)
+
+
+@pytest.mark.parametrize("interrupted_after", [1, 5, 17])
+def test_an_interrupted_search_goes_on(monkeypatch, tmp_path, interrupted_after):
+    learn = synthetic(lambda chosen: 0.3 * len(chosen), 0.3)
+    asked = {"seeds": range(7), "problems": 20, "progress": False}
+    monkeypatch.setattr(plasticity, "learn_series", learn)
+    whole = search_plasticity("dms", **asked)
+    calls = []
+
+    def interrupted(*given):
+        calls.append(given)
+        if len(calls) > interrupted_after:
+            raise KeyboardInterrupt
+        return learn(*given)
+
+    path = tmp_path / "search.json"
+    monkeypatch.setattr(plasticity, "learn_series", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        search_plasticity("dms", **asked, path=path)
+    part = tmp_path / "search.json.part"
+    part.write_text(part.read_text() + '\n{"cut": {"tri')  # killed while it wrote
+    with pytest.raises(ValueError, match=r"part holds a search with problems 20, not 10; give another path"):
+        search_plasticity("dms", **asked | {"problems": 10}, path=path)
+    before = len(calls)
+    monkeypatch.setattr(plasticity, "learn_series", lambda *given: calls.append(given) or learn(*given))
+    assert search_plasticity("dms", **asked, path=path).identical(whole)
+    again = len(calls) - before
+    search_plasticity("dms", **asked)
+    assert again == len(calls) - before - again - interrupted_after  # nothing is done twice
+    assert not part.exists()
+
+
+def test_progress_counts_every_run(monkeypatch, capsys):
+    monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 1.0 * len(chosen), 0.1))
+    search_plasticity("dms", seeds=range(7), problems=20, progress=True)
+    shown = capsys.readouterr().err
+    assert "30/30" in shown  # eight configurations with two seeds, four with two, two with three
+    assert "round 3 of 3, 2 configurations" in shown
 
 
 def test_fixed_values_can_be_chosen_too():
@@ -151,12 +212,24 @@ def test_selection_and_judgement_have_seeds_of_their_own(monkeypatch):
         ({"seeds": [1]}, r"seeds: 1 are too few to choose among 8; give 4 or more"),
         ({"candidates": ["tau_soma"]}, r"candidates: 1 leave nothing to choose; give two or more"),
         ({"candidates": [None, "tau"]}, r"learnable: this network has no property 'tau'"),
+        ({"seeds": [1, 2.5, 3, 4]}, r"seeds: 2.5 is not valid; give a whole number from 0"),
         ({"method": "grid"}, r"method: 'grid' is unknown; known: 'halving', 'exhaustive'"),
     ],
 )
 def test_bad_requests_are_named(changes, wording):
     with pytest.raises(ValueError, match=wording):
         search_plasticity("dms", **{"seeds": range(5), "problems": 2, "progress": False} | changes)
+
+
+def test_seeds_are_several():
+    with pytest.raises(TypeError, match=r"seeds: 5 is not valid; give several whole numbers, as range\(8\)"):
+        search_plasticity("dms", seeds=5, problems=2)
+    with pytest.raises(ValueError, match=r"seeds: there is none; give one or more"):
+        judge({"all": "all"}, "dms", seeds=[], problems=2)
+    with pytest.raises(ValueError, match=r"choices: there is none; give one or more"):
+        judge({}, "dms", seeds=[1], problems=2)
+    with pytest.raises(ValueError, match=r"seeds: \[4, 4\] has one of them twice"):
+        judge({"all": "all"}, "dms", seeds=[4, 4], problems=2)
 
 
 # ---------------------------------------------------------------- the fast level: masks and ablations, one word each
