@@ -1,12 +1,13 @@
-"""How fast which network learns which family, over fresh seeds; and the tuning of every model by the same levers.
+"""How fast which network learns which family, the same tuning of every model, and what the slow level finds.
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
-python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 20]
-python benchmarks/learning.py search [--families dms ...] [--problems 40]
-python benchmarks/learning.py goudar [--seeds 1] [--problems 12]
+python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
+python benchmarks/learning.py search [--families dms ...] [--splits 200]
+python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
 
-Results are added to benchmarks/results/learning.json, one entry a network and family; `show` prints what is there.
+Results are added to benchmarks/results/learning.json, one entry a network and family; what is there is done again only
+with --again. Each command ends with `show`, which writes all of it as tables to benchmarks/results/learning.md.
 """
 
 from __future__ import annotations
@@ -16,31 +17,37 @@ import json
 import math
 import platform
 import time
+import warnings
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+from learning_tables import markdown
+from series import Bank
 
 import ip2lab
+from ip2lab import plasticity
 from ip2lab.networks import build
 from ip2lab.options import learnable_names, resolve
-from ip2lab.plasticity import judge, learn_series, search_plasticity
+from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-FRESH, TUNING, SELECTION, JUDGEMENT = 300, 400, 500, 600  # first seed of each kind: they never meet
-BUDGET = 60_000  # trials after which a series of problems is given up
+TUNING, FRESH, SELECTION = 100, 400, 500  # first seed of each kind: they never meet
+BUDGET = {"attention": 15_000, "filters": 15_000}  # trials after which a series is given up: these two are slow
 PAPER = ("tau_dendrite", "tau_soma", "threshold")
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),
     "spiking, tau_dendrite": ("spiking", ("tau_dendrite",), {}),
     "spiking, nothing": ("spiking", None, {}),
-    "spiking, adaptation": ("spiking", None, {"adaptation": True}),
+    "spiking, adaptation, nothing": ("spiking", None, {"adaptation": True}),
+    "spiking, adaptation, all five": ("spiking", "all", {"adaptation": True}),
     "spiking, all at one rate": ("spiking", PAPER, {"property_learning_rate": "uniform"}),
     "spiking, gain for threshold": ("spiking", ("tau_dendrite", "tau_soma", "gain"), {}),
     "spiking, heterogeneous": ("spiking", PAPER, {"start": "heterogeneous"}),
     "spiking, heterogeneous, nothing": ("spiking", None, {"start": "heterogeneous"}),
-    "no spikes": ("spiking", PAPER, {"spiking": False, "readout": "membrane"}),
-    "no recurrence": ("spiking", PAPER, {"recurrent": False}),
+    "spiking, no spikes": ("spiking", PAPER, {"spiking": False, "readout": "membrane"}),
+    "spiking, no recurrence": ("spiking", PAPER, {"recurrent": False}),
     "rate": ("rate", None, {}),
     "rate, heterogeneous": ("rate", None, {"start": "heterogeneous"}),
     "rate, heterogeneous, learnable": ("rate", "tau", {"start": "heterogeneous"}),
@@ -49,6 +56,7 @@ MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "attention, 4 heads": ("attention", None, {"heads": 4}),
     "filter bank": ("filters", None, {}),
 }
+TUNED = ("spiking", "rate", "attention, 4 heads", "filter bank")
 LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors on its defaults where they are numbers
     "learning_rate": (0.25, 0.5, 1.0, 2.0, 4.0),
     "input_gain": (0.25, 0.5, 1.0, 2.0),
@@ -57,6 +65,16 @@ LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors o
     "reset_optimizer": ("all", "first_moment", "none"),
     "start": ("homogeneous", "heterogeneous"),
 }
+# the search: problems of a series, and trials after which a run is given up; it counts with what it had taken by then,
+# which is less than it would take, so what is worse looks better than it is
+SEARCH = {
+    "association": (40, 8_000),
+    "gng_dr_2": (40, 12_000),
+    "gng_dr_4": (40, 20_000),
+    "dms": (40, 24_000),
+    "cd_dms": (20, 32_000),
+}
+SPLIT = (7, 5, 8)  # seeds for halving, for the exhaustive search, and to judge both
 
 
 def load() -> dict[str, Any]:
@@ -69,6 +87,7 @@ def keep(kind: str, key: str, entry: dict[str, Any]) -> None:
     results.setdefault(kind, {})[key] = entry | stamp
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    print(time.strftime("%H:%M"), kind, key, flush=True)
 
 
 def parameters(name: str, family: Any) -> int:
@@ -83,50 +102,37 @@ def learn(name: str, family: Any, seed: int, problems: int, changes: dict[str, A
     model, learnable, options = MODELS[name]
     options = options | changes
     names = learnable_names(model, learnable, bool(options.get("adaptation")))
-    found = learn_series(family, model, names, options, seed, problems, budget)
+    found = learn_series(family, model, names, options, seed, problems, min(budget, BUDGET.get(model, 40_000)))
     done = found.pop("state")["done"]
-    late = done[problems // 2 :]
-    mean = float(np.nanmean(late)) if len(done) == problems and not np.isnan(late).all() else None
-    first = None if not done or math.isnan(done[0]) else done[0]
-    return {"first": first, "late": mean, "done": len(done), "failed": found["failed"], "trials": found["trials"]}
+    return {
+        "first": None if not done or math.isnan(done[0]) else done[0],
+        "late": None if found["stopped"] else found["late_trials"],
+        "done": len(done),
+        "failed": found["failed"],
+        "trials": found["trials"],
+        "stopped_at": found["cost"] if found["stopped"] else None,
+    }
+
+
+def row(name: str, label: str, family: Any, args: argparse.Namespace, changes: dict[str, Any]) -> None:
+    """Keep a row of the table."""
+    began, seeds = time.perf_counter(), range(FRESH, FRESH + args.seeds)
+    runs = [learn(name, family, seed, args.problems, changes, math.inf) for seed in seeds]
+    entry = {"runs": runs, "seeds": list(seeds), "problems": args.problems, "parameters": parameters(name, family)}
+    seconds = round(time.perf_counter() - began, 1)
+    keep("table", f"{family.name} | {label}", entry | {"changes": changes, "seconds": seconds})
+
+
+def missing(kind: str, args: argparse.Namespace, names: Any) -> list[tuple[str, Any]]:
+    """Return the names and families of which there is no entry yet."""
+    there = {} if args.again else load().get(kind, {})
+    pairs = [(name, ip2lab.family(family)) for family in args.families for name in args.models or names]
+    return [(name, family) for name, family in pairs if f"{family.name} | {name}" not in there]
 
 
 def table(args: argparse.Namespace) -> None:
-    for name in args.models or MODELS:
-        for family in map(ip2lab.family, args.families):
-            began = time.perf_counter()
-            seeds = range(FRESH, FRESH + args.seeds)
-            runs = [learn(name, family, seed, args.problems, {}, BUDGET) for seed in seeds]
-            entry = {
-                "runs": runs,
-                "seeds": list(seeds),
-                "problems": args.problems,
-                "parameters": parameters(name, family),
-                "seconds": round(time.perf_counter() - began, 1),
-            }
-            keep("table", f"{family.name} | {name}", entry)
-            print(row(family.name, name, entry), flush=True)
-
-
-def row(family: str, name: str, entry: dict[str, Any]) -> str:
-    def each(key: str, digits: int) -> str:
-        return ", ".join("-" if run[key] is None else f"{run[key]:.{digits}f}" for run in entry["runs"])
-
-    failed = ", ".join(
-        f"{run['failed']}" + ("" if run["done"] == entry["problems"] else f" (stopped at {run['done']})")
-        for run in entry["runs"]
-    )
-    return f"| {family} | {name} | {entry['parameters']} | {each('first', 0)} | {each('late', 1)} | {failed} |"
-
-
-def show(_: argparse.Namespace) -> None:
-    results = load()
-    print("| family | network | parameters | first problem | second half | failures |\n|---|---|---|---|---|---|")
-    for key, entry in sorted(results.get("table", {}).items()):
-        print(row(*key.split(" | "), entry))
-    for kind in ("tune", "search", "goudar"):
-        for key, entry in sorted(results.get(kind, {}).items()):
-            print(kind, key, json.dumps(entry.get("best", entry.get("decision", entry))))
+    for name, family in missing("table", args, MODELS):
+        row(name, name, family, args, {})
 
 
 def lever_settings(name: str, tries: int) -> list[dict[str, Any]]:
@@ -152,79 +158,116 @@ def lever_settings(name: str, tries: int) -> list[dict[str, Any]]:
 
 
 def tune(args: argparse.Namespace) -> None:
-    for name in args.models or MODELS:
-        for family in map(ip2lab.family, args.families):
-            tried, least = [], float(BUDGET)
-            for settings in lever_settings(name, args.tries):
-                seeds = range(TUNING, TUNING + args.seeds)
-                runs = [learn(name, family, seed, args.problems, settings, 2 * least) for seed in seeds]
-                score = math.exp(np.mean([math.log(run["trials"]) for run in runs]))
-                whole = all(run["done"] == args.problems for run in runs)
-                least = min(least, score) if whole else least
-                tried.append(
-                    {"settings": settings, "trials": score, "finished": whole, "failed": sum(r["failed"] for r in runs)}
-                )
-            best = min((each for each in tried if each["finished"]), key=lambda each: each["trials"], default=tried[0])
-            keep("tune", f"{family.name} | {name}", {"tried": tried, "best": best, "problems": args.problems})
-            print(
-                family.name,
-                name,
-                "default",
-                round(tried[0]["trials"]),
-                "best",
-                round(best["trials"]),
-                best["settings"],
-                flush=True,
-            )
+    """Try the levers on one tuning seed, 20 problems; the best settings give a row of the table, on fresh seeds."""
+    for name, family in missing("tune", args, TUNED):
+        tried, least = [], math.inf
+        for settings in lever_settings(name, args.tries):
+            run = learn(name, family, TUNING, 20, settings, 2 * least)
+            finished = run["done"] == 20
+            least = min(least, run["trials"]) if finished else least
+            tried.append({"settings": settings, **{key: run[key] for key in ("trials", "done", "failed")}})
+        best = min(tried, key=lambda each: (-each["done"], each["failed"], each["trials"]))
+        keep("tune", f"{family.name} | {name}", {"tried": tried, "best": best, "seed": TUNING, "problems": 20})
+        row(name, f"{name}, tuned", family, args, best["settings"])
+
+
+def judged(family: Any, seeds: list[int], learn_capped: Any, learn_whole: Any, problems: int) -> dict[str, Any]:
+    """Choose by halving and exhaustively, and judge both and every other configuration on seeds of their own."""
+    ends = np.cumsum(SPLIT)
+    halving, exhaustive, judging = seeds[: ends[0]], seeds[ends[0] : ends[1]], seeds[ends[1] : ends[2]]
+    asked: dict[str, Any] = {"problems": problems, "progress": False}
+    with patch.object(plasticity, "learn_series", learn_whole):
+        one = search_plasticity(family, seeds=halving, **asked)
+    with patch.object(plasticity, "learn_series", learn_capped):
+        truth = search_plasticity(family, seeds=exhaustive, method="exhaustive", **asked)
+        best = subsets(PAPER)[int(truth.log_ratio.argmin())]
+        truth = truth.assign_attrs(decision=list(best))
+        choices = {"exhaustive": truth, "halving": one} | {" + ".join(c): c for c in subsets(PAPER)}
+        found = judge(choices, family, seeds=judging, problems=problems)
+    logs = np.log(found.trials.values) - np.log(found.trials.values[0])
+    return {
+        "decision": one.attrs["decision"],
+        "difference": one.attrs["difference"],
+        "reason": one.attrs["reason"],
+        "exhaustive_decision": list(best),
+        "regret": [float(found[name][1]) for name in ("regret", "low", "high")],
+        "random": _interval(logs[2:].mean(0)),
+        "over_random": _interval(logs[2:].mean(0) - logs[1]),
+        "cost": one.attrs["cost"],
+        "cost_share": one.attrs["cost"] / (truth.attrs["cost"] / SPLIT[1] * SPLIT[0]),
+        "log_ratios": dict(zip(list(choices)[2:], logs[2:].mean(1).tolist(), strict=True)),
+    }
+
+
+def _interval(logs: np.ndarray) -> list[float]:
+    """Return the ratio of geometric means minus one, with the ends of its 95 % interval."""
+    reach = plasticity.stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
+    return [float(np.expm1(logs.mean() + sign * reach)) for sign in (0, -1, 1)]
 
 
 def search(args: argparse.Namespace) -> None:
+    """Judge halving once on a fixed split of the seeds, and by how much that depends on the split."""
     for family in map(ip2lab.family, args.families):
-        one = search_plasticity(family, seeds=range(SELECTION, SELECTION + 7), problems=args.problems, progress=False)
-        entry = {name: one.attrs[name] for name in ("decision", "difference", "reason", "cost")}
-        entry["log_ratio"] = dict(zip(one.configuration.values.tolist(), one.log_ratio.values.tolist(), strict=True))
-        if args.exhaustive:
-            seeds = range(SELECTION + 50, SELECTION + 50 + args.seeds)
-            truth = search_plasticity(family, seeds=seeds, problems=args.problems, method="exhaustive", progress=False)
-            judged = judge(
-                {"exhaustive": truth, "halving": one},
-                family,
-                seeds=range(JUDGEMENT, JUDGEMENT + 5),
-                problems=args.problems,
-            )
-            entry["exhaustive"] = {name: truth.attrs[name] for name in ("decision", "reason", "cost")}
-            entry["cost_share"] = one.attrs["cost"] / (truth.attrs["cost"] * 7 / args.seeds)
-            entry["regret"] = [float(judged[name][1]) for name in ("regret", "low", "high")]
-        keep("search", family.name, entry)
-        print(family.name, json.dumps(entry), flush=True)
+        problems, cap = SEARCH[family.name]
+        bank, rng = Bank(), np.random.default_rng(SELECTION)
+
+        def capped(*given: Any, cap: float = cap, bank: Bank = bank) -> dict[str, Any]:
+            return bank.learn(*given[:6], min(given[6], cap))
+
+        seeds = [SELECTION + k for k in range(sum(SPLIT))]
+        entry = judged(family, seeds, capped, bank.learn, problems)
+        others = [
+            judged(family, rng.permutation(seeds).tolist(), capped, bank.learn, problems) for _ in range(args.splits)
+        ]
+        spread = {
+            "same_decision": float(np.mean([o["decision"] == o["exhaustive_decision"] for o in others])),
+            "regret": _spread([o["regret"][0] for o in others]),
+            "random": _spread([o["random"][0] for o in others]),
+            "cost_share": _spread([o["cost_share"] for o in others]),
+            "within_5_percent": float(np.mean([o["regret"][0] <= 0.05 for o in others])),
+            "splits": args.splits,
+        }
+        sizes = {"problems": problems, "cap": cap, "seeds": list(SPLIT)}
+        keep("search", family.name, entry | sizes | {"over_splits": spread})
+
+
+def _spread(values: list[float]) -> list[float]:
+    """Return mean, and the ends between which 95 % lie."""
+    return [float(np.mean(values)), *np.quantile(values, [0.025, 0.975]).tolist()]
 
 
 def goudar(args: argparse.Namespace) -> None:
-    for seed in range(args.seeds):
+    for seed in range(args.first, args.first + args.seeds):
         run = ip2lab.train(
             "association", "rate", preset="goudar2023", problems=args.problems, seed=seed, progress=False
         )
         trials = run["series"].trials_to_criterion.values
-        entry = {
-            "first": trials[0],
-            "2-11": trials[1:11].mean(),
-            "12-31": trials[11:31].mean() if len(trials) > 30 else None,
-        }
-        keep("goudar", f"seed {seed}", entry)
-        print(seed, entry, flush=True)
+        spans = {"first": trials[:1], "2-11": trials[1:11], "12-31": trials[11:31]}
+        keep("goudar", f"seed {seed}", {name: float(part.mean()) for name, part in spans.items() if len(part)})
+
+
+def show(_: argparse.Namespace) -> None:
+    text = markdown(load())
+    RESULTS.with_suffix(".md").write_text(text)
+    print(text)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["table", "tune", "search", "goudar", "show"])
-    parser.add_argument("--families", nargs="+", default=ip2lab.families()[:5])
+    parser.add_argument("--families", nargs="+", default=list(SEARCH))
     parser.add_argument("--models", nargs="+", choices=list(MODELS), metavar="NAME", help="; ".join(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
-    parser.add_argument("--tries", type=int, default=20)
-    parser.add_argument("--exhaustive", action="store_true", help="find the truth as well, and judge both (long)")
+    parser.add_argument("--tries", type=int, default=12)
+    parser.add_argument("--splits", type=int, default=200)
+    parser.add_argument("--again", action="store_true", help="do again what is there")
     args = parser.parse_args()
+    warnings.filterwarnings("ignore", message="tau_soma")  # the heterogeneous start has somata faster than a step
     {"table": table, "tune": tune, "search": search, "goudar": goudar, "show": show}[args.what](args)
+    if args.what != "show":
+        show(args)
 
 
 if __name__ == "__main__":

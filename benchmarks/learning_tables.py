@@ -1,0 +1,137 @@
+"""The results of benchmarks/learning.py as markdown tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+# Goudar et al. 2023, computed from the ten published seeds: mean and standard deviation over seeds
+PUBLISHED = {"first": (2900, 317), "2-11": (196.8, None), "12-31": (117.7, None)}
+HEAD = """# What the networks learn, measured
+
+Written by `python benchmarks/learning.py show` from `learning.json`: runs on a CPU in float32, dt 20 ms, 100
+neurons. Trials to criterion are counted from the end of the first window of 50, so 1 is the floor; a problem that
+was given up counts with the cap (7950).
+"""
+LEARNING = """\
+Fresh seeds that no setting was chosen on. First problem and mean of the second half, per seed; failures are
+problems not solved in 8000 trials. A series that took too many trials in all (40,000; attention and the filter bank
+15,000) was stopped, after as many problems as are named.
+"""
+SEARCH = """\
+Which of the paper's three properties should learn (eight configurations, homogeneous start): successive halving on
+some seeds, the best of an exhaustive search on others, both judged on a third kind; no seed is in two of them.
+Regret: trials that halving's choice takes beyond those of the exhaustive choice, ratio of geometric means over
+seeds with its 95 % interval (paired, t). Random: the same for a configuration drawn at random. Cost: trials of the
+search as a share of what the exhaustive one costs on as many seeds. A run of the exhaustive search and of the
+judgement was given up at the cap and counts with it, so random choices look better than they are.
+"""
+AGAIN = """\
+The same over random splits of these seeds: mean, and the range that holds 95 % of the splits (they share seeds, so
+this is no confidence interval).
+"""
+TUNING = """\
+The same draws of the same levers for every model (learning rate, input gain, learning rate and L2 of the readout,
+what of Adam's state is reset, start of the time constants; a model without a lever keeps its default), one tuning
+seed, 20 problems. Trials in all with the defaults and with the best settings; how these do on fresh seeds stands
+above as *tuned*. A try was stopped at twice the trials of the best one before it.
+"""
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return everything that is there as one page."""
+    parts = [HEAD, _learning(results.get("table", {})), _search(results.get("search", {}))]
+    parts += [_tuning(results.get("tune", {})), _goudar(results.get("goudar", {}))]
+    return "\n".join(part for part in parts if part)
+
+
+def _learning(entries: dict[str, Any]) -> str:
+    lines = [
+        "## Families and networks",
+        "",
+        LEARNING,
+        "| family | network | parameters | problems | first problem | second half | failures |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, entry in sorted(entries.items()):
+        runs, (family, name) = entry["runs"], key.split(" | ")
+        first, late = (_each(runs, which, digits) for which, digits in (("first", 0), ("late", 1)))
+        stopped = [f" (stopped after {run['done']})" if run["done"] < entry["problems"] else "" for run in runs]
+        failed = ", ".join(f"{run['failed']}{word}" for run, word in zip(runs, stopped, strict=True))
+        lines.append(
+            f"| {family} | {name} | {entry['parameters']:,} | {entry['problems']} | {first} | {late} | {failed} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _each(runs: list[dict[str, Any]], which: str, digits: int) -> str:
+    return ", ".join("-" if run[which] is None else f"{run[which]:.{digits}f}" for run in runs)
+
+
+def _percent(values: list[float]) -> str:
+    mean, low, high = (f"{100 * value:.0f} %" for value in values)
+    return f"{mean} ({low} to {high})"
+
+
+def _search(entries: dict[str, Any]) -> str:
+    lines = [
+        "## The slow level",
+        "",
+        SEARCH,
+        "| family | problems, cap | halving | exhaustive | regret | random | cost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    again = [
+        "",
+        AGAIN,
+        "| family | splits | same choice | regret | regret within 5 % | random | cost |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for family, entry in sorted(entries.items()):
+        over, (one, other) = entry["over_splits"], (_names(entry[k]) for k in ("decision", "exhaustive_decision"))
+        lines.append(
+            f"| {family} | {entry['problems']}, {entry['cap']:,} | {one} | {other} | {_percent(entry['regret'])} | "
+            f"{_percent(entry['random'])} | {100 * entry['cost_share']:.0f} % |"
+        )
+        again.append(
+            f"| {family} | {over['splits']} | {100 * over['same_decision']:.0f} % | {_percent(over['regret'])} | "
+            f"{100 * over['within_5_percent']:.0f} % | {_percent(over['random'])} | {_percent(over['cost_share'])} |"
+        )
+    return "\n".join(lines + again) + "\n" if entries else ""
+
+
+def _names(decision: list[str]) -> str:
+    return " + ".join(decision) or "nothing"
+
+
+def _tuning(entries: dict[str, Any]) -> str:
+    lines = [
+        "## Equal tuning",
+        "",
+        TUNING,
+        "| family | network | tries | finished | defaults | best | settings of the best |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, entry in sorted(entries.items()):
+        tried, best, (family, name) = entry["tried"], entry["best"], key.split(" | ")
+        finished = sum(each["done"] == entry["problems"] for each in tried)
+        settings = json.dumps(best["settings"]) if best["settings"] else "the defaults"
+        before = f"{tried[0]['trials']:.0f}" + ("" if tried[0]["done"] == entry["problems"] else " (stopped)")
+        lines.append(
+            f"| {family} | {name} | {len(tried)} | {finished} | {before} | {best['trials']:.0f} | `{settings}` |"
+        )
+    return "\n".join(lines) + "\n" if entries else ""
+
+
+def _goudar(entries: dict[str, Any]) -> str:
+    lines = [
+        '## The rate network with `preset="goudar2023"`, dt 1 ms',
+        "",
+        "| problems | " + " | ".join(sorted(entries)) + " | published (ten seeds) |",
+        "|---|" + "---|" * (len(entries) + 1),
+    ]
+    for name, (mean, deviation) in PUBLISHED.items():
+        each = " | ".join(f"{entry[name]:.0f}" if entry.get(name) else "-" for _, entry in sorted(entries.items()))
+        published = f"{mean:.0f}" + (f" (sd {deviation})" if deviation else "")
+        lines.append(f"| {'1' if name == 'first' else name} | {each} | {published} |")
+    return "\n".join(lines) + "\n" if entries else ""
