@@ -1,4 +1,4 @@
-"""What a search says of single properties: trials with one of them learnable over trials without it."""
+"""What a search says: how its configurations did, and what letting a single property learn is worth."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> search = xr.Dataset(
     ...     {"trials": (dims, [[100.0, 120.0], [50.0, 60.0]]), "stopped": (dims, [[0.0, 0.0], [0.0, 0.0]]),
     ...      "learns": (("configuration", "property"), [[False], [True]])}, {"property": ["tau_dendrite"]})
-    >>> round(float(curves.marginal_worth(search).worth), 2)
-    0.5
+    >>> curves.marginal_worth(search).worth.values.round(2).tolist()
+    [0.5]
     """
     missing = [name for name in ("trials", "stopped", "learns") if name not in search]
     if missing:
@@ -79,6 +79,67 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     coords = {name: search[name] for name in ("property", "configuration") if name in search.coords}
     made = {name: describe(xr.DataArray(v, dims=d), name, "1", text) for name, (d, v, text) in parts.items()}
     return xr.Dataset(made, coords)
+
+
+def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
+    """Say how the configurations of a search did, with intervals over seeds.
+
+    Parameters
+    ----------
+    search : xarray.Dataset
+        What a search found: ``trials``, ``late_trials``, ``problems_done`` and ``failed`` (configuration, over, round),
+        NaN where a configuration was not run; ``problems`` (round), the length of the series; ``log_ratio``
+        (configuration), 0 for the one that all are compared with.
+    over : str
+        The dim of independent units.
+    level : float
+        Coverage of the interval.
+
+    Returns
+    -------
+    xarray.Dataset
+        (configuration, statistic) with the statistics ``mean``, ``lower`` and ``upper``: ``trials_ratio``, trials over
+        those of the best on the same seeds (geometric mean); ``late_trials``; ``share_done``; ``failed``. ``seeds``
+        (configuration), their number. Intervals are t intervals; NaN where there are fewer than two seeds.
+
+    Raises
+    ------
+    ValueError
+        A variable is missing.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import curves
+    >>> run = (("configuration", "seed", "round"), [[[100.0], [120.0]], [[50.0], [60.0]]])
+    >>> search = xr.Dataset({name: run for name in ("trials", "late_trials", "problems_done", "failed")})
+    >>> search = search.assign(problems=("round", [60]), log_ratio=("configuration", [0.69, 0.0]))
+    >>> curves.configurations(search).trials_ratio.sel(statistic="mean").values.round(2).tolist()
+    [2.0, 1.0]
+    """
+    missing = [n for n in ("trials", "late_trials", "problems_done", "failed", "log_ratio") if n not in search]
+    if missing:
+        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
+    logs = np.log(_by_unit(search["trials"], over))
+    best = int(np.nanargmin(np.abs(search["log_ratio"].values)))
+    ratio = [
+        np.exp(mean + sign * reach) for mean, reach in [_interval(logs - logs[best], level)] for sign in (0, -1, 1)
+    ]
+    values = {
+        "late_trials": (search["late_trials"], "trials", "trials to criterion in the second half"),
+        "share_done": (search["problems_done"] / search["problems"], "1", "share of problems finished"),
+        "failed": (search["failed"], "problems", "problems given up"),
+    }
+    parts = {"trials_ratio": (np.stack(ratio, 1), "1", "trials over those of the best")}
+    for name, (data, unit, words) in values.items():
+        mean, reach = _interval(_by_unit(data, over), level)
+        parts[name] = (np.stack([mean, mean - reach, mean + reach], 1), unit, words)
+    dims = ("configuration", "statistic")
+    made = {n: describe(xr.DataArray(v, dims=dims), n, unit, words) for n, (v, unit, words) in parts.items()}
+    number = xr.DataArray(np.isfinite(logs).sum(1), dims="configuration")
+    made["seeds"] = describe(number, "seeds", "1", "seeds that it was run with")
+    coords = {name: search[name] for name in ("configuration",) if name in search.coords}
+    return xr.Dataset(made, {**coords, "statistic": ["mean", "lower", "upper"]})
 
 
 def _by_unit(values: xr.DataArray, over: str) -> np.ndarray:

@@ -18,12 +18,13 @@ from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
 from ip2lab.analysis._labelled import apply, called, dataset, describe
 from ip2lab.analysis._survival import restricted_mean, survival
-from ip2lab.analysis._worth import marginal_worth
+from ip2lab.analysis._worth import configurations, marginal_worth
 
 __all__ = [
     "area",
     "bootstrap",
     "compare",
+    "configurations",
     "exponential_fit",
     "failures",
     "final_efficiency",

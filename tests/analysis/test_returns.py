@@ -49,7 +49,12 @@ def samples():
         "search": xr.Dataset(
             {
                 "trials": (("configuration", "seed", "round"), rng.uniform(5, 50, (2, 3, 1))),
-                "stopped": (("configuration", "seed", "round"), np.zeros((2, 3, 1))),
+                **{
+                    name: (("configuration", "seed", "round"), np.zeros((2, 3, 1)))
+                    for name in ("stopped", "late_trials", "problems_done", "failed")
+                },
+                "problems": ("round", [60]),
+                "log_ratio": ("configuration", [0.0, 0.3]),
                 "learns": (("configuration", "property"), [[False], [True]]),
             }
         ),
@@ -101,6 +106,7 @@ CALLS = {
         *(curves.final_efficiency(s["trials"], last=n) for n in (30, 40)), smallest_effect=1.2
     ),
     "curves.partial_association": lambda s: curves.partial_association(s["trials"], s["trials"] ** 2, permutations=3),
+    "curves.configurations": lambda s: curves.configurations(s["search"]),
     "curves.marginal_worth": lambda s: curves.marginal_worth(s["search"]),
     "from_events": lambda s: from_events({"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial"),
 }
