@@ -34,7 +34,7 @@ from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 TUNING, FRESH, SELECTION = 100, 400, 500  # first seed of each kind: they never meet
-BUDGET = {"attention": 15_000, "filters": 15_000}  # trials after which a series is given up: these two are slow
+BUDGET = {"attention": 10_000, "filters": 10_000}  # trials after which a series is given up: these two are slow
 PAPER = ("tau_dendrite", "tau_soma", "threshold")
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),
@@ -70,11 +70,11 @@ LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors o
 SEARCH = {
     "association": (40, 8_000),
     "gng_dr_2": (40, 12_000),
-    "gng_dr_4": (40, 20_000),
-    "dms": (40, 24_000),
-    "cd_dms": (20, 32_000),
+    "gng_dr_4": (40, 16_000),
+    "dms": (40, 16_000),
+    "cd_dms": (20, 20_000),
 }
-SPLIT = (7, 5, 8)  # seeds for halving, for the exhaustive search, and to judge both
+SPLIT = (5, 4, 5)  # seeds for halving, for the exhaustive search, and to judge both
 
 
 def load() -> dict[str, Any]:
