@@ -17,20 +17,22 @@ from xarray.core import indexing
 
 from ip2lab.records import storage
 from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
-from ip2lab.records.storage import Folder, Memory, Metadata
+from ip2lab.records.storage import Folder, Memory, Metadata, Remote, Source
 
 CHECKPOINT = ".checkpoint"
 MAX_ROOT = 2**26  # bytes of a root's zarr.json; those of a run have some 50,000
 
 
-def open_run(path: str | os.PathLike[str] | Folder | Memory, *, verify: bool = False) -> xr.DataTree:
+def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> xr.DataTree:
     """Open a recorded run: lazily, and validated.
 
     Parameters
     ----------
     path : path-like
-        The run's folder (or the ``store`` of a :class:`Recorder` in memory). A run that is still being written is seen
-        as it was committed last; open it again to see more.
+        The run's folder (or the ``store`` of a :class:`Recorder` in memory), or, as text, the address of one that
+        `fsspec <https://filesystem-spec.readthedocs.io>`_ reads: ``"s3://bucket/run.zarr"``,
+        ``"zip://run.zarr::https://host/runs.zip"``. A run that is still being written is seen as it was committed
+        last; open it again to see more.
     verify : bool
         Read every chunk now, compare its checksum, and look for NaN where none may be. Without it a chunk is checked
         when it is read.
@@ -60,7 +62,7 @@ def open_run(path: str | os.PathLike[str] | Folder | Memory, *, verify: bool = F
     nodes = validate(source, document)
     tree = xr.DataTree.from_dict(xr.open_groups((source, nodes), engine=_Backend))  # type: ignore[arg-type]
     tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
-    if isinstance(source, Folder):
+    if not isinstance(source, Memory):
         tree.encoding = {"source": str(source)}
     if verify:
         for problem in damages(source, nodes):
@@ -68,7 +70,7 @@ def open_run(path: str | os.PathLike[str] | Folder | Memory, *, verify: bool = F
     return tree
 
 
-def read_checkpoint(path: str | os.PathLike[str] | Folder | Memory) -> dict[str, np.ndarray]:
+def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarray]:
     """Read the arrays from which training goes on.
 
     Parameters
@@ -109,7 +111,7 @@ def read_checkpoint(path: str | os.PathLike[str] | Folder | Memory) -> dict[str,
         raise ValueError(f"{source}: /{base}: the checkpoint cannot be read: {error}") from None
 
 
-def _read_array(source: Folder | Memory, key: str, data: Metadata) -> np.ndarray:
+def _read_array(source: Source, key: str, data: Metadata) -> np.ndarray:
     """Read an array of a checkpoint, which is one chunk without compression."""
     name = key.rpartition("/")[2]
     shape, dtype = tuple(data["shape"]), storage.dtype_of(data)
@@ -133,16 +135,29 @@ def plain_name(name: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
 
 
-def source_of(path: Any) -> Folder | Memory:
+def source_of(path: Any) -> Source:
     """Return where the bytes of a run are."""
-    if isinstance(path, Folder | Memory):
+    if isinstance(path, Folder | Memory | Remote):
         return path
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a run's folder")
+    if isinstance(path, str) and "://" in path:
+        return storage.at_address(path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", os.fspath(path)):  # longer than the letter of a drive
+        raise ValueError(f"path is {path!r}, an address that has been changed into a path; give it as text")
     return Folder(path)
 
 
-def checkpoint_of(source: Folder | Memory, document: Metadata) -> Metadata:
+def local(source: Source) -> Folder | Memory:
+    """Return where a run may be written: not at an address."""
+    if isinstance(source, Remote):
+        raise ValueError(
+            f"{source}: runs are written to a local folder; write there, then copy the folder to this address"
+        )
+    return source
+
+
+def checkpoint_of(source: Source, document: Metadata) -> Metadata:
     """Return which checkpoint of a run is valid."""
     checkpoint: Metadata = document["attributes"]["store"]["checkpoint"]
     if not checkpoint:
@@ -161,7 +176,7 @@ def sealed(document: Metadata) -> bytes:
     return storage.to_json({**document, "attributes": {**attrs, "store": {**store, "checksum": seal}}})
 
 
-def read_root(source: Folder | Memory) -> Metadata:
+def read_root(source: Source) -> Metadata:
     """Read the root's ``zarr.json``: of this version of the schema, undamaged, and with all attributes."""
     try:
         raw = source.get(storage.ROOT, MAX_ROOT)
@@ -197,7 +212,7 @@ def read_root(source: Folder | Memory) -> Metadata:
     return document
 
 
-def _check_attrs(source: Folder | Memory, attrs: Metadata) -> None:
+def _check_attrs(source: Source, attrs: Metadata) -> None:
     """Check that the root's attributes are there and of the kind that the rest relies on."""
     for name in ATTRS:
         if name not in attrs:
@@ -219,7 +234,7 @@ def _check_attrs(source: Folder | Memory, attrs: Metadata) -> None:
         raise ValueError(f"{source}: names the checkpoint {checkpoint!r}; expected the slot '0' or '1'")
 
 
-def validate(source: Folder | Memory, document: Metadata) -> dict[str, Metadata]:
+def validate(source: Source, document: Metadata) -> dict[str, Metadata]:
     """Check the metadata below a root, and that every chunk they promise is there; return them by path."""
     try:
         nodes: dict[str, Metadata] = document["consolidated_metadata"]["metadata"]
@@ -255,7 +270,7 @@ def _chunk_names(data: Metadata) -> Iterator[str]:
 class _Stored(BackendArray):
     """An array of a store, read where it is indexed."""
 
-    def __init__(self, source: Folder | Memory, key: str, metadata: Metadata) -> None:
+    def __init__(self, source: Source, key: str, metadata: Metadata) -> None:
         self._source, self._key, self._metadata = source, key, metadata
         self.shape = tuple(metadata["shape"])
         self.dtype = storage.dtype_of(metadata)
@@ -296,7 +311,7 @@ def _split(group: str, variables: Mapping[str, xr.Variable]) -> tuple[dict[str, 
     return {name: values for name, values in variables.items() if name not in coords}, coords
 
 
-def _variable(source: Folder | Memory, key: str, data: Metadata) -> xr.Variable:
+def _variable(source: Source, key: str, data: Metadata) -> xr.Variable:
     """Build a variable: labels and text at once, since xarray would, and everything else when it is used."""
     stored = _Stored(source, key, data)
     dims, name = data["dimension_names"], key.rpartition("/")[2]
@@ -318,7 +333,7 @@ def _plain_text(where: str, text: np.ndarray) -> np.ndarray:
     return np.array(words, dtype=str)
 
 
-def _check_order(source: Folder | Memory, datasets: Mapping[str, xr.Dataset]) -> None:
+def _check_order(source: Source, datasets: Mapping[str, xr.Dataset]) -> None:
     """Check that no row is missing in the middle of a series, and that kept problems are problems of it."""
     series = datasets["series"].sizes["problem"]
     for group, dim, first in (("series", "problem", 0), ("properties", "problem", -1), ("trials", "trial", 0)):
@@ -342,7 +357,7 @@ def _check_order(source: Folder | Memory, datasets: Mapping[str, xr.Dataset]) ->
 # ---- reading everything ---------------------------------------------------------------------------------------
 
 
-def damages(source: Folder | Memory, nodes: Mapping[str, Metadata]) -> Iterator[str]:
+def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
     """Read every chunk of a validated store and say of each that is wrong what is wrong with it."""
     failed = _all(source, nodes, "series/failed")
     problems = {"series": _all(source, nodes, "series/problem")}
@@ -359,11 +374,11 @@ def damages(source: Folder | Memory, nodes: Mapping[str, Metadata]) -> Iterator[
             yield from _check_block(f"{source}: {key}", data, index, block, allowed)
 
 
-def _all(source: Folder | Memory, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
+def _all(source: Source, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
     return storage.select(source, key, nodes[key], [slice(None)] * len(nodes[key]["shape"]))
 
 
-def _blocks(source: Folder | Memory, key: str, data: Metadata) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def _blocks(source: Source, key: str, data: Metadata) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """Decode the chunks of an array one after another, cut to its shape."""
     for name in _chunk_names(data):
         index = tuple(map(int, name.split(".")[1:]))
@@ -372,7 +387,7 @@ def _blocks(source: Folder | Memory, key: str, data: Metadata) -> Iterator[tuple
         yield index, block[tuple(inside)]
 
 
-def _check_problems(source: Folder | Memory, group: str, problems: np.ndarray, series: int) -> Iterator[str]:
+def _check_problems(source: Source, group: str, problems: np.ndarray, series: int) -> Iterator[str]:
     """Check that rows are in the order of the problems they belong to, the unfinished one among them."""
     if (np.diff(problems) < 0).any() or (problems < -1).any() or (problems > series).any():
         yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {series}"

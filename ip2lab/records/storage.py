@@ -14,6 +14,7 @@ import itertools
 import json
 import math
 import os
+import re
 import signal
 import socket
 import stat
@@ -267,7 +268,76 @@ class Memory:
         return "a run in memory"
 
 
-def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
+class Remote:
+    """A folder at an address that fsspec knows, only to be read: listed once, its files fetched when they are used."""
+
+    def __init__(self, address: str, system: Any, root: str) -> None:
+        self.address, self._system, self._root = address, system, f"{root.rstrip('/')}/" if root.strip("/") else ""
+        self._listed: dict[str, set[str]] | None = None
+
+    def get(self, key: str, limit: int) -> bytes:
+        """Read a file, not more of it than `limit` bytes: one that has more raises ValueError."""
+        with _understood():
+            data = bytes(self._system.cat_file(self._root + key, start=0, end=limit + 1))
+        if len(data) > limit:
+            raise ValueError(f"it has more than the {limit} bytes that it could need")
+        return data
+
+    def names(self, key: str) -> set[str]:
+        """List the files directly under a key, as they were when this was asked first."""
+        if self._listed is None:
+            with _understood():
+                found = self._system.find(self._root or "/")
+            self._listed = {}
+            for path in found:
+                folder, _, name = path.removeprefix(self._root).lstrip("/").rpartition("/")
+                self._listed.setdefault(folder, set()).add(name)
+        return self._listed.get(key, set())
+
+    def __str__(self) -> str:
+        return re.sub(r"//[^/@]*@", "//", self.address)  # without a password in it
+
+
+Source = Folder | Memory | Remote
+
+
+@contextlib.contextmanager
+def _understood() -> Iterator[None]:
+    """Turn whatever a file system raises that is no OSError, as every one of them has errors of its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def at_address(address: str) -> Folder | Remote:
+    """Return where the bytes are that an address stands for; a local folder is read as one.
+
+    Examples
+    --------
+    >>> str(at_address("file:///data/run.zarr"))
+    '/data/run.zarr'
+    """
+    try:
+        from fsspec.core import url_to_fs
+        from fsspec.implementations.local import LocalFileSystem
+
+        system, root = url_to_fs(address)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{address}: there is nothing here") from None
+    except ImportError as error:
+        raise ImportError(f"{address}: reading it needs one more package: {error}") from error
+    except Exception as error:
+        raise ValueError(f"{address}: cannot be read: {error}") from error
+    if isinstance(system, LocalFileSystem):
+        return Folder(root)
+    system.invalidate_cache()
+    return Remote(address, system, root)
+
+
+def read_chunk(source: Source, key: str, metadata: Metadata) -> bytes:
     """Read and check one chunk; ValueError names the array, the chunk and what is wrong with it."""
     array, _, name = key.rpartition("/")
     size = math.prod(chunks_of(metadata)) * max(dtype_of(metadata).itemsize, 1)
@@ -283,7 +353,7 @@ def read_chunk(source: Folder | Memory, key: str, metadata: Metadata) -> bytes:
     return data
 
 
-def select(source: Folder | Memory, key: str, metadata: Metadata, indexers: Sequence[Any]) -> np.ndarray:
+def select(source: Source, key: str, metadata: Metadata, indexers: Sequence[Any]) -> np.ndarray:
     """Read from an array what one indexer for each dim selects: a number, a slice or numbers, independently."""
     wanted = [_wanted(size, i) for size, i in zip(metadata["shape"], indexers, strict=True)]
     values = np.empty([len(numbers) for numbers in wanted], dtype_of(metadata))

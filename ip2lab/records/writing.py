@@ -23,6 +23,7 @@ from ip2lab.records.reading import (
     CHECKPOINT,
     checkpoint_of,
     open_run,
+    local,
     plain_name,
     read_checkpoint,
     read_root,
@@ -384,7 +385,7 @@ class Recorder:
         """
         recorder = cls.__new__(cls)
         recorder._start(interval, block)
-        recorder._source = source_of(path)
+        recorder._source = local(source_of(path))
         checkpoint_of(recorder._source, read_root(recorder._source))  # a lock is only left where there is a run
         if isinstance(recorder._source, Folder):
             recorder._lock = Lock(recorder._source.path)
@@ -476,7 +477,7 @@ def versions() -> dict[str, str]:
 
 def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
     """Make the folder of a new run."""
-    source = source_of(path)
+    source = local(source_of(path))
     if isinstance(source, Memory):
         raise TypeError("path is a run in memory; expected a folder, or None to record in memory")
     try:
