@@ -30,18 +30,22 @@ from ip2lab.analysis._labelled import (
     units_of,
 )
 from ip2lab.analysis._moments import NotFinite, principal_axes, working_dtype
+from ip2lab.analysis._series import condition_means, dimensionality, procrustes
 from ip2lab.analysis._shape import align, manifold
 from ip2lab.analysis._subspaces import principal_angles, subspaces, turning
 
 __all__ = [
     "align",
     "aligned",
+    "condition_means",
     "decode",
     "demix",
+    "dimensionality",
     "manifold",
     "participation_ratio",
     "pca",
     "principal_angles",
+    "procrustes",
     "project",
     "speed",
     "subspaces",

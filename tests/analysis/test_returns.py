@@ -74,6 +74,11 @@ CALLS = {
     "population.manifold": lambda s: population.manifold(s["rates"]),
     "population.decode": lambda s: population.decode(s["rates"], "stimulus", permutations=3),
     "population.align": lambda s: population.align(s["means"], s["means"], permutations=3),
+    "population.condition_means": lambda s: population.condition_means(s["rates"], "stimulus"),
+    "population.procrustes": lambda s: population.procrustes(
+        *(population.pca(s["rates"], n_components=2).scores[i::2] for i in (0, 1))
+    ),
+    "population.dimensionality": lambda s: population.dimensionality(s["block"]),
     "population.speed": lambda s: population.speed(s["rates"]),
     "population.demix": lambda s: population.demix(s["rates"], ["stimulus", "context"], splits=1),
     "neurons.firing_rate": lambda s: neurons.firing_rate(s["spikes"]),
