@@ -100,7 +100,8 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     xarray.Dataset
         (configuration, statistic) with the statistics ``mean``, ``lower`` and ``upper``: ``trials_ratio``, trials over
         those of the best on the same seeds (geometric mean); ``late_trials``; ``share_done``; ``failed``. ``seeds``
-        (configuration), their number. Intervals are t intervals; NaN where there are fewer than two seeds.
+        (configuration), their number. Intervals are t intervals, cut at what is possible; NaN where
+        there are fewer than two seeds.
 
     Raises
     ------
@@ -133,7 +134,8 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     parts = {"trials_ratio": (np.stack(ratio, 1), "1", "trials over those of the best")}
     for name, (data, unit, words) in values.items():
         mean, reach = _interval(_by_unit(data, over), level)
-        parts[name] = (np.stack([mean, mean - reach, mean + reach], 1), unit, words)
+        ends = np.stack([mean, mean - reach, mean + reach], 1)
+        parts[name] = (np.clip(ends, 0, 1 if name == "share_done" else None), unit, words)
     dims = ("configuration", "statistic")
     made = {n: describe(xr.DataArray(v, dims=dims), n, unit, words) for n, (v, unit, words) in parts.items()}
     number = xr.DataArray(np.isfinite(logs).sum(1), dims="configuration")

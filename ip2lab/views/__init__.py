@@ -11,9 +11,18 @@ _HOMES = {
     "LearningExplorer": "learning",
     "PopulationExplorer": "population",
     "NeuronExplorer": "neurons",
+    "PlasticityExplorer": "plasticity",
     "LiveTraining": "live",
 }
-__all__ = ["Figure", "LearningExplorer", "LiveTraining", "NeuronExplorer", "PopulationExplorer", "show"]
+__all__ = [
+    "Figure",
+    "LearningExplorer",
+    "LiveTraining",
+    "NeuronExplorer",
+    "PlasticityExplorer",
+    "PopulationExplorer",
+    "show",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -210,6 +210,14 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
     if "xlabel" not in chosen:
         first = element if not isinstance(element, hv.Overlay) else next(iter(element))
         ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
+    if isinstance(chosen.get("xticks"), list):
+        ax.set_xticks([t[0] for t in chosen["xticks"]], [t[1] for t in chosen["xticks"]])
+        ax.tick_params(
+            "x",
+            top=chosen.get("xaxis") == "top",
+            labeltop=chosen.get("xaxis") == "top",
+            labelbottom=chosen.get("xaxis") != "top",
+        )
     if chosen.get("yticks") is not None:
         ax.set_yticks([t[0] for t in chosen["yticks"]], [t[1] for t in chosen["yticks"]])
     if ax.get_legend() is None and not entries(element) and ax.get_legend_handles_labels()[1]:
@@ -328,7 +336,10 @@ def _words(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
 def _boxes(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
     from matplotlib.patches import Rectangle
 
-    inks, strengths = _look(leaf, style, "color", "k"), _look(leaf, style, "alpha", 1.0)
+    inks, strengths = (
+        [look] * len(leaf) if isinstance(look, (str, float, int)) else look
+        for look in (_look(leaf, style, "color", "k"), _look(leaf, style, "alpha", 1.0))
+    )
     for (x0, y0, x1, y1), ink, strength in zip(leaf.array([0, 1, 2, 3]).astype(float), inks, strengths, strict=True):
         ax.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, facecolor=ink, alpha=strength, linewidth=0, zorder=2))
 

@@ -13,32 +13,46 @@ from ip2lab.views.pictures.cell import (
     partners,
     psth,
     trial_raster,
+    worded,
 )
 from ip2lab.views.pictures.curves import bars, learning_curves, moved, over_problems, within_problem_loss
-from ip2lab.views.pictures.neurons import property_density, property_trajectories, scatter, shifts
+from ip2lab.views.pictures.maps import matrix, neuron_map, over_time
+from ip2lab.views.pictures.neurons import property_density, property_trajectories, scatter, shades, shifts
+from ip2lab.views.pictures.plasticity import configuration_table, property_worth, search_rounds, seed_ratios
 from ip2lab.views.pictures.population import history, raster, trajectories, turned
+from ip2lab.views.pictures.series import series_picture
 from ip2lab.views.pictures.trials import trial_picture
 
 __all__ = [
     "bars",
     "channels",
+    "configuration_table",
     "fi_curves",
     "history",
     "learning_curves",
     "lesion_costs",
+    "matrix",
     "moved",
+    "neuron_map",
     "neuron_trace",
     "over_problems",
+    "over_time",
     "partners",
     "property_density",
     "property_trajectories",
+    "property_worth",
     "psth",
     "raster",
     "scatter",
+    "search_rounds",
+    "seed_ratios",
+    "series_picture",
+    "shades",
     "shifts",
     "trajectories",
     "trial_picture",
     "trial_raster",
     "turned",
     "within_problem_loss",
+    "worded",
 ]

@@ -1,0 +1,238 @@
+"""The slow level: which properties it let learn, and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import ipywidgets
+import numpy as np
+import xarray as xr
+
+from ip2lab import examples, records
+from ip2lab.analysis import curves
+from ip2lab.views import pictures
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown
+from ip2lab.views.pictures.plasticity import ordered, symbol
+
+Searches = xr.Dataset | str | Path | Mapping[str, Any] | Sequence[Any]
+
+
+def named(searches: Searches) -> dict[str, xr.Dataset]:
+    """Return searches by name: by family and method, where no names are given.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> list(named(ip2lab.example("search_dms")))
+    ['dms']
+    """
+    if isinstance(searches, (xr.Dataset, str, Path)):
+        searches = [searches]
+    if isinstance(searches, Mapping) and not isinstance(searches, xr.Dataset):
+        found = {str(name): _as_search(one) for name, one in searches.items()}
+    else:
+        opened = [_as_search(one) for one in cast("Sequence[Any]", searches)]
+        words = [str(one.attrs.get("family", "search")) for one in opened]
+        words = [
+            w if words.count(w) == 1 else f"{w}, {one.attrs['method']}" for w, one in zip(words, opened, strict=True)
+        ]
+        found = {
+            w if words.count(w) == 1 else f"{w} ({i + 1})": one
+            for i, (w, one) in enumerate(zip(words, opened, strict=True))
+        }
+    if not found:
+        raise ValueError("no searches were given; give what ip2lab.search_plasticity returned, or several of these")
+    return found
+
+
+def _as_search(one: Any) -> xr.Dataset:
+    if isinstance(one, (str, Path)):
+        return records.open_search(one)
+    if not isinstance(one, xr.Dataset) or "learns" not in one:
+        raise TypeError(
+            f"search: {type(one).__name__} is no search; give what ip2lab.search_plasticity returned, "
+            "or the path of a stored one"
+        )
+    return one
+
+
+class PlasticityExplorer(Explorer):
+    """Which properties the slow level chose for a family, and why.
+
+    Parameters
+    ----------
+    searches : Dataset, path, mapping of str to these, or sequence of these
+        What :func:`ip2lab.search_plasticity` returned or stored; one a family, say. A click on a row picks a
+        configuration, in all pictures.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> explorer = PlasticityExplorer(ip2lab.example("search_association"))
+    >>> explorer.state["configuration"]
+    'tau_dendrite'
+    """
+
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "table": ("search", "configuration"),
+        "ratios": ("search", "configuration"),
+        "rounds": ("search", "configuration"),
+        "worth": ("search", "compare"),
+    }
+    GRID = '"table table" "ratios rounds" "worth worth" / minmax(0, 1fr) minmax(0, 1fr)'
+    KEYS: ClassVar[dict[str, tuple[str, int]]] = {
+        "ArrowUp": ("configuration", -1),
+        "ArrowDown": ("configuration", 1),
+        "ArrowLeft": ("search", -1),
+        "ArrowRight": ("search", 1),
+    }
+
+    def __init__(self, searches: Searches) -> None:
+        self.searches = named(searches)
+        self.tables = {name: curves.configurations(one) for name, one in self.searches.items()}
+        self.worths = {name: curves.marginal_worth(one) for name, one in self.searches.items()}
+        first = next(iter(self.searches))
+        controls = {
+            "search": dropdown("search", list(self.searches), first),
+            "configuration": dropdown("configuration", *self._choices(first)),
+            "compare": ipywidgets.Checkbox(
+                value=len(self.searches) > 1, description="all searches below", indent=False, layout={"width": "auto"}
+            ),
+        }
+        self._words = ipywidgets.HTML()
+        controls["search"].observe(self._switch, "value")
+        several = [controls["search"]] if len(self.searches) > 1 else []
+        row = [*several, controls["configuration"], *([controls["compare"]] if several else [])]
+        super().__init__(controls, [row, [self._words]])
+        for panel in ("table", "ratios", "rounds"):
+            self.figure.listen(panel, "tap", self._pick)
+
+    def _choices(self, name: str) -> tuple[list[str], str]:
+        return ordered(self.searches[name]), str(self.searches[name].attrs["chosen"])
+
+    def _switch(self, _: Any) -> None:
+        """Offer the configurations of the search that is shown now, its choice first."""
+        control, (options, chosen) = self.controls["configuration"], self._choices(self.controls["search"].value)
+        if list(control.options) != options:
+            held, self._held = self._held, True
+            control.options = options
+            control.value = chosen
+            self._held = held
+
+    def _pick(self, _: float, y: float) -> None:
+        names = ordered(self.search)
+        row = int(np.clip(len(names) - 1 - round(y), 0, len(names) - 1))
+        self.controls["configuration"].value = names[row]
+
+    @property
+    def search(self) -> xr.Dataset:
+        """The search that is shown now."""
+        return self.searches[self.controls["search"].value]
+
+    def _table(self) -> Picture:
+        name, picked = self.controls["search"].value, self.controls["configuration"].value
+        self._words.value = (
+            f"<span style='font-size: 13px; line-height: 1.35; display: block'>{decision(self.search)}</span>"
+        )
+        picture = pictures.configuration_table(self.search, self.tables[name], picked=picked)
+        return picture, f"<b>Configurations</b>: mean and 95 % interval over seeds &nbsp;·&nbsp; {self._story(picked)}"
+
+    def _story(self, picked: str) -> str:
+        """What became of one configuration."""
+        one = self.search.sel(configuration=picked)
+        seeds = int(one["trials"].notnull().sum())
+        runs = f"{seeds} runs, {float(one['trials'].sum()):,.0f} trials"
+        gone, last = int(one["given_up"]), self.search.sizes["round"] - 1
+        if picked == self.search.attrs["chosen"]:
+            return f"{picked}: chosen ({runs})"
+        return f"{picked}: {'in the last round' if gone < 0 else f'given up after round {gone} of {last}'} ({runs})"
+
+    def _ratios(self) -> Picture:
+        name, picked = self.controls["search"].value, self.controls["configuration"].value
+        picture = pictures.seed_ratios(self.search, self.tables[name], picked=picked)
+        return picture, "<b>Seed by seed</b>: trials as a ratio; a triangle was stopped there and would have taken more"
+
+    def _rounds(self) -> Picture:
+        picture = pictures.search_rounds(self.search, picked=self.controls["configuration"].value)
+        cost = self.search.attrs["cost"]
+        return picture, f"<b>Rounds</b>: {cost:,.0f} trials in all; ✕ given up, ★ chosen"
+
+    def _worth(self) -> Picture:
+        name = self.controls["search"].value
+        shown = self.worths if self.controls["compare"].value else {name: self.worths[name]}
+        if not self.worths[name]["comparisons"].sum():
+            raise NothingToShow("No two configurations differ in one property alone, so none can be judged by itself.")
+        height = 90 + max(46, 26 * len(shown)) * max(w.sizes["property"] for w in shown.values())
+        picture = pictures.property_worth(shown, chosen=name, height=min(height, 420))
+        return picture, f"<b>What each property is worth</b> &nbsp;·&nbsp; {self._worth_words(name)}"
+
+    def _worth_words(self, name: str) -> str:
+        worth = self.worths[name]
+        words = []
+        for p in worth["property"].values:
+            one = worth.sel(property=p)
+            if not np.isfinite(one.worth):
+                words.append(f"{symbol(str(p))} ({p}) unknown")
+                continue
+            least = "at most " if float(one.at_least) > 0 and float(one.worth) < 1 else ""
+            words.append(
+                f"{symbol(str(p))} ({p}) {least}× {float(one.worth):.2f} in {int(one.comparisons)} pairs of runs"
+            )
+        return ", ".join(words)
+
+    def data(self) -> xr.Dataset:
+        """Return the search that is shown, with intervals and the worth of each property."""
+        name = self.controls["search"].value
+        table = self.tables[name].rename({n: f"{n}_interval" for n in ("late_trials", "failed")})
+        return xr.merge([self.search, table, self.worths[name]], combine_attrs="override", compat="override")
+
+    def code(self) -> str:
+        """Return the calls that draw these pictures without widgets."""
+        s = self.state
+        shown = self.searches if s["compare"] else {s["search"]: self.search}
+        lines = ["import ip2lab", "from ip2lab.analysis import curves", "from ip2lab.views import pictures, show", ""]
+        lines += ["searches = {}", *(f"searches[{name!r}] = {_source(one)}" for name, one in shown.items())]
+        height = 90 + max(46, 26 * len(shown)) * max(self.worths[n].sizes["property"] for n in shown)
+        lines += [
+            f"search, picked = searches[{s['search']!r}], {s['configuration']!r}",
+            "tables = curves.configurations(search)",
+            "table = pictures.configuration_table(search, tables, picked=picked)",
+            "ratios = pictures.seed_ratios(search, tables, picked=picked)",
+            "rounds = pictures.search_rounds(search, picked=picked)",
+            "worths = {name: curves.marginal_worth(one) for name, one in searches.items()}",
+            f"worth = pictures.property_worth(worths, chosen={s['search']!r}, height={min(height, 420)})",
+            "show({'Configurations': table, 'Seed by seed': ratios, 'Rounds': rounds, 'Worth': worth})",
+        ]
+        return "\n".join(lines)
+
+
+def decision(search: xr.Dataset) -> str:
+    """Return what a search decided and why, as HTML.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> decision(ip2lab.example("search_association"))[:40]
+    '<b>association: tau_dendrite may learn</b'
+    """
+    a = search.attrs
+    chosen = " and ".join(a["decision"]) or "nothing"
+    other = json.loads(a.get("options", "{}"))
+    with_ = f", with {', '.join(f'{n} = {v}' for n, v in other.items() if n != 'learnable')}" if other else ""
+    rounds = (
+        f"{a['method']}, {search.sizes['seed']} seeds, {search.sizes['round']} round{'s' * (search.sizes['round'] > 1)}"
+    )
+    return f"<b>{a['family']}: {chosen} may learn{with_}</b> &nbsp;·&nbsp; {a['reason']} &nbsp;·&nbsp; {rounds}"
+
+
+def _source(search: xr.Dataset) -> str:
+    path = search.encoding.get("source")
+    if not path:
+        return "...  # the search that was given to the explorer"
+    stored = Path(path)
+    if stored.parent.resolve() == examples.DATA.resolve() and stored.stem in examples.SEARCHES:
+        return f"ip2lab.example({stored.stem!r})"
+    return f"ip2lab.records.open_search({str(path)!r})"
