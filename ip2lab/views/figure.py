@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -92,8 +93,8 @@ class Panel:
 
     def draw(self, element: hv.Element | hv.Overlay) -> None:
         """Draw the element anew."""
-        self.element, self.build = element, build(element)
-        self.plot = hv.renderer("bokeh").get_plot(element)
+        self.element, self.build, self.legend = element, build(element), entries(element)
+        self.plot = hv.renderer("bokeh").get_plot(drawn(element))
         self.plot.document = None  # HoloViews puts it into a global document, which would keep it for ever
         self.leaves = [p for p in self.plot.traverse(lambda p: p, [ElementPlot]) if "glyph_renderer" in p.handles]
         state = self.plot.state
@@ -103,9 +104,6 @@ class Panel:
         self.subscribe()
         for plot, leaf in zip(self.leaves, leaves(element), strict=True):
             map_columns(plot, leaf)
-        self.legend = entries(element)
-        for native in state.legend:
-            native.visible = not self.legend
         self.root.children = [state]
 
     def subscribe(self) -> None:
@@ -186,8 +184,14 @@ def map_columns(plot: ElementPlot, leaf: hv.Element) -> None:
 
 
 def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
-    """Return the single elements that an element is made of, in drawing order."""
-    return list(element) if isinstance(element, hv.Overlay) else [element]
+    """Return the single elements that an element draws, in drawing order: a legend that is words is none of them."""
+    parts = list(element) if isinstance(element, hv.Overlay) else [element]
+    return [leaf for leaf in parts if type(leaf) is not hv.Points or not leaf.label] if entries(element) else parts
+
+
+def drawn(element: hv.Element | hv.Overlay) -> hv.Element | hv.Overlay:
+    """Return an element without its legend, each entry of which would take Bokeh as long as a picture's part."""
+    return element.clone(leaves(element)) if entries(element) else element
 
 
 def inside(region: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
@@ -291,8 +295,9 @@ class Figure(anywidget.AnyWidget):
         self._changes: list[Any] = []
         self._handlers: dict[tuple[str, str], Callable[..., None]] = {}
         self._document = Document(theme=LOOKS)
-        for panel in self._panels.values():
-            self._document.add_root(panel.root)
+        with self.at_once():
+            for panel in self._panels.values():
+                self._document.add_root(panel.root)
         self._document.on_change(self._changes.append)
         super().__init__(
             loader=loader(),
@@ -300,6 +305,10 @@ class Figure(anywidget.AnyWidget):
             grid=grid or " ".join(f'"{name}"' for name in panels) + " / minmax(0, 1fr)",
         )
         self.on_msg(self._hear)
+
+    def at_once(self) -> AbstractContextManager[None]:
+        """Make many changes at once: Bokeh then looks only in the end at which models there are now."""
+        return self._document.models.freeze()
 
     @property
     def elements(self) -> dict[str, hv.Element | hv.Overlay]:
@@ -327,7 +336,8 @@ class Figure(anywidget.AnyWidget):
         **elements: hv.Element | hv.Overlay,
     ) -> None:
         """Show other elements, captions and notes; what is not named stays. One message, however many panels."""
-        rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
+        with self.at_once():
+            rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
         legends = {name: legend for name in elements if (legend := self._panels[name].legend) != self._legends[name]}
         self._captions |= captions or {}
         self._notes |= notes or {}
@@ -360,7 +370,8 @@ class Figure(anywidget.AnyWidget):
         self._handlers[panel, event] = handler
         self._panels[panel].events.add(event)
         if self._panels[panel].plot is not None:
-            self._panels[panel].subscribe()
+            with self.at_once():
+                self._panels[panel].subscribe()
             self._push(False)
 
     def _push(self, rebuilt: bool, **words: Mapping[str, Any]) -> None:
