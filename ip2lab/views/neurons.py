@@ -1,27 +1,58 @@
-"""Single neurons: how each one's properties adapt, and what it does."""
+"""Single neurons: how each one's properties adapt, what it does, whom it talks to, what it is needed for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import ipywidgets
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis import neurons
+from ip2lab.analysis import connectivity, neurons
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown, group, slider, source
+from ip2lab.views.explorer import (
+    Chosen,
+    Explorer,
+    NothingToShow,
+    Picture,
+    Switches,
+    as_run,
+    dropdown,
+    group,
+    slider,
+    source,
+)
+from ip2lab.views.figure import inside
 from ip2lab.views.population import trial_name
 from ip2lab.views.style import axis, span
 
+WIDTH = 50.0  # ms, standard deviation of the smoothing of firing rates
+NOISY = 20  # trials of each condition
+MOST = 100  # neurons silenced one by one; more would take longer than a person waits
+NO_ACTIVITY = "This run keeps no activity."
+NO_WEIGHTS = "This run keeps no recurrent weights."
+NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
+ROWS = (  # panels side by side, with their widths in quarters
+    {"over": 3, "density": 1},
+    {"within": 2, "scatter": 2},
+    {"psth": 2, "raster": 2},
+    {"trace": 2, "history": 2},
+    {"excitability": 2, "partners": 2},
+    {"channels": 2, "lesion": 2},
+)
+
 
 class NeuronExplorer(Explorer):
-    """Every neuron's property over problems, one neuron picked out with what it does.
+    """How the properties of all neurons adapt, and all about the neuron that is picked.
 
     Parameters
     ----------
-    run : DataTree
-        A run with a group ``properties``. A click on a line, or a point of the scatter, picks that neuron.
+    run : DataTree or path
+        A run with a group ``properties``. A click on a line or a point picks that neuron in all pictures; a lasso
+        highlights those in it, and Escape lets them go. Colours by selectivity or community, noisy trials and lesions
+        are computed when they are asked for; the last three run the network again, which needs PyTorch.
 
     Examples
     --------
@@ -34,55 +65,108 @@ class NeuronExplorer(Explorer):
     """
 
     PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "over": ("property", "neuron", "problem"),
-        "density": ("property", "neuron", "problem"),
-        "within": ("property", "neuron", "problem"),
-        "scatter": ("property", "against", "neuron", "problem"),
+        "over": ("property", "neuron", "problem", "colour", "selected"),
+        "density": ("property", "neuron", "problem", "selected"),
+        "within": ("property", "neuron", "problem", "colour", "selected"),
+        "scatter": ("property", "against", "neuron", "problem", "colour", "selected"),
+        "psth": ("neuron", "problem", "repeats"),
+        "raster": ("neuron", "problem", "repeats"),
         "trace": ("neuron", "problem", "trial"),
         "history": ("neuron", "problem", "trial"),
+        "excitability": ("neuron", "problem"),
+        "partners": ("neuron", "problem", "colour", "selected"),
+        "channels": ("neuron", "problem"),
+        "lesion": ("neuron", "problem", "colour", "selected"),
     }
-    GRID = (
-        '"over over over density" "within within scatter scatter" "trace trace history history" / '
-        "minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr) minmax(0, 1fr)"
-    )
+    SLOW: ClassVar[frozenset[str]] = frozenset({"lesion"})
+    KEYS: ClassVar[dict[str, tuple[str, int]]] = {
+        "ArrowLeft": ("problem", -1),
+        "ArrowRight": ("problem", 1),
+        "ArrowUp": ("neuron", 1),
+        "ArrowDown": ("neuron", -1),
+    }
 
     def __init__(self, run: xr.DataTree) -> None:
-        run = as_run(run)
-        self.run = run
+        self.run = run = as_run(run)
         self.properties = group(run, "properties").load()
         names = [str(v) for v in self.properties.data_vars]
         if not names:
             raise ValueError(f"the run's model {run.attrs.get('model')!r} has no intrinsic properties to look at")
         self.steps = group(run, "trajectories").load() if "trajectories" in run.children else None
         self.activity = group(run, "activity") if "activity" in run.children else None
+        if self.activity is not None and not self.activity.sizes.get("problem"):
+            self.activity = None
+        self.weights = group(run, "weights") if "weights" in run.children else None
+        if self.weights is not None and ("recurrent_weights" not in self.weights or not self.weights.sizes["problem"]):
+            self.weights = None
         self.densities = neurons.density(self.properties)
+        self._recorded = lru_cache(8)(self._read)
+        self._noisy = lru_cache(8)(self._do_noisy)
+        self._matrix = lru_cache(16)(lambda problem: self.weights["recurrent_weights"].sel(problem=problem).load())
+        self._same_trial = lru_cache(4)(lambda signal, trial: self.activity[signal].isel(probe=trial).load())
+        self._values = lru_cache(None)(self._measure)
+        self._silenced = lru_cache(None)(self._do_lesions)
+        self._base: tuple[Any, Any] = (None, None)
+        self._controls(names)
+
+    def _controls(self, names: Sequence[str]) -> None:
         problems = self.properties["problem"].values.tolist()
-        words = [(str(self.properties[n].attrs.get("long_name", n)), n) for n in names]
+        count = self.properties.sizes["neuron"]
+        words = [(self._words(n), n) for n in names]
         self._trials = (
             [] if self.activity is None else [trial_name(self.activity, i) for i in range(self.activity.sizes["probe"])]
         )
-        trials = [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]
-        wide = {"style": {"description_width": "initial"}}
+        box = ipywidgets.BoundedIntText(
+            self._busiest(),
+            0,
+            count - 1,
+            description="neuron",
+            layout={"width": "120px"},
+            style={"description_width": "initial"},
+        )
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
-            "neuron": ipywidgets.BoundedIntText(
-                self._busiest(),
-                0,
-                self.properties.sizes["neuron"] - 1,
-                description="neuron",
-                layout={"width": "120px"},
-                **wide,
-            ),
+            "neuron": box,
             "property": dropdown("property", words),
             "against": dropdown("against", words, names[min(1, len(names) - 1)]),
-            "trial": dropdown("trial", trials),
+            "colour": dropdown("colour", self._colours()),
+            "trial": dropdown("trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
+            "repeats": dropdown("trials", [("as recorded", 0), (f"{NOISY} noisy ones of each condition", NOISY)]),
+            "panels": Switches(dict.fromkeys(self.PANELS, ""), [name for name in self.PANELS if name != "lesion"]),
+            "selected": Chosen(count),
         }
-        self._base: tuple[Any, Any] = (None, None)
-        super().__init__(controls, [list(controls.values())])
-        self.figure.listen("over", "tap", self._pick_line)
-        self.figure.listen("density", "tap", lambda _, y: self._pick(self._now(self.state["property"]), y))
-        self.figure.listen("scatter", "tap", self._pick_point)
-        self.figure.listen("history", "tap", self._pick_row)
+        c = controls
+        rows = [
+            [c[name] for name in ("problem", "neuron", "property", "against", "colour")],
+            [c[name] for name in ("trial", "repeats")],
+            [c["panels"]],
+        ]
+        super().__init__(controls, rows)
+        with self.figure.at_once():
+            self._listen()
+
+    def _listen(self) -> None:
+        hear = self.figure.listen
+        hear("density", "tap", lambda _, y: self._pick(self._now(self.state["property"]), y))
+        hear("history", "tap", self._pick_row)
+        for name in ("over", "within"):
+            hear(name, "tap", partial(self._pick_line, name))
+            hear(name, "region", partial(self._select, name))
+        for name in ("scatter", "partners", "lesion"):
+            hear(name, "tap", partial(self._pick_point, name))
+            hear(name, "region", partial(self._select, name))
+
+    def _grid(self) -> str:
+        shown, rows = self.visible(), []
+        for row in ROWS:
+            there = {name: width for name, width in row.items() if name in shown}
+            if there:
+                cells = [name for name, width in there.items() for _ in range(4 * width // sum(there.values()))]
+                rows.append(f'"{" ".join(cells)}"')
+        return " ".join(rows) + " / " + " ".join(["minmax(0, 1fr)"] * 4)
+
+    def _words(self, name: str) -> str:
+        return str(self.properties[name].attrs.get("long_name", name))
 
     def _busiest(self) -> int:
         """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
@@ -104,51 +188,186 @@ class NeuronExplorer(Explorer):
             kept = self.activity["problem"].values
             self.controls["problem"].value = int(kept[int(np.clip(round(y), 0, len(kept) - 1))])
 
-    def _pick_line(self, x: float, y: float) -> None:
-        nearest = int(np.abs(self.properties["problem"].values - x).argmin())
-        self._pick(self.properties[self.state["property"]].isel(problem=nearest).values, y)
+    def _pick_line(self, name: str, x: float, y: float) -> None:
+        drawn = self._drawn(name)
+        self._pick(drawn.values[int(np.abs(drawn[drawn.dims[0]].values - x).argmin())], y)
 
-    def _pick_point(self, x: float, y: float) -> None:
-        s = self.state
-        logs = [np.log(self._now(name)) for name in (s["property"], s["against"])]
-        away = sum(
-            ((values - np.log(max(at, 1e-9))) / (np.ptp(values) or 1.0)) ** 2
-            for values, at in zip(logs, (x, y), strict=True)
-        )
-        self.controls["neuron"].value = int(np.argmin(away))
+    def _pick_point(self, name: str, x: float, y: float) -> None:
+        places, members, logs = self._cloud(name)
+        at = [_onto(v, log) for v, log in zip((x, y), logs, strict=True)]
+        away = sum(((v - a) / (np.ptp(v) or 1.0)) ** 2 for v, a in zip(places, at, strict=True))
+        self.controls["neuron"].value = int(members[np.argmin(away)])
 
-    # ------------------------------------------------------------------ the panels
+    def _select(self, name: str, region: dict[str, Any]) -> None:
+        """Highlight the neurons of which a point lies in a region that was drawn."""
+        places, members, logs = self._cloud(name)
+        moved = {k: v if k == "type" else _onto(v, logs[k.startswith("y")]) for k, v in region.items()}
+        found = inside(moved, *np.broadcast_arrays(*places)).reshape(-1, len(members)).any(0)
+        self.controls["selected"].value = tuple(members[found].tolist())
+
+    def _cloud(self, name: str) -> tuple[list[np.ndarray], np.ndarray, tuple[bool, bool]]:
+        """Where the neurons lie in a picture (..., neuron), which they are, and which axes are logarithmic."""
+        s, members = self.state, np.arange(self.properties.sizes["neuron"])
+        if name in ("over", "within"):
+            drawn = self._drawn(name)
+            return [drawn[drawn.dims[0]].values[:, None], np.log(drawn.values)], members, (False, True)
+        if name == "scatter":
+            return [np.log(self._now(s[which])) for which in ("property", "against")], members, (True, True)
+        if name == "partners":
+            matrix = self._matrix(self._near(self.weights)).values
+            return [matrix[:, s["neuron"]], matrix[s["neuron"]]], members, (False, False)
+        found, rate = self._lesions()
+        members = found["neuron"].values
+        return [rate.values[members], np.log(found["loss"].values)], members, (False, True)
+
+    def _drawn(self, name: str) -> xr.DataArray:
+        """The property as the lines show it (problem or trial, neuron)."""
+        if name == "over":
+            return self.properties[self.state["property"]].transpose("problem", "neuron")
+        part = self._steps().transpose("step", "neuron")
+        return part.swap_dims(step="trial")
+
+    # ------------------------------------------------------------------ what the pictures are made of
+
+    def _near(self, kept: xr.Dataset) -> int:
+        """The kept problem that is nearest to the chosen one."""
+        problems = kept["problem"].values
+        return int(problems[np.abs(problems - self.state["problem"]).argmin()])
+
+    def _after(self, kept: int) -> str:
+        chosen = self.state["problem"]
+        return f"after problem {kept}" + ("" if kept == chosen else f", the nearest to {chosen} that was kept")
+
+    def _read(self, problem: int) -> xr.Dataset:
+        if self.activity is None:
+            raise NothingToShow(NO_ACTIVITY)
+        return pictures.worded(self.activity.sel(problem=problem).load())
+
+    def _again(self, question: str, *given: Any, **changes: Any) -> xr.Dataset:
+        """Ask one of :mod:`ip2lab.probes`, or say why that cannot be."""
+        try:
+            from ip2lab import probes
+        except ImportError:
+            raise NothingToShow(NO_TORCH) from None
+        try:
+            answer: xr.Dataset = getattr(probes, question)(self.run, *given, **changes)
+        except (KeyError, TypeError, ValueError) as error:
+            raise NothingToShow(f"The network of this run cannot be made again: {error}") from None
+        return answer
+
+    def _do_noisy(self, problem: int) -> xr.Dataset:
+        return pictures.worded(self._again("probe", problem, repeats=NOISY))
+
+    def _do_lesions(self, problem: int, members: tuple[int, ...]) -> xr.Dataset:
+        return self._again("silenced", problem, members)
+
+    def _trials_now(self) -> xr.Dataset:
+        """The trials of the chosen neuron (probe, time)."""
+        if self.activity is None:
+            raise NothingToShow(NO_ACTIVITY)
+        problem = self._near(self.activity)
+        found = self._noisy(problem) if self.state["repeats"] else self._recorded(problem)
+        return found.isel(neuron=self.state["neuron"])
+
+    def _firing(self, problem: int) -> xr.DataArray:
+        """How active each neuron is in the trials of a problem (neuron)."""
+        found = self._recorded(problem)
+        if "spikes" in found:
+            return neurons.firing_rate(found["spikes"]).mean("probe", keep_attrs=True)
+        return found["activity"].mean(["probe", "time"], keep_attrs=True)
+
+    # ------------------------------------------------------------------ colours
+
+    def _colours(self) -> list[tuple[str, str]]:
+        """What the neurons may be coloured by: words, and the kind with a name."""
+        found = [("all alike", "none")]
+        if self.weights is not None:
+            found.append(("community", "community"))
+        if self.activity is not None:
+            coords = self.activity.coords
+            labels = [c for c in ("stimulus", "context", "response") if c in coords and len(np.unique(coords[c])) > 1]
+            found += [(f"selectivity for the {label}", f"selectivity {label}") for label in labels]
+            found.append(("activity", "activity"))
+        ends = [("at the start", 0), ("in the end", -1)]
+        for name, values in self.properties.data_vars.items():
+            found += [
+                (f"{self._words(str(name))} {when}", f"{when.split()[-1]} {name}")
+                for when, place in ends
+                if np.ptp(values.isel(problem=place).values) > 0
+            ]
+        return found
+
+    def _measure(self, colour: str) -> xr.DataArray:
+        """What the neurons are coloured by (neuron): as it is after the last problem that was kept."""
+        kind, _, name = colour.partition(" ")
+        if kind in ("start", "end"):
+            return self.properties[name].isel(problem=0 if kind == "start" else -1)
+        if kind == "community":
+            last = self._matrix(int(self.weights["problem"][-1]))
+            try:
+                return connectivity.communities(last, runs=20)["community"]
+            except ImportError:
+                raise NothingToShow("communities need scikit-network: pip install scikit-network") from None
+        last = int(self.activity["problem"][-1])
+        if kind == "activity":
+            return self._firing(last)
+        noisy = self._noisy(last)
+        signal = neurons.firing_rate(noisy["spikes"], width=WIDTH) if "spikes" in noisy else noisy["activity"]
+        try:
+            return neurons.selectivity(signal, name, trial="probe").max("time", keep_attrs=True)
+        except ValueError as error:
+            raise NothingToShow(str(error)) from None
+
+    def _tint(self) -> tuple[list[str] | None, dict[str, str], str]:
+        """Colour of each neuron, what the colours mean, and words about it."""
+        colour = self.state["colour"]
+        if colour == "none":
+            return None, {}, ""
+        words = next(words for words, key in self.controls["colour"].options if key == colour)
+        try:
+            inks, key = pictures.shades(self._values(colour))
+        except NothingToShow as reason:
+            return None, {}, f" &nbsp;·&nbsp; no {words}: {reason}"
+        return inks, key, f" &nbsp;·&nbsp; colour: {words}"
+
+    # ------------------------------------------------------------------ properties
 
     def _over(self) -> Picture:
         s = self.state
         values = self.properties[s["property"]]
-        key = (s["property"], s["neuron"])
+        inks, legend, tint = self._tint()
+        key = (s["property"], s["neuron"], s["colour"], tuple(s["selected"]))
         if self._base[0] != key:
-            self._base = (key, pictures.property_trajectories(values, picked=s["neuron"], at=s["problem"]))
+            marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": inks, "key": legend}
+            self._base = (key, pictures.property_trajectories(values, at=s["problem"], **marks))
         first, now = (
             float(values.sel(problem=p).isel(neuron=s["neuron"])) for p in (values.problem.values[0], s["problem"])
         )
         unit = values.attrs.get("units", "")
         unit = "" if unit == "1" else f" {unit}"
         words = f"neuron {s['neuron']}: {first:.3g} → {now:.3g}{unit} after problem {s['problem']}"
-        return pictures.moved(
-            self._base[1], s["problem"]
-        ), f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}"
+        many = f" &nbsp;·&nbsp; {len(s['selected'])} highlighted" if s["selected"] else ""
+        return (
+            pictures.moved(self._base[1], s["problem"]),
+            f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}{many}{tint}",
+        )
 
     def _density(self) -> Picture:
         s = self.state
-        values = self.properties[s["property"]]
+        values, now = self.properties[s["property"]], self._now(s["property"])
         picture = pictures.property_density(
             self.densities,
             s["property"],
             at=s["problem"],
-            picked=float(self._now(s["property"])[s["neuron"]]),
+            picked=float(now[s["neuron"]]),
+            chosen=now[s["selected"]].tolist(),
             label=axis(values),
             limits=span(values.values, 0.04, True),
         )
         return picture, "<b>Density</b> over neurons"
 
-    def _within(self) -> Picture:
+    def _steps(self) -> xr.DataArray:
+        """The chosen property within the chosen problem (step, neuron)."""
         s = self.state
         if self.steps is None:
             raise NothingToShow("This run keeps no trajectories within problems.")
@@ -159,86 +378,322 @@ class NeuronExplorer(Explorer):
                 if s["problem"] < 0
                 else f"Problem {s['problem']} was over before anything was kept of it."
             )
-        part = self.steps[s["property"]].isel(step=slice(first, last))
-        return pictures.property_trajectories(
-            part, picked=s["neuron"], along="trial", height=240
-        ), f"<b>Within problem {s['problem']}</b>"
+        return self.steps[s["property"]].isel(step=slice(first, last))
+
+    def _within(self) -> Picture:
+        s = self.state
+        inks = self._tint()[0]
+        picture = pictures.property_trajectories(
+            self._steps(), picked=s["neuron"], along="trial", inks=inks, chosen=s["selected"], height=240
+        )
+        return picture, f"<b>Within problem {s['problem']}</b>"
 
     def _scatter(self) -> Picture:
         s = self.state
         x, y = (self.properties[name].sel(problem=s["problem"]) for name in (s["property"], s["against"]))
-        xlim, ylim = (span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
-        return pictures.scatter(
-            x, y, picked=s["neuron"], limits=(xlim, ylim), height=240
-        ), f"<b>Two properties</b> after problem {s['problem']}"
+        limits = tuple(span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
+        marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": self._tint()[0]}
+        picture = pictures.scatter(x, y, limits=limits, height=240, **marks)
+        return picture, f"<b>Two properties</b> after problem {s['problem']}"
 
-    def _probe(self) -> xr.Dataset:
-        s = self.state
-        if self.activity is None:
-            raise NothingToShow("This run keeps no activity.")
-        if s["problem"] not in self.activity["problem"]:
-            kept = self.activity["problem"].values
-            near = ", ".join(str(p) for p in kept[np.argsort(np.abs(kept - s["problem"]))[:3]])
-            raise NothingToShow(
-                f"No activity was kept after problem {s['problem']}; the nearest problems that have it: {near}."
+    # ------------------------------------------------------------------ the neuron that is picked
+
+    def _by_condition(self) -> tuple[xr.Dataset, str]:
+        """Mean rate of each condition, with a band where trials differ, and the call that makes it."""
+        found = self._trials_now()
+        if "spikes" not in found:
+            signal, call = found["activity"], "trials['activity']"
+        elif banded := _banded(found["spikes"]):
+            return banded, f"neurons.psth(trials['spikes'], trial='probe', by='condition', width={WIDTH:g})"
+        else:
+            signal, call = (
+                neurons.firing_rate(found["spikes"], width=WIDTH),
+                (f"neurons.firing_rate(trials['spikes'], width={WIDTH:g})"),
             )
-        return self.activity.isel(neuron=s["neuron"], probe=s["trial"]).sel(problem=s["problem"]).load()
+        mean = signal.groupby("condition").mean("probe", keep_attrs=True)
+        return mean.to_dataset(name="rate"), (
+            f"{call}.groupby('condition').mean('probe', keep_attrs=True).to_dataset(name='rate')"
+        )
+
+    def _psth(self) -> Picture:
+        found = self._by_condition()[0]
+        words = "mean of noisy trials, band of 95 %" if "lower" in found else "one trial without noise of each"
+        kept = self._after(self._near(self.activity))
+        return pictures.psth(found), f"<b>Rate of neuron {self.state['neuron']}</b> by condition, {kept} ({words})"
+
+    def _raster(self) -> Picture:
+        found = self._trials_now()
+        signal = found["spikes"] if "spikes" in found else found["activity"]
+        words = f"{found.sizes['probe']} trials" + (" with noise" if self.state["repeats"] else "")
+        return pictures.trial_raster(signal), f"<b>{_capital(signal)} of neuron {self.state['neuron']}</b> in {words}"
 
     def _trace(self) -> Picture:
         s = self.state
-        probe = self._probe()
-        threshold = float(self._now("threshold")[s["neuron"]]) if "threshold" in self.properties else None
+        if self.activity is None:
+            raise NothingToShow(NO_ACTIVITY)
+        kept = self._near(self.activity)
+        probe = self._recorded(kept).isel(neuron=s["neuron"], probe=s["trial"])
         rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(probe['spikes'])):.1f} Hz" if "spikes" in probe else ""
-        return pictures.neuron_trace(
-            probe, threshold=threshold
-        ), f"<b>Neuron {s['neuron']}</b> after problem {s['problem']}, {self._trials[s['trial']]}{rate}"
+        words = f"<b>Neuron {s['neuron']}</b>, {self._trials[s['trial']]}, {self._after(kept)}{rate}"
+        return pictures.neuron_trace(probe, threshold=self._threshold(probe, kept)), words
+
+    def _threshold(self, probe: xr.Dataset, problem: int) -> xr.DataArray | None:
+        """The threshold of the neuron, over time where adaptation raises it."""
+        if "threshold" not in self.properties:
+            return None
+        own = self.properties.sel(problem=problem).isel(neuron=self.state["neuron"])
+        if "adaptation" in probe and "adaptation_strength" in own:
+            return own["threshold"] + own["adaptation_strength"] * probe["adaptation"]
+        return own["threshold"]
 
     def _history(self) -> Picture:
         s = self.state
         if self.activity is None:
-            raise NothingToShow("This run keeps no activity.")
+            raise NothingToShow(NO_ACTIVITY)
         signal = "spikes" if "spikes" in self.activity else "activity"
-        table = self.activity[signal].isel(neuron=s["neuron"], probe=s["trial"]).load()
-        return pictures.history(
-            table, at=s["problem"]
-        ), f"<b>Neuron {s['neuron']}</b> in the same trial of every kept problem"
+        table = self._same_trial(signal, s["trial"]).isel(neuron=s["neuron"])
+        words = f"<b>Neuron {s['neuron']}</b> in this trial, after every problem that was kept"
+        return pictures.history(table, at=self._near(self.activity)), words
+
+    def _excitability(self) -> Picture:
+        found = self._tuning()
+        before, now = found["rheobase"].values
+        words = f"fires from an input of {now:.2f} on, before learning from {before:.2f}"
+        return pictures.fi_curves(found), f"<b>f-I curve of neuron {self.state['neuron']}</b> &nbsp;·&nbsp; {words}"
+
+    def _tuning(self) -> xr.Dataset:
+        """What the neuron does at constant inputs (problem, current), before learning and now."""
+        s = self.state
+        if not {"tau_soma", "threshold"} <= set(self.properties.data_vars):
+            raise NothingToShow(
+                "An f-I curve is that of a spiking neuron, with a threshold and a somatic time constant."
+            )
+        own = self.properties.sel(problem=[self.properties["problem"].values[0], s["problem"]]).isel(
+            neuron=[s["neuron"]]
+        )
+        return neurons.fi_curve(own, self._inputs(own), dt=self._dt(), duration=10_000).isel(neuron=0)
+
+    def _inputs(self, own: xr.Dataset) -> np.ndarray:
+        rheobase = own["threshold"] / own["gain"] if "gain" in own else own["threshold"]
+        return np.linspace(0, np.ceil(4 * float(rheobase.max())), 81)
+
+    def _dt(self) -> float:
+        return float(self.run.attrs.get("config", {}).get("dt", 1.0))
+
+    def _partners(self) -> Picture:
+        s = self.state
+        if self.weights is None:
+            raise NothingToShow(NO_WEIGHTS)
+        kept = self._near(self.weights)
+        marks = {"inks": self._tint()[0], "chosen": s["selected"]}
+        words = f"<b>Recurrent weights of neuron {s['neuron']}</b>, one point a partner, {self._after(kept)}"
+        return pictures.partners(self._matrix(kept), s["neuron"], **marks), words
+
+    def _both_ways(self) -> xr.Dataset:
+        """Recurrent weights of the neuron, to and from every other one (neuron)."""
+        matrix, neuron = self._matrix(self._near(self.weights)), self.state["neuron"]
+        coming = matrix.isel(neuron=neuron, drop=True).rename(presynaptic="neuron")
+        return xr.Dataset({"weight_to": matrix.isel(presynaptic=neuron, drop=True), "weight_from": coming})
+
+    def _outside(self) -> xr.Dataset:
+        """Weights of the neuron from the inputs (input) and to the outputs (output)."""
+        if self.weights is None:
+            raise NothingToShow(NO_WEIGHTS)
+        own = self.weights[["input_weights", "output_weights"]].sel(problem=self._near(self.weights))
+        return own.isel(neuron=self.state["neuron"]).load()
+
+    def _channels(self) -> Picture:
+        own = self._outside()
+        words = f"<b>Input and output weights of neuron {self.state['neuron']}</b>, {self._after(int(own['problem']))}"
+        return pictures.channels(own["input_weights"], own["output_weights"]), words
+
+    def _lesions(self) -> tuple[xr.Dataset, xr.DataArray]:
+        """What each neuron costs (of very many a part, and those picked), and how active it is."""
+        if self.weights is None or self.activity is None:
+            raise NothingToShow("This run keeps no weights and activity, with which its network could run again.")
+        kept, count = self._near(self.weights), self.properties.sizes["neuron"]
+        drawn = np.arange(count) if count <= MOST else np.random.default_rng(0).choice(count, MOST, replace=False)
+        found = [self._silenced(kept, tuple(sorted(drawn.tolist())))]
+        more = {self.state["neuron"], *self.state["selected"]} - set(drawn.tolist())
+        found += [self._silenced(kept, (each,)) for each in sorted(more)]
+        whole = xr.concat(found, "neuron", data_vars="minimal", compat="override", coords="minimal", join="outer")
+        return whole, self._firing(self._near(self.activity))
+
+    def _lesion(self) -> Picture:
+        s = self.state
+        found, rate = self._lesions()
+        one = found.sel(neuron=s["neuron"])
+        words = [_cost(f"without neuron {s['neuron']}", found, one["loss"], one["accuracy"])]
+        if len(s["selected"]) > 1:
+            both = self._again("probe", self._near(self.weights), silence=s["selected"])
+            words.append(_cost(f"without the {len(s['selected'])}", found, both["loss"].mean(), both["correct"].mean()))
+        marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": self._tint()[0]}
+        after = self._after(self._near(self.weights))
+        return pictures.lesion_costs(found, rate, **marks), f"<b>Lesions</b> {after} &nbsp;·&nbsp; {'; '.join(words)}"
 
     # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
-        """Return the properties of every neuron over problems, and which neuron is picked."""
-        return self.properties.assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
+        """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
+        found: dict[str, Any] = dict(self.properties.data_vars)
+        parts: dict[str, Callable[[], xr.Dataset]] = {
+            "psth": lambda: self._by_condition()[0].drop_vars("trials", errors="ignore"),
+            "raster": lambda: self._trials_now().drop_vars(["readout", "loss", "correct"], errors="ignore"),
+            "excitability": lambda: self._tuning().rename(problem="tuned_at"),
+            "partners": self._both_ways,
+            "channels": self._outside,
+            "lesion": lambda: self._lesions()[0].rename(neuron="silenced"),
+        }
+        for panel in [name for name in parts if name in self.visible() and not self.figure.notes.get(name)]:
+            found |= parts[panel]().data_vars
+        bare = {name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()}
+        return xr.Dataset(bare).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
-        s = self.state
-        threshold = float(self._now("threshold")[s["neuron"]]) if "threshold" in self.properties else None
-        return "\n".join(
-            [
-                "import ip2lab",
-                "from ip2lab.analysis import neurons",
-                "from ip2lab.views import pictures, show",
-                "",
-                source(self.run),
-                "properties = run['properties'].to_dataset()",
-                f"name, neuron, problem = {s['property']!r}, {s['neuron']}, {s['problem']}",
-                "over = pictures.property_trajectories(properties[name], picked=neuron, at=problem)",
-                f"now = properties.sel(problem={s['problem']})",
-                f"picked = float(now[{s['property']!r}][{s['neuron']}])",
-                "density = pictures.property_density(neurons.density(properties), name, at=problem, picked=picked)",
-                f"scatter = pictures.scatter(now[{s['property']!r}], now[{s['against']!r}], picked={s['neuron']})",
-                *(
-                    [
-                        "probe = run['activity'].to_dataset().sel(problem=problem)",
-                        f"probe = probe.isel(neuron=neuron, probe={s['trial']})",
-                        f"trace = pictures.neuron_trace(probe, threshold={threshold})",
-                    ]
-                    if self.activity is not None and s["problem"] in self.activity["problem"]
-                    else []
-                ),
-                "show(over)",
+        s, shown = self.state, [name for name in self.visible() if not self.figure.notes.get(name)]
+        calls = self._code_of_properties() | self._code_of_neuron(shown)
+        head = [
+            "import numpy as np",
+            "import ip2lab",
+            "from ip2lab.analysis import connectivity, neurons",
+            "from ip2lab.views import pictures, show",
+            "from ip2lab.views.style import axis, span",
+            "",
+            source(self.run),
+            "properties = run['properties'].to_dataset().load()",
+            f"name, against, problem = {s['property']!r}, {s['against']!r}, {s['problem']}",
+            f"neuron, chosen = {s['neuron']}, {s['selected']}",
+            "now = properties.sel(problem=problem)",
+            *self._code_of_colours(),
+        ]
+        titles = [f"    {self.figure.captions[name]!r}: {name}," for name in shown]
+        return "\n".join([*head, *(line for name in shown for line in calls[name]), "show({", *titles, "})"])
+
+    def _code_of_colours(self) -> list[str]:
+        kind, _, name = self.state["colour"].partition(" ")
+        if kind == "none" or self._tint()[0] is None:
+            return ["inks, key = None, {}"]
+        values = f"properties[{name!r}].isel(problem={0 if kind == 'start' else -1})"
+        lines = []
+        if kind == "community":
+            last = int(self.weights["problem"][-1])
+            lines = [f"recurrent = run['weights'].to_dataset()['recurrent_weights'].sel(problem={last})"]
+            values = "connectivity.communities(recurrent, runs=20)['community']"
+        elif kind == "activity":
+            values = self._code_of_firing(int(self.activity["problem"][-1]))
+        elif kind == "selectivity":
+            signal = (
+                "neurons.firing_rate(noisy['spikes'], width=50)" if "spikes" in self.activity else "noisy['activity']"
+            )
+            lines = [f"noisy = ip2lab.probe(run, {int(self.activity['problem'][-1])}, repeats={NOISY})"]
+            values = f"neurons.selectivity({signal}, {name!r}, trial='probe').max('time', keep_attrs=True)"
+        return [*lines, f"inks, key = pictures.shades({values})"]
+
+    def _code_of_firing(self, problem: int) -> str:
+        there = f"run['activity'].to_dataset().sel(problem={problem})"
+        if "spikes" in self.activity:
+            return f"neurons.firing_rate({there}['spikes']).mean('probe', keep_attrs=True)"
+        return f"{there}['activity'].mean(['probe', 'time'], keep_attrs=True)"
+
+    def _code_of_properties(self) -> dict[str, list[str]]:
+        marks = "inks=inks, chosen=chosen"
+        return {
+            "over": [
+                f"over = pictures.property_trajectories(properties[name], picked=neuron, at=problem, {marks}, key=key)"
+            ],
+            "density": [
+                "label, limits = axis(properties[name]), span(properties[name].values, 0.04, True)",
+                "values = now[name].values",
+                "marks = {'picked': float(values[neuron]), 'chosen': values[chosen].tolist()}",
+                "densities = neurons.density(properties)",
+                "density = pictures.property_density(densities, name, at=problem, label=label, limits=limits, **marks)",
+            ],
+            "within": [
+                "steps = run['trajectories'].to_dataset().load()",
+                "steps = steps[name].isel(step=steps['problem'].values == problem)",
+                f"within = pictures.property_trajectories(steps, picked=neuron, along='trial', {marks}, height=240)",
+            ],
+            "scatter": [
+                "limits = tuple(span(properties[each].values, 0.04, True) for each in (name, against))",
+                f"scatter = pictures.scatter(now[name], now[against], picked=neuron, limits=limits, {marks})",
+            ],
+        }
+
+    def _code_of_neuron(self, shown: Sequence[str]) -> dict[str, list[str]]:
+        """The calls that draw the pictures of the picked neuron, of those panels that are shown."""
+        found: dict[str, list[str]] = {}
+        if self.activity is not None:
+            found |= self._code_of_trials(shown)
+        if self.weights is not None:
+            kept = self._near(self.weights)
+            weights = [f"weights = run['weights'].to_dataset().sel(problem={kept})"]
+            found["partners"] = [
+                *weights,
+                "partners = pictures.partners(weights['recurrent_weights'], neuron, inks=inks, chosen=chosen)",
             ]
-        )
+            both = ", ".join(f"weights['{way}put_weights'].isel(neuron=neuron)" for way in ("in", "out"))
+            found["channels"] = [*weights, f"channels = pictures.channels({both})"]
+        if "excitability" in shown:
+            first, currents = int(self.properties["problem"][0]), self._tuning()["current"].values
+            found["excitability"] = [
+                f"own = properties.sel(problem=[{first}, problem]).isel(neuron=[neuron])",
+                f"inputs = np.linspace(0, {currents[-1]:g}, {len(currents)})",
+                f"tuned = neurons.fi_curve(own, inputs, dt={self._dt():g}, duration=10_000).isel(neuron=0)",
+                "excitability = pictures.fi_curves(tuned)",
+            ]
+        if "lesion" in shown:
+            members = self._lesions()[0]["neuron"].values.tolist()
+            which = f", {members}" if len(members) < self.properties.sizes["neuron"] else ""
+            found["lesion"] = [
+                "from ip2lab.probes import silenced",
+                f"lost = silenced(run, {self._near(self.weights)}{which})",
+                f"rate = {self._code_of_firing(self._near(self.activity))}",
+                "lesion = pictures.lesion_costs(lost, rate, picked=neuron, inks=inks, chosen=chosen)",
+            ]
+        return found
+
+    def _code_of_trials(self, shown: Sequence[str]) -> dict[str, list[str]]:
+        s, kept = self.state, self._near(self.activity)
+        signal = "spikes" if "spikes" in self.activity else "activity"
+        there = f"run['activity'].to_dataset().sel(problem={kept}).load()"
+        if s["repeats"]:
+            trials = [f"trials = pictures.worded(ip2lab.probe(run, {kept}, repeats={NOISY})).isel(neuron=neuron)"]
+        else:
+            trials = [f"trials = pictures.worded({there}).isel(neuron=neuron)"]
+        level = f"properties['threshold'].sel(problem={kept})[neuron]"
+        if "adaptation" in self.activity and "adaptation_strength" in self.properties:
+            level += f" + properties['adaptation_strength'].sel(problem={kept})[neuron] * one['adaptation']"
+        level = level if "threshold" in self.properties else "None"
+        same = f"run['activity'].to_dataset()[{signal!r}].isel(neuron=neuron, probe={s['trial']}).load()"
+        return {
+            "psth": [*trials, f"psth = pictures.psth({self._by_condition()[1]})"] if "psth" in shown else [],
+            "raster": [*trials, f"raster = pictures.trial_raster(trials[{signal!r}])"],
+            "trace": [
+                f"one = {there}.isel(neuron=neuron, probe={s['trial']})",
+                f"trace = pictures.neuron_trace(one, threshold={level})",
+            ],
+            "history": [f"history = pictures.history({same}, at={kept})"],
+        }
+
+
+def _banded(spikes: xr.DataArray) -> xr.Dataset | None:
+    """The mean rate of each condition with its band; None where there is one trial of each, or all are alike."""
+    try:
+        return neurons.psth(spikes, trial="probe", by="condition", width=WIDTH)
+    except ValueError:
+        return None
+
+
+def _onto(value: Any, logarithmic: bool) -> Any:
+    """A place on an axis as it is drawn."""
+    return np.log(np.maximum(value, 1e-9)) if logarithmic else np.asarray(value, float)
+
+
+def _cost(who: str, found: xr.Dataset, loss: Any, accuracy: Any) -> str:
+    """What a lesion does, in words."""
+    before, right = float(found["intact_loss"]), 100 * float(found["intact_accuracy"])
+    return f"{who}: loss {before:.2g} → {float(loss):.2g}, right {right:.0f} → {100 * float(accuracy):.0f} %"
 
 
 def _capital(values: xr.DataArray) -> str:

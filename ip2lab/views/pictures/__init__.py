@@ -48,11 +48,13 @@ __all__ = [
     "seed_ratios",
     "series_picture",
     "shades",
+    "shades",
     "shifts",
     "trajectories",
     "trial_picture",
     "trial_raster",
     "turned",
     "within_problem_loss",
+    "worded",
     "worded",
 ]

@@ -103,7 +103,6 @@ def neuron_trace(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="bottom_right",
     )
 
 
@@ -158,7 +157,6 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="right",
     )
 
 
@@ -269,7 +267,6 @@ def fi_curves(found: xr.Dataset, *, height: int = 240) -> hv.Overlay:
         ylim=(-0.03 * high, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="top_left",
     )
 
 
@@ -319,9 +316,7 @@ def partners(
         rings(to, coming, chosen, names),
         points(to, coming, names, faded(own, chosen), size=7, alpha=0.75),
     ]
-    return looks(
-        hv.Overlay(parts), height, xlim=(left, right), ylim=(low, high), xlabel=names[0], ylabel=names[1]
-    )
+    return looks(hv.Overlay(parts), height, xlim=(left, right), ylim=(low, high), xlabel=names[0], ylabel=names[1])
 
 
 def channels(
@@ -372,8 +367,6 @@ def channels(
         xlabel=names[0],
         ylabel="",
         yticks=[(float(rows[k]), labels[k]) for k in shown],
-        legend_position="top",
-        legend_cols=2,
     )
 
 
@@ -438,3 +431,32 @@ def lesion_costs(
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def worded(probe: xr.Dataset) -> xr.Dataset:
+    """Return trials whose coord ``condition`` says in words what they are, for legends and rows.
+
+    Parameters
+    ----------
+    probe : Dataset
+        Trials along ``probe``, with any of the coords ``stimulus``, ``context`` and ``response``.
+
+    Returns
+    -------
+    Dataset
+        The same; where there are no such words, ``condition`` stays what it is.
+
+    Examples
+    --------
+    >>> coords = {"stimulus": ("probe", ["A", "B"]), "response": ("probe", ["go", "none"])}
+    >>> worded(xr.Dataset(coords={**coords, "condition": ("probe", [0, 1])})).condition.values.tolist()
+    ['A, go', 'B']
+    """
+    labels = [probe[c].values.tolist() for c in ("stimulus", "context", "response") if c in probe.coords]
+    words = [
+        ", ".join(str(w) for w in dict.fromkeys(trial) if str(w) not in ("", "none"))
+        for trial in zip(*labels, strict=True)
+    ]
+    if not words or len(set(words)) < len(np.unique(probe["condition"].values)):
+        return probe
+    return probe.assign_coords(condition=("probe", words))

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 import holoviews as hv
 import numpy as np
 import xarray as xr
+from bokeh.palettes import Viridis256
 
 from ip2lab.views.pictures.parts import bands, faded, rings
 from ip2lab.views.style import MARK, QUIET, axis, colours, legend, lines, looks, marker_line, points, span
 
 MOST_POINTS = 240  # along one line: more than a panel has pixels for
+SHADES = Viridis256[16:232:2]  # without its ends, which are lost on a dark or a light page
 ALL_POINTS = 30_000  # of all lines: more would take longer to paint than a slider moves
 
 
@@ -87,7 +89,6 @@ def property_trajectories(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="right",
     )
 
 
@@ -149,7 +150,7 @@ def property_density(
         lines([s[:-1] for s in shapes], names, [QUIET, colours(1)[0]], line_width=1.8),
         lines([np.array([[0.0, v], [0.07 * top, v]]) for v in chosen], names, MARK, line_width=1.4),
         lines([] if picked is None else [np.array([[0.0, picked], [top, picked]])], names, MARK, line_width=1.6),
-        *legend(["before", "now"], [QUIET, colours(1)[0]], names),
+        *legend(["before learning", "now"], [QUIET, colours(1)[0]], names),
     ]
     return looks(
         hv.Overlay(parts),
@@ -159,8 +160,6 @@ def property_density(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="top",
-        legend_cols=2,
     )
 
 
@@ -211,7 +210,6 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
         ylim=(0, top),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="top_right",
     )
 
 
@@ -266,3 +264,43 @@ def scatter(
     return looks(
         hv.Overlay(parts), height, logx=True, logy=True, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
     )
+
+
+def shades(values: xr.DataArray) -> tuple[list[str], dict[str, str]]:
+    """Return a colour for each neuron by what it has, and what the colours mean.
+
+    Parameters
+    ----------
+    values : DataArray
+        (neuron): whole numbers for groups, a colour each; other numbers for a scale from low to high, logarithmic
+        where all are positive and they span more than a decade.
+
+    Returns
+    -------
+    list of str
+        Colours, for `inks` of these pictures.
+    dict of str to str
+        The colour of each group, or of five places on the scale: for `key`.
+
+    Examples
+    --------
+    >>> inks, key = shades(xr.DataArray([0, 1, 0], dims="neuron", name="community"))
+    >>> inks[0] == inks[2] == key["community 0"], len(key)
+    (True, 2)
+    >>> list(shades(xr.DataArray([1.0, 10.0, 100.0], dims="neuron"))[1])
+    ['1', '3.16', '10', '31.6', '100']
+    """
+    found = values.values
+    if found.dtype.kind in "iub":
+        groups = np.unique(found).tolist()
+        ink = dict(zip(groups, colours(len(groups)), strict=True))
+        return [ink[v] for v in found.tolist()], {f"{values.name or 'group'} {g}": c for g, c in ink.items()}
+    logs = bool((found > 0).all() and found.max() > 10 * found.min())
+    place = np.log(found) if logs else found.astype(float)
+    low, high = float(place.min()), float(place.max())
+    step = (len(SHADES) - 1) / ((high - low) or 1.0)
+    marks = np.linspace(low, high, 5 if high > low else 1)
+    unit = values.attrs.get("units", "1")
+    words = [f"{np.exp(m) if logs else m:.3g}" + (f" {unit}" if unit != "1" else "") for m in marks]
+    inks = [[SHADES[round((v - low) * step)] for v in row.tolist()] for row in (place, marks)]
+    return inks[0], dict(zip(words, inks[1], strict=True))
