@@ -38,6 +38,27 @@ def test_each_is_whole_and_says_where_it_comes_from(name):
     assert ip2lab.example(name)["series"].identical(run["series"])
 
 
+@pytest.mark.parametrize("name", examples.SEARCHES)
+def test_each_search_is_what_its_arguments_give(name):
+    path = examples.DATA / f"{name}.json"
+    found = ip2lab.example(name)
+    assert ip2lab.search_plasticity(**examples.SEARCHES[name], path=path).identical(found)  # refuses other arguments
+    assert found.attrs["command"] == f"python -m ip2lab.examples {name}"
+    assert set(found.attrs["decision"]) <= set(found.property.values)
+
+
+def test_a_search_is_made_with_its_provenance(monkeypatch, tmp_path):
+    tiny = {"family": "association", "seeds": [1, 2, 3], "problems": 1, "candidates": [None, "tau_dendrite"]}
+    tiny |= {"neurons": 10, "max_trials": 60}
+    monkeypatch.setitem(examples.SEARCHES, "search_tiny", tiny)
+    monkeypatch.setattr(examples, "DATA", tmp_path)
+    with pytest.raises(FileNotFoundError, match="search_tiny"):
+        ip2lab.example("search_tiny")
+    made = examples.make("search_tiny", tmp_path)
+    assert ip2lab.example("search_tiny").identical(made)
+    assert made.attrs["kernels"] == examples.made_with()["kernels"]
+
+
 def test_a_short_one_is_made_again():
     name = "association"
     arguments = examples.EXAMPLES[name] | {"problems": 3}
