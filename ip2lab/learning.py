@@ -239,6 +239,9 @@ class Series:
             dtype=self.options["dtype"],
         )
         if self.options["record"]["half"]:
+        if attrs["model"] not in networks.models():
+            known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
+            raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
             for signal in set(self.network.signals) - {"spikes"}:
                 template["activity"][signal].encoding["dtype"] = "float16"
         self.recorder = records.Recorder(path, template, self._attributes())

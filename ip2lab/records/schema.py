@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ip2lab.networks import models
 from ip2lab.properties import PROPERTIES, UnknownName
 from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
@@ -142,6 +143,7 @@ GROUPS: Mapping[str, Group] = {
     ),
 }
 SIGNALS = {"spiking": ("spikes", "membrane", "dendrite")}  # what is recorded of a model's neurons; of others `activity`
+TRACES = ("spikes", "membrane", "dendrite", "activity")  # of networks of other trainers, at least one of these
 PROBE_LABELS = ("condition", "stimulus", "response", "context", "repeat")
 
 
@@ -180,6 +182,7 @@ def template(
     probes: Mapping[str, Any],
     weights: Mapping[str, Sequence[str] | Mapping[str, int]],
     adaptation: bool = False,
+    signals: Iterable[str] | None = None,
     dtype: str = "float32",
 ) -> dict[str, xr.Dataset]:
     """Build the empty datasets of a run, one per group, with all labels in place.
@@ -205,6 +208,8 @@ def template(
         to size where a network has dims of its own.
     adaptation : bool
         Whether the state of spike-frequency adaptation is recorded too.
+    signals : iterable of str, optional
+        What is recorded of a network of another trainer, in place of its ``activity``.
     dtype : str
         Of weights, properties and activity: ``"float32"`` or ``"float64"``.
 
@@ -242,7 +247,8 @@ def template(
     sizes["probe"] = len(labels["condition"])
     for dims in weights.values():
         sizes |= {dim: size for dim, size in dims.items() if dim not in sizes} if isinstance(dims, Mapping) else {}
-    specs = _choose(model, list(properties), weights, adaptation)
+    recorded = [*(SIGNALS.get(model, ("activity",)) if signals is None else signals), *["adaptation"] * adaptation]
+    specs = _choose(recorded, list(properties), weights)
     datasets = {group: _empty(group, rows, sizes, labels, dtype) for group, rows in specs.items()}
     datasets["trials"]["condition"].attrs["labels"] = _condition_labels(labels)
     return datasets
@@ -273,11 +279,10 @@ def _labels(
 
 
 def _choose(
-    model: str, properties: list[str], weights: Mapping[str, Any], adaptation: bool
+    signals: Iterable[str], properties: list[str], weights: Mapping[str, Any]
 ) -> dict[str, dict[str, Variable]]:
     """Choose which variables the run has in each group."""
-    wanted = {*SIGNALS.get(model, ("activity",)), *(["adaptation"] if adaptation else [])}
-    wanted |= {dim for dims in weights.values() for dim in dims}
+    wanted = {*signals, *(dim for dims in weights.values() for dim in dims)}
     own: dict[str, dict[str, Sequence[str]]] = {group: {} for group in GROUPS}
     own["properties"] = own["trajectories"] = {PROPERTIES[name].name: () for name in properties}
     own["weights"] = {name: ("problem", *dims) for name, dims in weights.items()}
@@ -368,7 +373,8 @@ def check_nodes(nodes: Mapping[str, Metadata], model: str) -> None:
         if name:
             _check_array(group, name, data)
             _check_sizes(group, name, data, sizes)
-    required = {"activity": SIGNALS.get(model, ("activity",))}
+    foreign = model not in models() and any(f"activity/{name}" in nodes for name in TRACES)
+    required = {"activity": () if foreign else SIGNALS.get(model, ("activity",))}
     for group, rows in GROUPS.items():
         for name, row in rows.variables.items():
             if f"{group}/{name}" not in nodes and (not row.optional or name in required.get(group, ())):
