@@ -26,7 +26,7 @@ import traitlets
 from bokeh.core.json_encoder import PayloadEncoder
 from bokeh.document import Document
 from bokeh.layouts import column
-from bokeh.models import BoxSelectTool, LassoSelectTool
+from bokeh.models import BoxSelectTool, CustomJSTicker, CustomJSTickFormatter, LassoSelectTool, LogScale
 from bokeh.protocol import Protocol
 from bokeh.themes import Theme
 from holoviews.plotting.bokeh.element import ElementPlot
@@ -35,6 +35,23 @@ from ip2lab.views import still
 from ip2lab.views.style import entries
 
 HERE = Path(__file__).parent
+# On a logarithmic axis: as many of 1, 2, 5 x 10^k as have room, over less than three quarters of a decade even steps.
+TICKS = """
+const { start, end } = cb_data.range, [low, high] = [Math.min(start, end), Math.max(start, end)];
+const decades = Math.log10(high / low);
+const found = [], push = (v) => { if (v >= low && v <= high) found.push(v) };
+if (decades > 0.75) {
+  const digits = decades > 4.5 ? [1] : decades > 2.2 ? [1, 3] : [1, 2, 5];
+  for (let k = Math.floor(Math.log10(low)); k <= Math.log10(high); k++) for (const d of digits) push(d * 10 ** k);
+  return found;
+}
+const rough = (high - low) / 4, ten = 10 ** Math.floor(Math.log10(rough));
+const step = ten * [1, 2, 5, 10].find((d) => d * ten >= rough);
+for (let i = Math.ceil(low / step); i * step <= high; i++) push(i * step);
+return found;"""
+NUMBER = """
+const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-3;
+return short ? String(+tick.toPrecision(6)) : tick.toExponential().replace("+", "");"""
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
     json={
@@ -102,6 +119,9 @@ class Panel:
         state.min_border_right = 12
         state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, True
         self.subscribe()
+        for scale, axes in ((state.x_scale, state.xaxis), (state.y_scale, state.yaxis)):
+            if isinstance(scale, LogScale):
+                axes.ticker, axes.formatter = CustomJSTicker(major_code=TICKS), CustomJSTickFormatter(code=NUMBER)
         for plot, leaf in zip(self.leaves, leaves(element), strict=True):
             map_columns(plot, leaf)
         self.root.children = [state]
