@@ -88,8 +88,9 @@ def exponential_fit(
     -------
     xarray.Dataset
         ``scale`` (trials), ``tau`` (problems), ``asymptote`` (trials), ``at_bound`` (a parameter ended on a bound: do
-        not interpret it), ``residual`` (root mean square, trials), ``aic`` (to set beside `power_law_fit`) and
-        ``first_problem`` (trials, not fitted). With `resamples` also ``interval`` (parameter, bound).
+        not interpret it), ``residual`` (root mean square, trials), ``aic`` (to set beside `power_law_fit`),
+        ``first_problem`` (trials, not fitted) and ``fitted`` (along), the curve. With `resamples` also ``interval``
+        (parameter, bound) and ``band`` (along, bound), that of the curve at each problem.
 
     Raises
     ------
@@ -157,8 +158,8 @@ def power_law_fit(
     -------
     xarray.Dataset
         ``scale`` (trials), ``exponent``, ``asymptote`` (trials), ``at_bound``, ``residual``, ``aic``,
-        ``first_problem``, and ``interval`` with `resamples`, as for `exponential_fit`. The smaller ``aic`` of the two
-        fits describes the curve better.
+        ``first_problem``, ``fitted``, and with `resamples` ``interval`` and ``band``, as for `exponential_fit`. The
+        smaller ``aic`` of the two fits describes the curve better.
 
     Raises
     ------
@@ -218,12 +219,12 @@ def _fitted(
     _expected(found.trials, along, FEWEST)
     open_ended = found.failed & (failures == "survival")
     x = found.trials[along].values.astype(float)
-    parameters, intervals, at_bound, residual, aic = apply(
+    parameters, intervals, at_bound, residual, aic, fitted, band = apply(
         _fit_one,
         found.trials,
         open_ended,
         over=[(along,), (along,)],
-        into=[("parameter",), ("parameter", "bound"), (), (), ()],
+        into=[("parameter",), ("parameter", "bound"), (), (), (), (along,), (along, "bound")],
         loop=True,
         law=law,
         x=x - x[0],
@@ -239,9 +240,13 @@ def _fitted(
         describe(residual, "residual", "trials", "root mean square of what the fit leaves"),
         describe(aic, "aic", "1", "Akaike's criterion of the fit (smaller is better)"),
         describe(first, "first_problem", "trials", "trials to criterion of the first problem, kept out of the fit"),
-    )
+        describe(fitted, "fitted", "trials", "the fitted curve"),
+    ).assign_coords({along: found.trials[along]} if along in found.trials.coords else {})
     if resamples:
-        intervals = intervals.assign_coords(parameter=list(names), bound=["lower", "upper"])
+        bounds = ["lower", "upper"]
+        words = f"{level:.0%} bootstrap interval of the fitted curve"
+        result["band"] = describe(band.assign_coords(bound=bounds), "band", "trials", words)
+        intervals = intervals.assign_coords(parameter=list(names), bound=bounds)
         result["interval"] = describe(intervals, "interval", "as the parameter", f"{level:.0%} bootstrap interval")
     return result
 
@@ -254,20 +259,21 @@ def _fit_one(
     resamples: int,
     level: float,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray, bool, float, float]:
-    """Parameters, their intervals, whether one is on a bound, root mean square and AIC of one curve (problem,)."""
+) -> tuple[np.ndarray, np.ndarray, bool, float, float, np.ndarray, np.ndarray]:
+    """Parameters, their intervals, whether one is on a bound, root mean square and AIC, the curve and its band."""
     best, at_bound, left = _least_squares(law, x, y, open_ended)
-    square = float((left**2).mean())
-    intervals = np.full((3, 2), np.nan)
+    square, ideal = float((left**2).mean()), law(x, *best)
+    intervals, band = np.full((3, 2), np.nan), np.full((y.size, 2), np.nan)
     if resamples:
         rng = np.random.default_rng(seed)
-        ideal = law(x, *best)
         again = [
             _least_squares(law, x, ideal + _block_draw(y - ideal, rng), open_ended, start=best)[0]
             for _ in range(resamples)
         ]
-        intervals = np.quantile(again, [(1 - level) / 2, (1 + level) / 2], axis=0).T
-    return best, intervals, at_bound, square**0.5, y.size * np.log(max(square, 1e-300)) + 2 * 4
+        ends = [(1 - level) / 2, (1 + level) / 2]
+        intervals = np.quantile(again, ends, axis=0).T
+        band = np.quantile([law(x, *parameters) for parameters in again], ends, axis=0).T
+    return best, intervals, at_bound, square**0.5, y.size * np.log(max(square, 1e-300)) + 2 * 4, ideal, band
 
 
 def _block_draw(residuals: np.ndarray, rng: np.random.Generator) -> np.ndarray:

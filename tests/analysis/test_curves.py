@@ -290,3 +290,22 @@ def test_a_curve_that_does_not_fall_is_on_a_bound_whatever_was_found():
     rng = np.random.default_rng(1)
     rising = xr.DataArray(np.append(500.0, np.linspace(100, 300, 59) + rng.normal(size=59)), dims="problem")
     assert curves.exponential_fit(rising).at_bound
+
+
+def test_the_fitted_curve_has_a_band_and_lies_in_it():
+    rng = np.random.default_rng(0)
+    problems = np.arange(80)
+    trials = xr.DataArray(
+        np.append(900, 60 * np.exp(-problems / 15) + 12 + rng.normal(0, 3, 80)),
+        dims="problem",
+        coords={"problem": np.arange(81)},
+    )
+    fit = curves.exponential_fit(trials, resamples=60)
+    assert fit.fitted.problem.values.tolist() == list(range(1, 81))  # the first one is not fitted
+    expected = float(fit.scale) * np.exp(-problems / float(fit.tau)) + float(fit.asymptote)
+    np.testing.assert_allclose(fit.fitted, expected)
+    inside = (fit.band.sel(bound="lower") <= fit.fitted) & (fit.fitted <= fit.band.sel(bound="upper"))
+    assert inside.mean() > 0.95
+    truth = 60 * np.exp(-problems / 15) + 12
+    covered = (fit.band.sel(bound="lower") <= truth) & (truth <= fit.band.sel(bound="upper"))
+    assert covered.mean() > 0.8
