@@ -106,7 +106,7 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
         if not width > 0:
             raise ValueError(f"width={width}; expected a positive number of ms")
         rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], lazy={}, bins=width / dt) * (1000.0 / dt)
-        rate = rate.transpose(*spikes.dims)
+        rate = rate.transpose(*spikes.dims).assign_coords(spikes.coords)  # with their units
     return describe(rate, "firing_rate", "Hz", "firing rate", spikes)
 
 
