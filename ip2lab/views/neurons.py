@@ -79,6 +79,7 @@ class NeuronExplorer(Explorer):
         "lesion": ("neuron", "problem", "colour", "selected"),
     }
     SLOW: ClassVar[frozenset[str]] = frozenset({"lesion"})
+    LATER: ClassVar[frozenset[str]] = frozenset({"trace", "history", "excitability", "partners", "channels"})
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
         "ArrowRight": ("problem", 1),
@@ -113,6 +114,7 @@ class NeuronExplorer(Explorer):
         problems = self.properties["problem"].values.tolist()
         count = self.properties.sizes["neuron"]
         words = [(self._words(n), n) for n in names]
+        first, second = sorted(names, key=lambda n: n not in ("tau_dendrite", "tau_soma"))[:2] * (1 + (len(names) == 1))
         self._trials = (
             [] if self.activity is None else [trial_name(self.activity, i) for i in range(self.activity.sizes["probe"])]
         )
@@ -127,11 +129,13 @@ class NeuronExplorer(Explorer):
         controls: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
             "neuron": box,
-            "property": dropdown("property", words),
-            "against": dropdown("against", words, names[min(1, len(names) - 1)]),
+            "property": dropdown("property", words, first),
+            "against": dropdown("against", words, second),
             "colour": dropdown("colour", self._colours()),
-            "trial": dropdown("trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
-            "repeats": dropdown("trials", [("as recorded", 0), (f"{NOISY} noisy ones of each condition", NOISY)]),
+            "trial": dropdown("one trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
+            "repeats": dropdown(
+                "rates from", [("the recorded trials", 0), (f"{NOISY} noisy trials of each condition", NOISY)]
+            ),
             "panels": Switches(dict.fromkeys(self.PANELS, ""), [name for name in self.PANELS if name != "lesion"]),
             "selected": Chosen(count),
         }
@@ -367,26 +371,23 @@ class NeuronExplorer(Explorer):
         return picture, "<b>Density</b> over neurons"
 
     def _steps(self) -> xr.DataArray:
-        """The chosen property within the chosen problem (step, neuron)."""
-        s = self.state
+        """The chosen property within the chosen problem, or the nearest of which more than one point was kept."""
         if self.steps is None:
             raise NothingToShow("This run keeps no trajectories within problems.")
-        first, last = np.searchsorted(self.steps["problem"].values, [s["problem"], s["problem"] + 1])
-        if last - first < 2:
-            raise NothingToShow(
-                "Problem −1 is before learning."
-                if s["problem"] < 0
-                else f"Problem {s['problem']} was over before anything was kept of it."
-            )
-        return self.steps[s["property"]].isel(step=slice(first, last))
+        found, first, count = np.unique(self.steps["problem"].values, return_index=True, return_counts=True)
+        if not (count > 1).any():
+            raise NothingToShow("Every problem was over before more than one point was kept of it.")
+        longest = np.flatnonzero(count > 1)
+        best = longest[np.abs(found[longest] - self.state["problem"]).argmin()]
+        return self.steps[self.state["property"]].isel(step=slice(first[best], first[best] + count[best]))
 
     def _within(self) -> Picture:
-        s = self.state
-        inks = self._tint()[0]
-        picture = pictures.property_trajectories(
-            self._steps(), picked=s["neuron"], along="trial", inks=inks, chosen=s["selected"], height=240
-        )
-        return picture, f"<b>Within problem {s['problem']}</b>"
+        s, inks, part = self.state, self._tint()[0], self._steps()
+        marks = {"picked": s["neuron"], "inks": inks, "chosen": s["selected"]}
+        picture = pictures.property_trajectories(part, along="trial", height=240, **marks)
+        shown = int(part["problem"][0])
+        short = "" if shown == s["problem"] else f", the nearest to {s['problem']} that took long enough"
+        return picture, f"<b>Within problem {shown}</b>{short}"
 
     def _scatter(self) -> Picture:
         s = self.state
@@ -535,6 +536,7 @@ class NeuronExplorer(Explorer):
 
     def data(self) -> xr.Dataset:
         """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
+        self.settle()
         found: dict[str, Any] = dict(self.properties.data_vars)
         parts: dict[str, Callable[[], xr.Dataset]] = {
             "psth": lambda: self._by_condition()[0].drop_vars("trials", errors="ignore"),
@@ -551,6 +553,7 @@ class NeuronExplorer(Explorer):
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
+        self.settle()
         s, shown = self.state, [name for name in self.visible() if not self.figure.notes.get(name)]
         calls = self._code_of_properties() | self._code_of_neuron(shown)
         head = [
@@ -598,6 +601,7 @@ class NeuronExplorer(Explorer):
 
     def _code_of_properties(self) -> dict[str, list[str]]:
         marks = "inks=inks, chosen=chosen"
+        shown = int(self._steps()["problem"][0]) if self.steps is not None else None
         return {
             "over": [
                 f"over = pictures.property_trajectories(properties[name], picked=neuron, at=problem, {marks}, key=key)"
@@ -611,7 +615,7 @@ class NeuronExplorer(Explorer):
             ],
             "within": [
                 "steps = run['trajectories'].to_dataset().load()",
-                "steps = steps[name].isel(step=steps['problem'].values == problem)",
+                f"steps = steps[name].isel(step=steps['problem'].values == {shown})",
                 f"within = pictures.property_trajectories(steps, picked=neuron, along='trial', {marks}, height=240)",
             ],
             "scatter": [

@@ -349,12 +349,15 @@ def channels(
     values = np.concatenate([part.values.astype(float) for part in both])
     inks = [ink for part, ink in zip(both, colours(2), strict=False) for ink in [ink] * part.size]
     names = ["weight", "channel"]
-    rows = np.arange(len(values))[::-1].astype(float)
+    every = max(1, -(-(len(values) + 4) * 14 // (height - 40)))  # a name needs 14 pixels: where there is less, not all
+    steps = np.ones(len(values))
+    steps[0], steps[input_weights.size :] = 0.0, every
+    steps[input_weights.size : input_weights.size + 1] = every + 1
+    rows = np.cumsum(steps)[-1] - np.cumsum(steps)  # the first on top, the outputs apart
     left, right = span(np.append(values, 0.0), 0.08)
-    every = max(1, -(-len(rows) * 13 // height))  # a name needs 13 pixels
     shown = [k for k in range(len(rows)) if k % every == 0 or k >= input_weights.size]
     parts = [
-        lines([np.array([[0, -0.7], [0, len(rows) - 0.3]])], names, alpha=0.5),
+        lines([np.array([[0, -0.7], [0, rows[0] + 0.7]])], names, alpha=0.5),
         lines([np.array([[0, y], [v, y]]) for v, y in zip(values, rows, strict=True)], names, inks, line_width=2.5),
         points(values, rows, names, inks, size=7),
         *legend(["from inputs", "to outputs"], colours(2), names),
@@ -363,7 +366,7 @@ def channels(
         hv.Overlay(parts),
         height,
         xlim=(left, right),
-        ylim=(-0.7, len(rows) - 0.3),
+        ylim=(-0.7, rows[0] + 0.7),
         xlabel=names[0],
         ylabel="",
         yticks=[(float(rows[k]), labels[k]) for k in shown],

@@ -160,6 +160,7 @@ def property_density(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
+        xticks=3,
     )
 
 

@@ -45,7 +45,7 @@ def named(by: str, kind: Any) -> str:
 def faded(inks: Sequence[str], chosen: Sequence[int]) -> list[str]:
     """Colours of which only the chosen ones keep their strength; all do where none is chosen."""
     kept = set(chosen)
-    return [ink if not kept or i in kept else ink[:7] + "38" for i, ink in enumerate(inks)]
+    return [ink if not kept or i in kept else ink[:7] + "58" for i, ink in enumerate(inks)]
 
 
 def rings(x: np.ndarray, y: np.ndarray, chosen: Sequence[int], names: Sequence[str]) -> hv.Points:
