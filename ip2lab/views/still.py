@@ -33,9 +33,14 @@ PIXELS = 92  # of a panel's height to the inch: what makes print look like the s
 MARKERS = {"inverted_triangle": "v", "triangle": "^", "square": "s", "circle": "o"}
 
 
+def wanted() -> bool:
+    """Whether a widget brings a picture that stands still."""
+    return os.environ.get(STATIC) == "1"
+
+
 def with_picture(bundle: Any, figure: Figure) -> Any:
     """Return a widget's MIME bundle with a PNG beside it where the environment says ``IP2LAB_STATIC=1``."""
-    if os.environ.get(STATIC) != "1" or bundle is None:
+    if not wanted() or bundle is None:
         return bundle
     data, *rest = bundle if isinstance(bundle, tuple) else (bundle,)
     data = {**data, "image/png": base64.b64encode(picture(figure, "png", dpi=100)).decode()}
@@ -84,6 +89,7 @@ def _save(data: xr.Dataset, path: Path) -> None:
     if path.suffix.lower() == ".csv":
         _table(plain).to_csv(path, index=False)
         return
+    plain = plain.assign({n: one.astype(np.float32) for n, one in plain.items() if one.dtype == np.float16})
     plain.attrs = {k: v for k, v in plain.attrs.items() if isinstance(v, (str, int, float)) and not isinstance(v, bool)}
     plain.to_netcdf(path, engine="scipy")
 
@@ -137,50 +143,60 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
     from matplotlib.figure import Figure as Page
 
     rows, widths = _grid(figure)
-    elements, captions, notes = figure.elements, figure.captions, figure.notes
-    heights = [max(_options(elements[n]).get("height", 260) if n in elements else 60 for n in row) for row in rows]
-    with matplotlib.rc_context(
-        {
-            "font.size": 8.5,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "svg.fonttype": "none",
-            "axes.linewidth": 0.7,
-        }
-    ):
-        page: Page = Page(
-            figsize=(INCHES, sum(heights) / PIXELS + 0.3 * len(rows)), layout="constrained", facecolor="white"
-        )
-        axes: Any = page.subplot_mosaic(rows, width_ratios=widths, height_ratios=heights)
-        for name, ax in axes.items():
-            share = sum(w for w, n in zip(widths, _row_of(rows, name), strict=True) if n == name) / sum(widths)
-            letters = 138 * share * INCHES / 10.5  # that have room in a line
-            title = textwrap.fill(_plain(captions.get(name, "")), max(int(letters), 20))
-            lines = _legend(ax, [] if notes.get(name) else entries(elements[name]), letters)
-            ax.set_title(title, loc="left", fontsize=9, pad=6 + 11 * lines)
-            if notes.get(name):
-                ax.set_axis_off()
-                ax.text(
-                    0.5, 0.5, notes[name], ha="center", va="center", wrap=True, transform=ax.transAxes, color="#666666"
-                )
-            else:
-                draw(page, ax, elements[name])
+    looks = {"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.linewidth": 0.7}
+    parts = [_shares(row, widths) for row in rows]
+    heights = [max(_height(figure, name, share) for name, share in part.items()) for part in parts]
+    with matplotlib.rc_context({"font.size": 8.5, **looks}):
+        page: Page = Page(figsize=(INCHES, sum(heights) / PIXELS), layout="constrained", facecolor="white")
+        strips = page.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)[:, 0]
+        for strip, part in zip(strips, parts, strict=True):  # each row on its own: words beside one axis move no other
+            axes: Any = strip.subplot_mosaic([list(part)], width_ratios=list(part.values()))
+            for name, ax in axes.items():
+                _panel(strip, ax, figure, name, part[name])
         out = io.BytesIO()
         page.savefig(out, format=kind, dpi=dpi)
     return out.getvalue()
 
 
-def _row_of(rows: list[Any], name: str) -> Any:
-    return next(row for row in rows if name in row)
+def _shares(row: list[str], widths: list[float]) -> dict[str, float]:
+    """The share of the width that each panel of a row has."""
+    names = dict.fromkeys(row)
+    return {n: sum(w for w, m in zip(widths, row, strict=True) if m == n) / sum(widths) for n in names}
 
 
-def _legend(ax: Axes, keys: list[tuple[str, str]], letters: float) -> int:
+def _head(figure: Figure, name: str, share: float) -> tuple[str, list[tuple[str, str]], int]:
+    """The title of a panel in lines, its legend, and in how many columns that is written."""
+    letters = max(int(138 * share) - 8, 20)  # that have room in a line
+    keys = [] if figure.notes.get(name) or name not in figure.elements else entries(figure.elements[name])
+    columns = max(1, min(len(keys), int(1.15 * letters) // (max((len(word) for word, _ in keys), default=0) + 5)))
+    return textwrap.fill(_plain(figure.captions.get(name, "")), letters), keys, columns
+
+
+def _height(figure: Figure, name: str, share: float) -> float:
+    """In pixels."""
+    title, keys, columns = _head(figure, name, share)
+    plot = _options(figure.elements[name]).get("height", 260) if name in figure.elements else 60
+    return float(plot + 18 * (title.count("\n") + 1 - -len(keys) // columns))
+
+
+def _panel(strip: Any, ax: Axes, figure: Figure, name: str, share: float) -> None:
+    title, keys, columns = _head(figure, name, share)
+    lines = _legend(ax, keys, columns)
+    ax.set_title(title, loc="left", fontsize=9, pad=6 + 11 * lines)
+    if not figure.notes.get(name):
+        return draw(strip, ax, figure.elements[name])
+    ax.set_axis_off()
+    place = {"ha": "center", "va": "center", "transform": ax.transAxes, "color": "#666666"}
+    ax.text(0.5, 0.5, textwrap.fill(figure.notes[name], max(int(110 * share), 20)), **place)
+    return None
+
+
+def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
     """Write a legend above the data, in columns of one width; returns how many lines it takes."""
     if not keys:
         return 0
     from matplotlib.lines import Line2D
 
-    columns = int(max(1, min(len(keys), letters // (max(len(name) for name, _ in keys) + 5))))
     dots = [Line2D([], [], marker="o", linestyle="", color=ink, markersize=4.5) for _, ink in keys]
     names = [name for name, _ in keys]
     place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
@@ -249,6 +265,15 @@ def _look(leaf: Any, style: dict[str, Any], option: str, default: Any) -> Any:
     return value
 
 
+def _inks(leaf: Any, style: dict[str, Any]) -> Any:
+    """The colours of a part, with the strength of each and that of all."""
+    from matplotlib.colors import to_rgba_array
+
+    found = to_rgba_array(_look(leaf, style, "color", "k"))
+    found[:, 3] *= style.get("alpha", 1.0)
+    return found
+
+
 def _paths(leaf: Any) -> list[np.ndarray]:
     return [path.array(leaf.kdims) for path in leaf.split()]
 
@@ -260,10 +285,9 @@ def _lines(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     ax.add_collection(
         LineCollection(
             _paths(leaf),
-            colors=_look(leaf, style, "color", "k"),
+            colors=_inks(leaf, style),
             linewidths=0.8 * style.get("line_width", 1.0),
             linestyles=dashes,
-            alpha=style.get("alpha"),
             capstyle=style.get("line_cap", "butt"),
             zorder=2 + 0.01 * place,
         )
@@ -276,16 +300,15 @@ def _areas(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     ax.add_collection(
         PolyCollection(
             _paths(leaf),
-            facecolors=_look(leaf, style, "color", "k"),
+            facecolors=_inks(leaf, style),
             edgecolors="none",
-            alpha=style.get("alpha"),
             zorder=2 + 0.01 * place,
         )
     )
 
 
 def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
-    x, y, colour = leaf.dimension_values(0), leaf.dimension_values(1), _look(leaf, style, "color", "k")
+    x, y, colour = leaf.dimension_values(0), leaf.dimension_values(1), _inks(leaf, style)
     hollow = style.get("fill_alpha") == 0
     ax.scatter(
         x,
@@ -293,7 +316,6 @@ def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) 
         s=(0.75 * style.get("size", 6)) ** 2,
         facecolors="none" if hollow else colour,
         edgecolors=colour if hollow else "none",
-        alpha=style.get("alpha"),
         marker=MARKERS.get(style.get("marker", "circle"), "o"),
         label=leaf.label or None,
         zorder=2 + 0.01 * place,
