@@ -32,7 +32,7 @@ class NothingToShow(Exception):
     """Raised by a panel that has nothing to draw; its text takes the picture's place."""
 
 
-class Chosen(traitlets.HasTraits):  # type: ignore[misc]
+class Chosen(traitlets.HasTraits):
     """A control without a widget: what was picked out in the pictures, as numbers from 0 to below `count`."""
 
     value = traitlets.Tuple()
@@ -69,7 +69,8 @@ class Switches(ipywidgets.HBox):  # type: ignore[misc]
     def _known(self, proposal: Any) -> tuple[str, ...]:
         unknown = [name for name in proposal["value"] if name not in self._buttons]
         if unknown:
-            raise traitlets.TraitError(f"unknown name {unknown[0]!r}; there are {', '.join(self._buttons)}")
+            known = f"there are {', '.join(self._buttons)}{hint(unknown[0], self._buttons)}"
+            raise traitlets.TraitError(f"unknown name {unknown[0]!r}; {known}")
         return tuple(proposal["value"])
 
     def _write(self, _: Any) -> None:
@@ -99,6 +100,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     PANELS: ClassVar[dict[str, tuple[str, ...]]]
     GRID: ClassVar[str] = ""
     SLOW: ClassVar[frozenset[str]] = frozenset()
+    LATER: ClassVar[frozenset[str]] = frozenset()  # drawn a moment after the others have appeared
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
         "ArrowRight": ("problem", 1),
@@ -112,7 +114,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._shown: dict[str, Any] = {}
         self._waiting: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
-        shown = self.visible()
+        self._seen = self.visible()
+        shown = [name for name in self._seen if name not in self.LATER]
+        self._waiting |= self.LATER & set(self._seen)
         elements, captions, notes = self._draw(shown)
         elements = {name: elements[name] if name in elements else self._blank(name) for name in shown}
         self.figure = Figure({name: elements.get(name) for name in self.PANELS}, self._grid(), captions, notes)
@@ -169,12 +173,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         try:
             control.value = tuple(value) if isinstance(control.value, tuple) else value
         except (traitlets.TraitError, TypeError) as error:
-            options = getattr(control, "options", None)
-            valid = (
-                f"choose from {', '.join(str(o[1]) if isinstance(o, tuple) else str(o) for o in options)}"
-                if options
-                else str(error)
-            )
+            words = [str(o[1] if isinstance(o, tuple) else o) for o in getattr(control, "options", ())]
+            tail = f", ... ({len(words)} in all)" if len(words) > 20 else ""
+            valid = f"choose from {', '.join(words[:20])}{tail}{hint(value, words)}" if words else str(error)
             raise ValueError(f"{name}: {value!r} is not valid; {valid}") from None
         if isinstance(value, (int, float)) and control.value != value:
             low, high, came = control.min, control.max, value
@@ -195,6 +196,10 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         """The panels that are shown now, in their order."""
         return [name for name in self.PANELS if name in self.state.get("panels", self.PANELS)]
 
+    def _slow(self) -> set[str]:
+        """The panels that take long to draw now."""
+        return set(self.SLOW)
+
     def _grid(self) -> str:
         return self.GRID or rows_of(self.visible())
 
@@ -204,11 +209,12 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         now = self.state
         changed = {name for name in now if self._shown.get(name) != now[name]}
         touched = [name for name in self.visible() if changed & set(self.PANELS[name])]
-        if "panels" in changed:
-            touched = [n for n in self.visible() if n in touched or n not in self._shown["panels"]]
-            self.figure.grid = self._grid()
-        self._waiting |= self.SLOW & set(touched)
-        self._redraw([name for name in touched if name not in self.SLOW])
+        if self.visible() != self._seen:
+            touched = [name for name in self.visible() if name in touched or name not in self._seen]
+            self.figure.grid, self._seen = self._grid(), self.visible()
+        slow = self._slow() & set(touched)
+        self._waiting = self._waiting - set(touched) | slow
+        self._redraw([name for name in touched if name not in slow])
         self._shown = now
         if self._waiting:
             self._wait()
@@ -290,7 +296,10 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         return still.export(Path(path), self.figure, self.data)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        self.settle()
+        if still.wanted():
+            self.settle()
+        elif self._waiting:
+            self._wait()
         bundle = super()._repr_mimebundle_(**kwargs)
         return still.with_picture(bundle, self.figure)
 

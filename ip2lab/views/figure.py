@@ -52,6 +52,7 @@ return found;"""
 NUMBER = """
 const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-3;
 return short ? String(+tick.toPrecision(6)) : tick.toExponential().replace("+", "");"""
+TOOLBAR = ":host { transform: scale(0.72); transform-origin: bottom right; background: none !important; }"
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
     json={
@@ -117,7 +118,10 @@ class Panel:
         state = self.plot.state
         state.sizing_mode, state.min_width = "stretch_width", 120
         state.min_border_right = 12
-        state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, True
+        state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, False
+        state.toolbar.active_scroll = None  # the wheel scrolls the notebook
+        # in the line of the caption, while the pointer is over the picture: never over data
+        state.toolbar_location, state.toolbar.stylesheets = "above", [TOOLBAR]
         self.subscribe()
         for scale, axes in ((state.x_scale, state.xaxis), (state.y_scale, state.yaxis)):
             if isinstance(scale, LogScale):

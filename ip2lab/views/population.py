@@ -1,25 +1,71 @@
-"""The population: trajectories in a few components, with the raster of a trial beside them."""
+"""The population: trajectories in a few components, and all that hangs together with them, problem by problem."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import ipywidgets
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis import neurons, population
+from ip2lab.analysis import population
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown, group, slider, source
+from ip2lab.views.explorer import (
+    Chosen,
+    Explorer,
+    NothingToShow,
+    Picture,
+    Switches,
+    as_run,
+    check,
+    dropdown,
+    group,
+    slider,
+    source,
+)
+from ip2lab.views.figure import inside
+from ip2lab.views.recipe import Recipe
+from ip2lab.views.steps import BIN, BLOCK, Facts, Steps, in_a_row
 
-BASES = {"this problem": "this", "all problems": "all", "the first problem": "first", "the last problem": "last"}
-WIDTH = 50.0  # ms, standard deviation of the smoothing that makes rates of spikes
-COMPONENTS = 6
+METHODS = {
+    "principal components": "pca",
+    "decision subspace": "decision",
+    "stimulus subspace": "stimulus",
+    "demixed components": "demixed",
+    "Isomap": "isomap",
+}
+BASES = {
+    "this problem": "this",
+    "all problems": "all",
+    "a range of problems": "range",
+    "the first problem": "first",
+    "the last problem": "last",
+}
+PANELS = {  # name: the words on its button
+    "trajectories": "trajectories",
+    "raster": "raster",
+    "loadings": "loadings",
+    "scatter": "properties",
+    "average": "mean activity",
+    "variance": "variance",
+    "dimensions": "dimensions",
+    "angles": "angles",
+    "decoding": "decoding",
+}
+FIRST = ("trajectories", "raster", "loadings", "average", "variance", "dimensions")  # what is shown at first
+LONG = {"found", "decision", "manifold", "decoded", "communities"}  # lines that take a while
+WORDS = {
+    "no variance": "No neuron changes its activity here: there are no components to show.",
+    "torch": "Noisy trials are made by the network itself, for which PyTorch must be installed: pip install torch.",
+    "index": "There are fewer components than are asked for; choose components 1, 2.",
+}
 
 
 class PopulationExplorer(Explorer):
-    """Trajectories by condition, the raster of a trial, and how many dimensions the activity has, problem by problem.
+    """Trajectories by condition, the raster of a trial, and what the activity's directions are, problem by problem.
+
+    A box or a lasso selects neurons (raster, loadings, properties) or a stretch of time (trajectories, raster) in all
+    pictures, a click chooses a trial and a time, a neuron or a problem; the names of the legend hide conditions.
 
     Parameters
     ----------
@@ -31,37 +77,68 @@ class PopulationExplorer(Explorer):
     >>> import ip2lab
     >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
     >>> explorer = PopulationExplorer(run)
-    >>> explorer.state = {"problem": 1, "signal": "membrane"}
+    >>> explorer.state = {"problem": 1, "signal": "membrane", "selected": [3, 5]}
     >>> explorer.state["problem"]
     1
     """
 
+    _BASIS = ("problem", "signal", "method", "basis", "range", "aligned", "view", "azimuth", "elevation", "repeats")
     PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "trajectories": ("problem", "time", "signal", "basis", "view", "by", "azimuth", "elevation"),
-        "raster": ("problem", "time", "signal", "trial", "order", "basis"),
-        "variance": ("problem", "signal"),
-        "dimensions": ("problem", "signal"),
+        "trajectories": (*_BASIS, "time", "by", "hidden", "span"),
+        "raster": ("problem", "time", "signal", "trial", "order", "selected", "span", "method", "basis", "range"),
+        "loadings": (*_BASIS, "selected"),
+        "scatter": ("problem", "signal", "x", "y", "selected", "repeats"),
+        "average": ("problem", "time", "signal", "by", "hidden", "selected", "span", "repeats"),
+        "variance": ("problem", "signal", "repeats"),
+        "dimensions": ("problem", "signal", "repeats"),
+        "angles": ("problem", "signal", "repeats"),
+        "decoding": ("problem", "time", "signal", "by", "span"),
     }
-    GRID = '"trajectories raster" "variance dimensions" / minmax(0, 1fr) minmax(0, 1fr)'
 
     def __init__(self, run: xr.DataTree) -> None:
-        run = as_run(run)
-        self.run = run
-        self.activity = group(run, "activity")
+        self.run = run = as_run(run)
+        self.activity = pictures.worded(group(run, "activity"))
         if not self.activity.sizes.get("problem"):
             raise ValueError("the run keeps no activity yet; train at least one problem to its end")
-        problems = self.activity["problem"].values.tolist()
-        times = self.activity["time"].values
-        signals = {"rate": "rate"} if "spikes" in self.activity else {}
+        self.properties = group(run, "properties").load() if "properties" in run.children else xr.Dataset()
+        weights = group(run, "weights") if "weights" in run.children else xr.Dataset({"problem": np.empty(0, int)})
+        weighed = weights["problem"].values.tolist()
+        self._facts = Facts(source(run).removeprefix("run = "), self.activity, self.properties, weighed)
+        self.problems, self.times = self._facts.problems, self._facts.times
+        given = {"run": run, "activity": self.activity, "properties": self.properties, "weights": weights}
+        self._recipe = Recipe(given)
+        controls = self._controls()
+        c = controls
+        self._turning = ipywidgets.HBox([c["azimuth"], c["elevation"]])
+        self._axes = ipywidgets.HBox([c["x"], c["y"]], layout={"grid_gap": "2px 8px"})
+        rows = [
+            [c["problem"], c["time"], *([c["repeats"]] if self._facts.repeated else [])],
+            [c["method"], c["basis"], c["range"], c["aligned"], c["view"], self._turning],
+            [c["signal"], c["by"], c["trial"], c["order"], self._axes],
+            [c["panels"]],
+        ]
+        super().__init__(controls, rows)
+        for control in controls.values():
+            control.observe(lambda _: self._offer(), "value")
+        self._offer()
+        self._listen()
+
+    def _controls(self) -> dict[str, Any]:
+        times, problems, activity = self.times, self.problems, self.activity
+        signals = {"rate": "rate"} if "spikes" in activity else {}
         signals |= {
-            str(self.activity[v].attrs.get("long_name", v)): str(v)
-            for v in self.activity
-            if "neuron" in self.activity[v].dims
+            str(activity[v].attrs.get("long_name", v)): str(v) for v in activity if "neuron" in activity[v].dims
         }
-        labels = [c for c in ("condition", "stimulus", "response", "context") if c in self.activity.coords]
-        trials = {trial_name(self.activity, i): i for i in range(self.activity.sizes["probe"])}
+        labels = [
+            c
+            for c in ("condition", "stimulus", "response", "context")
+            if c in activity.coords and len(np.unique(activity[c].values)) > 1
+        ] or ["condition"]
         wide = {"style": {"description_width": "initial"}}
-        controls: dict[str, ipywidgets.Widget] = {
+        turn = {"layout": {"width": "180px"}, **wide}
+        views = [("1, 2", "1 2"), ("1, 3", "1 3"), ("2, 3", "2 3"), ("1, 2, 3 turned", "turned")]
+        numbers = self._numbers()
+        found: dict[str, Any] = {
             "problem": slider("problem", problems, problems[0]),
             "time": ipywidgets.FloatSlider(
                 min=float(times[0]),
@@ -73,200 +150,279 @@ class PopulationExplorer(Explorer):
                 layout={"width": "340px"},
                 **wide,
             ),
-            "signal": dropdown("signal", list(signals.items())),
-            "basis": dropdown("basis of", list(BASES.items())),
-            "view": dropdown(
-                "components", [("1, 2", "1 2"), ("1, 3", "1 3"), ("2, 3", "2 3"), ("1, 2, 3 turned", "turned")]
+            "method": dropdown("directions", list(METHODS.items())),
+            "basis": dropdown("of", list(BASES.items())),
+            "range": ipywidgets.SelectionRangeSlider(
+                options=problems, value=(problems[0], problems[-1]), layout={"width": "220px"}
             ),
-            "azimuth": ipywidgets.IntSlider(30, -180, 180, 5, description="turn", layout={"width": "200px"}, **wide),
-            "elevation": ipywidgets.IntSlider(25, -90, 90, 5, description="tilt", layout={"width": "200px"}, **wide),
+            "aligned": check("aligned", False),
+            "view": dropdown("components", views),
+            "azimuth": ipywidgets.IntSlider(30, -180, 180, 5, description="turn", **turn),
+            "elevation": ipywidgets.IntSlider(25, -90, 90, 5, description="tilt", **turn),
+            "signal": dropdown("signal", list(signals.items())),
             "by": dropdown("colour", labels),
-            "trial": dropdown("raster of", list(trials.items())),
+            "trial": dropdown("raster of", [(trial_name(activity, i), i) for i in range(activity.sizes["probe"])]),
             "order": dropdown("sorted by", self._orders()),
+            "x": dropdown("neurons by", numbers),
+            "y": dropdown("and", numbers, numbers[min(1, len(numbers) - 1)][1]),
+            "panels": Switches(dict.fromkeys(PANELS.values(), ""), [PANELS[name] for name in FIRST]),
+            "selected": Chosen(activity.sizes["neuron"]),
+            "span": Chosen(float(times[-1]) + 1e-6),
+            "hidden": Chosen(activity.sizes["probe"]),
         }
-        self._one = lru_cache(64)(self._read)
-        self._basis = lru_cache(64)(self._fit)
-        self._spread = lru_cache(8)(self._measure)
-        c = controls
-        turn = [c["azimuth"], c["elevation"]]
-        super().__init__(
-            controls,
-            [[c["problem"], c["time"]], [c["signal"], c["basis"], c["view"], c["by"], c["trial"], c["order"]], turn],
-        )
-        self._turning = self.children[2]
-        self._turning.layout.display = "none"
-        c["view"].observe(
-            lambda change: setattr(self._turning.layout, "display", "flex" if change["new"] == "turned" else "none"),
-            "value",
-        )
-        self.figure.listen("raster", "tap", lambda x, _: setattr(c["time"], "value", x))
-        for name in ("variance", "dimensions"):
-            self.figure.listen(
-                name, "tap", lambda x, _: setattr(c["problem"], "value", min(problems, key=lambda p: abs(p - x)))
-            )
+        if self._facts.repeated:
+            found["repeats"] = dropdown("trials", [("mean of each condition", "mean"), ("every trial", "every")])
+        return found
 
     def _orders(self) -> list[tuple[str, str]]:
-        found = [("peak time", "peak"), ("neuron", "neuron"), ("first component", "loading")]
-        properties = group(self.run, "properties") if "properties" in self.run.children else xr.Dataset()
-        return found + [(str(properties[v].attrs.get("long_name", v)), str(v)) for v in properties.data_vars]
+        found = [("peak time", "peak"), ("neuron", "neuron"), ("loading", "loading")]
+        return found + ([("community", "community")] if self._facts.weighed else []) + self._tuned()
 
-    # ------------------------------------------------------------------ what the pictures are made of
+    def _numbers(self) -> list[tuple[str, str]]:
+        return [*self._tuned(), ("mean activity", "mean"), ("time of the peak", "peak")]
 
-    def _read(self, problem: int, signal: str) -> xr.DataArray:
-        """(probe, time, neuron) of one problem."""
-        if signal == "rate":
-            return neurons.firing_rate(self.activity["spikes"].sel(problem=problem).load(), width=WIDTH)
-        return self.activity[signal].sel(problem=problem).load()
+    def _tuned(self) -> list[tuple[str, str]]:
+        return [(str(v.attrs.get("long_name", n)), str(n)) for n, v in self.properties.data_vars.items()]
 
-    def _fit(self, problem: int, signal: str, basis: str) -> xr.Dataset:
-        """The principal components of one problem, or of all."""
-        problems = self.activity["problem"].values.tolist()
-        chosen = {"this": [problem], "all": problems, "first": problems[:1], "last": problems[-1:]}[basis]
-        data = (
-            xr.concat([self._one(p, signal) for p in chosen], "problem")
-            if len(chosen) > 1
-            else self._one(chosen[0], signal)
+    def visible(self) -> list[str]:
+        """The panels that are shown now, in their order."""
+        chosen = self.controls["panels"].value
+        return [name for name, words in PANELS.items() if words in chosen]
+
+    def _offer(self) -> None:
+        """Show the controls that mean something with what is chosen."""
+        s, shown = self.state, self.visible()
+        for widget, useful in (
+            (self._turning, s["view"] == "turned"),
+            (self.controls["range"], s["basis"] == "range"),
+            (self.controls["basis"], s["method"] in ("pca", "isomap")),
+            (self.controls["aligned"], s["method"] in ("pca", "isomap")),
+            (self._axes, "scatter" in shown),
+        ):
+            widget.layout.display = None if useful else "none"
+
+    # ------------------------------------------------------------------ what a person does in the pictures
+
+    def _listen(self) -> None:
+        hear = self.figure.listen
+        for name in ("raster", "average", "decoding"):
+            hear(name, "tap", lambda x, _: self._at_time(x))
+        for name in ("variance", "dimensions"):
+            hear(name, "tap", lambda x, _: self._at_problem(min(self.problems, key=lambda p: abs(p - x))))
+        hear(
+            "angles", "tap", lambda x, _: self._at_problem(self.problems[min(max(round(x), 0), len(self.problems) - 1)])
         )
-        return population.pca(data, n_components=min(COMPONENTS, data.sizes["neuron"]))
+        hear("trajectories", "tap", self._at_point)
+        hear("trajectories", "region", self._mark_points)
+        hear("raster", "region", self._select_rows)
+        for name in ("loadings", "scatter"):
+            hear(name, "region", lambda region, name=name: self._select(inside(region, *self._map(name))))
+            hear(name, "tap", lambda x, y, name=name: self._toggle(name, x, y))
+        for name in ("trajectories", "average"):
+            hear(name, "legend", self._hide)
 
-    def _measure(self, signal: str) -> tuple[xr.DataArray, xr.DataArray]:
-        """Explained variance (component, problem) and participation ratio (problem)."""
-        problems = self.activity["problem"].values.tolist()
-        fits, ratios = [], []
-        for problem in problems:
-            try:
-                fits.append(self._basis(problem, signal, "this")["explained_variance_ratio"][:3].values)
-                ratios.append(float(population.participation_ratio(self._one(problem, signal))))
-            except ValueError:  # a silent network has no variance to decompose
-                fits.append(np.full(3, np.nan))
-                ratios.append(np.nan)
-        where = {"problem": problems}
-        share = xr.DataArray(
-            np.array(fits).T, dims=("component", "problem"), coords={**where, "component": [1, 2, 3][: len(fits[0])]}
-        )
-        ratio = xr.DataArray(ratios, dims="problem", coords=where)
-        share.attrs.update(long_name="share of the variance", units="1")
-        ratio.attrs.update(long_name="participation ratio", units="dimensions")
-        return share, ratio
+    def _at_time(self, x: float) -> None:
+        self.controls["time"].value = float(self.times[np.abs(self.times - x).argmin()])
 
-    def _scores(self) -> tuple[xr.DataArray, xr.Dataset]:
-        s = self.state
-        try:
-            basis = self._basis(s["problem"] if s["basis"] == "this" else -1, s["signal"], s["basis"])
-        except ValueError:
-            raise NothingToShow("No neuron changes its activity here: there are no components to show.") from None
-        return population.project(self._one(s["problem"], s["signal"]).astype(float), basis), basis
+    def _at_problem(self, problem: int) -> None:
+        self.controls["problem"].value = problem
+
+    def _paths(self) -> tuple[xr.DataArray, np.ndarray]:
+        """The scores (probe, time, ...) and their two coordinates that are drawn."""
+        lines, s = self._lines(), self.state
+        scores = self._recipe.value(lines, "seen")
+        x, y = (0, 1) if s["view"] == "turned" else (int(i) - 1 for i in s["view"].split())
+        return scores, scores.transpose("probe", "time", "component").values[:, :, [x, y]]
+
+    def _at_point(self, x: float, y: float) -> None:
+        """Go to the trial and the time of the nearest point."""
+        scores, values = self._paths()
+        away = (((values - [x, y]) / np.ptp(values, axis=(0, 1)).clip(1e-12)) ** 2).sum(-1)
+        probe, step = np.unravel_index(away.argmin(), away.shape)
+        alike = self.activity["condition"].values == scores["condition"].values[probe]
+        trial = int(probe) if scores.sizes["probe"] == alike.size else int(np.flatnonzero(alike)[0])
+        self.state = {"time": float(scores["time"][step]), "trial": trial}
+
+    def _mark_points(self, region: dict[str, Any]) -> None:
+        scores, values = self._paths()
+        times = scores["time"].values[inside(region, values[..., 0], values[..., 1]).any(0)]
+        self.controls["span"].value = (float(times.min()), float(times.max())) if times.size else ()
+
+    def _select_rows(self, region: dict[str, Any]) -> None:
+        order = self._recipe.value(self._lines(), "order")
+        x, y = np.meshgrid(self.times, np.arange(len(order)))
+        found = inside(region, x, y)
+        times = self.times[found.any(0)]
+        whole = times.size in (0, self.times.size)
+        rows = np.asarray(order)[found.any(1)]
+        self.state = {
+            "selected": sorted(rows.tolist()),
+            "span": [] if whole else [float(times[0]), float(times[-1])],
+        }
+
+    def _map(self, name: str) -> list[np.ndarray]:
+        lines = self._lines()
+        return [self._recipe.value(lines, f"{name}_{axis}").values for axis in "xy"]
+
+    def _select(self, mask: np.ndarray) -> None:
+        self.controls["selected"].value = tuple(np.flatnonzero(mask).tolist())
+
+    def _toggle(self, name: str, x: float, y: float) -> None:
+        """Add the neuron that was clicked to those selected, or take it out."""
+        values = self._map(name)
+        away = sum(((v - at) / max(np.ptp(v), 1e-12)) ** 2 for v, at in zip(values, (x, y), strict=True))
+        neuron, now = int(np.argmin(away)), set(self.controls["selected"].value)
+        self.controls["selected"].value = tuple(sorted(now ^ {neuron}))
+
+    def _hide(self, name: str) -> None:
+        """Hide a condition, or show it again."""
+        words = [pictures.parts.named(self.state["by"], kind) for kind in self._facts.kinds(self.state["by"])]
+        self.controls["hidden"].value = tuple(sorted(set(self.controls["hidden"].value) ^ {words.index(name)}))
+
+    # ------------------------------------------------------------------ the recipe
+
+    def _lines(self) -> dict[str, str]:
+        return Steps(self._facts, self.state).lines()
+
+    def _slow(self) -> set[str]:
+        """The panels that have to wait for a moment of calm, with what is chosen and what is known already."""
+        lines = self._lines()
+        return {name for name in self.visible() if self._recipe.missing(lines, name) & LONG}
 
     # ------------------------------------------------------------------ the panels
 
+    def _value(self, name: str) -> Any:
+        """What a line gives; what the analysis refuses takes the picture's place, in its own words."""
+        try:
+            return self._recipe.value(self._lines(), name)
+        except ModuleNotFoundError:
+            raise NothingToShow(WORDS["torch"]) from None
+        except IndexError:
+            raise NothingToShow(WORDS["index"]) from None
+        except (ValueError, KeyError) as error:
+            words = str(error.args[0]) if error.args else str(error)
+            raise NothingToShow(WORDS["no variance"] if "no variance" in words else words) from None
+
     def _trajectories(self) -> Picture:
         s = self.state
-        scores, basis = self._scores()
-        if s["view"] == "turned":
-            scores, x, y = pictures.turned(scores, s["azimuth"], s["elevation"]), 0, 1
-        else:
-            x, y = (int(i) - 1 for i in s["view"].split())
+        if s["method"] in ("decision", "stimulus") and not (
+            in_a_row(self.problems, BLOCK) or in_a_row(self._facts.weighed, BLOCK)
+        ):
+            raise NothingToShow(
+                f"The decision subspace is an average over {BLOCK} problems in a row, in which the stimuli cancel; "
+                f"this run keeps no such block. A run of 500 problems keeps the weights of problems 450 to 499."
+            )
+        picture = self._value("trajectories")
+        return picture, f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; {self._method_words()}"
+
+    def _method_words(self) -> str:
+        s = self.state
+        words = next(words for words, key in METHODS.items() if key == s["method"])
         where = next(words for words, key in BASES.items() if key == s["basis"])
-        picture = pictures.trajectories(scores, x=x, y=y, by=s["by"], at=s["time"], height=340)
-        share = ", ".join(
-            f"{100 * v:.0f}" for v in basis["explained_variance_ratio"].values[:3]
-        )  # in an axis' name it would lay out anew
-        return (
-            picture,
-            f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; components of {where}: {share} % of variance",
-        )
+        if s["basis"] == "range":
+            where = f"problems {s['range'][0]} to {s['range'][1]}"
+        laid = f", laid onto problem {self.problems[-1]}" if s["aligned"] else ""
+        if s["method"] == "pca":
+            shares = self._value("basis")["explained_variance_ratio"].values[:3]
+            return f"components of {where}: {', '.join(f'{100 * v:.0f}' for v in shares)} % of variance{laid}"
+        if s["method"] == "isomap":
+            return f"Isomap of {where}, trustworthiness {float(self._value('manifold')['trustworthiness']):.2f}{laid}"
+        if s["method"] == "demixed":
+            signal = self._value("found")["signal"].clip(0)
+            parts = zip(signal["marginalisation"].values, 100 * signal.values, strict=True)
+            return "demixed: " + ", ".join(f"{name} {share:.0f} %" for name, share in parts)
+        return f"{words}, the same in all problems" if s["method"] == "decision" else f"{words} of this problem"
 
     def _raster(self) -> Picture:
         s = self.state
-        name = "spikes" if s["signal"] == "rate" else s["signal"]
-        shown = self._one(s["problem"], name).isel(probe=s["trial"])
-        words = {key: words for words, key in self.controls["order"].options}[s["order"]]
-        picture = pictures.raster(
-            shown, order=self._order(), order_name="" if s["order"] == "neuron" else words, at=s["time"], height=340
-        )
-        trial = trial_name(self.activity, s["trial"])
-        return (
-            picture,
-            f"<b>{shown.attrs.get('long_name', name).capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; {trial}",
-        )
+        picture = self._value("raster")
+        trial = self._value("trial")
+        words = str(trial.attrs.get("long_name", trial.name))
+        some = f" &nbsp;·&nbsp; {len(s['selected'])} neurons selected" if s["selected"] else ""
+        caption = f"<b>{words.capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; "
+        return picture, f"{caption}{trial_name(self.activity, s['trial'])}{some}"
 
-    def _order(self) -> np.ndarray:
-        s = self.state
-        if s["order"] == "neuron":
-            return np.arange(self.activity.sizes["neuron"])
-        if s["order"] == "loading":
-            return np.argsort(self._scores()[1]["components"][0].values)
-        if s["order"] == "peak":
-            signal = self._one(s["problem"], s["signal"]).isel(probe=s["trial"])
-            return np.argsort(-signal.argmax("time").values, kind="stable")
-        return np.argsort(group(self.run, "properties")[s["order"]].sel(problem=s["problem"]).values)
+    def _loadings(self) -> Picture:
+        if self.state["method"] == "isomap":
+            raise NothingToShow("A curved picture has no directions, so neurons have no loadings on it.")
+        self._trajectories()
+        return self._value("loadings"), "<b>Loadings</b> of the neurons on the components"
 
-    def _order_code(self) -> str:
-        s = self.state
-        return {
-            "neuron": "None",
-            "loading": "basis['components'][0].values.argsort()",
-            "peak": f"(-signal.sel(problem={s['problem']})[{s['trial']}].argmax('time').values).argsort(kind='stable')",
-        }.get(
-            s["order"], f"run['properties'].to_dataset()[{s['order']!r}].sel(problem={s['problem']}).values.argsort()"
-        )
+    def _scatter(self) -> Picture:
+        return self._value("scatter"), f"<b>Neurons</b> after problem {self.state['problem']}"
+
+    def _average(self) -> Picture:
+        chosen = self.state["selected"]
+        who = f"{len(chosen)} selected neurons" if chosen else "all neurons"
+        return self._value("average"), f"<b>Mean activity</b> of {who} in problem {self.state['problem']}"
 
     def _variance(self) -> Picture:
-        s = self.state
-        return pictures.over_problems(
-            self._spread(s["signal"])[0], at=s["problem"], floor=0.0, height=200
-        ), "<b>Explained variance</b>, each problem's own components"
+        return self._value("variance"), "<b>Explained variance</b>, each problem's own components"
 
     def _dimensions(self) -> Picture:
+        problem = self.state["problem"]
+        now = float(self._value("spread")["participation_ratio"].sel(problem=problem))
+        words = "<b>Participation ratio</b>"
+        return self._value("dimensions"), f"{words} &nbsp;·&nbsp; {now:.1f} dimensions in problem {problem}"
+
+    def _angles(self) -> Picture:
+        if len(self.problems) < 2:
+            raise NothingToShow("Only one problem was kept: there is none to compare it with.")
+        words = "<b>Principal angles</b> between problems, mean of three"
+        return self._value("angles"), f"{words} &nbsp;·&nbsp; chance {_chance(self.activity.sizes['neuron']):.0f}°"
+
+    def _decoding(self) -> Picture:
         s = self.state
-        ratio = self._spread(s["signal"])[1]
-        now = float(ratio.sel(problem=s["problem"]))
-        return pictures.over_problems(
-            ratio, at=s["problem"], floor=0.0, height=200
-        ), f"<b>Participation ratio</b> &nbsp;·&nbsp; {now:.1f} dimensions in problem {s['problem']}"
+        picture = self._value("decoding")
+        words = f"bins of {BIN} ms &nbsp;·&nbsp; chance {self._value('chance'):.2g}"
+        return picture, f"<b>Decoding</b> the {s['by']} in problem {s['problem']}, {words}"
 
     # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
-        """Return scores (probe, time, component) and signal (probe, time, neuron) as shown."""
-        s = self.state
-        scores, basis = self._scores()
-        return xr.Dataset(
-            {"scores": scores, "components": basis["components"], "signal": self._one(s["problem"], s["signal"])}
+        """Return the data behind the pictures that are shown: scores, signals, loadings, angles, ..."""
+        lines, shown = self._lines(), [name for name in self.visible() if not self.figure.notes.get(name)]
+        parts = {
+            "trajectories": {"scores": "scores", "signal": "signal"},
+            "raster": {"trial": "trial", "order": "order"},
+            "loadings": {"components": "axes"},
+            "scatter": {"neuron_x": "scatter_x", "neuron_y": "scatter_y"},
+            "average": {"signal": "signal"},
+            "variance": {"explained_variance_ratio": "share"},
+            "dimensions": {"participation_ratio": "ratio"},
+            "angles": {"angle": "pairs"},
+            "decoding": {"accuracy": "accuracy"},
+        }
+        chosen = {name: line for panel in shown for name, line in parts[panel].items()}
+        found = {name: self._recipe.value(lines, line) for name, line in chosen.items()}
+        return xr.Dataset({name: _bare(name, value) for name, value in found.items()}).assign_attrs(
+            selected=str(self.state["selected"]), problem=self.state["problem"]
         )
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
-        s = self.state
-        problems = self.activity["problem"].values.tolist()
-        of = {"this": [s["problem"]], "all": problems, "first": problems[:1], "last": problems[-1:]}[s["basis"]]
-        signal = (
-            f"neurons.firing_rate(activity['spikes'], width={WIDTH:g})"
-            if s["signal"] == "rate"
-            else f"activity[{s['signal']!r}]"
-        )
-        view = f"pictures.turned(scores, {s['azimuth']}, {s['elevation']}), x=0, y=1"
-        if s["view"] != "turned":
-            view = "scores, x={}, y={}".format(*(int(i) - 1 for i in s["view"].split()))
-        shown, most = "spikes" if s["signal"] == "rate" else s["signal"], min(COMPONENTS, self.activity.sizes["neuron"])
-        return "\n".join(
-            [
-                "import ip2lab",
-                "from ip2lab.analysis import neurons, population",
-                "from ip2lab.views import pictures, show",
-                "",
-                source(self.run),
-                "activity = run['activity'].to_dataset()",
-                f"signal = {signal}",
-                f"basis = population.pca(signal.sel(problem={of}), n_components={most})",
-                f"scores = population.project(signal.sel(problem={s['problem']}).astype(float), basis)",
-                f"trajectories = pictures.trajectories({view}, by={s['by']!r}, at={s['time']})",
-                f"shown = activity[{shown!r}].sel(problem={s['problem']}).isel(probe={s['trial']})",
-                f"order = {self._order_code()}",
-                f"raster = pictures.raster(shown, order=order, at={s['time']})",
-                "show(trajectories)",
-            ]
-        )
+        shown = [name for name in self.visible() if not self.figure.notes.get(name)]
+        pairs = ", ".join(f"{PANELS[name].capitalize()!r}: {name}" for name in shown)
+        return self._recipe.code(self._lines(), shown, f"show({{{pairs}}})")
+
+
+def _bare(name: str, value: Any) -> xr.DataArray:
+    """An array with its own names of dims where others mean other things by them, and without labels in words."""
+    if not isinstance(value, xr.DataArray):
+        return xr.DataArray(value, dims="row")
+    own = {"trial": {}, "explained_variance_ratio": {"component": "own_component"}, "accuracy": {"time": "bin"}}
+    own |= {"scores": {"time": "scores_time"}, "components": {"component": "axis"}}
+    value = value.rename({a: b for a, b in own.get(name, {}).items() if a in value.dims})
+    kept = [c for c in value.coords if c in value.dims and value[c].dtype.kind in "iuf"]
+    return value.drop_vars([c for c in value.coords if c not in kept])
+
+
+def _chance(neurons: int, k: int = 3, draws: int = 50) -> float:
+    """Mean principal angle (degrees) of random subspaces of k dimensions."""
+    rng = np.random.default_rng(0)
+    k = min(k, neurons)
+    both = (xr.DataArray(rng.normal(size=(draws, k, neurons)), dims=("d", "component", "neuron")) for _ in range(2))
+    return float(np.degrees(population.principal_angles(*both).mean()))
 
 
 def trial_name(activity: xr.Dataset, index: int) -> str:

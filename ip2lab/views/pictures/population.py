@@ -10,13 +10,13 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis import population
+from ip2lab.views.pictures.maps import inks
 from ip2lab.views.pictures.parts import borders, named
 from ip2lab.views.style import (
     MARK,
     SEQUENTIAL,
     SPIKES,
     axis,
-    colours,
     image,
     legend,
     lines,
@@ -36,6 +36,8 @@ def trajectories(
     by: str = "condition",
     at: float | None = None,
     share: xr.DataArray | None = None,
+    hidden: Sequence[Any] = (),
+    marked: Sequence[float] = (),
     height: int = 360,
 ) -> hv.Overlay:
     """Population trajectories in two components, one line a trial, one colour a label.
@@ -52,47 +54,54 @@ def trajectories(
         A time (ms): a dot on each line.
     share : DataArray, optional
         ``explained_variance_ratio`` (component), written beside the axes' names.
+    hidden : sequence
+        Labels of `by` that are not drawn.
+    marked : sequence of float
+        Two times (ms): the stretches of the lines between them are marked.
     height : int
         In pixels.
 
     Returns
     -------
     Overlay
-        Lines, a ring where each starts, a small dot where an epoch begins, a large dot at `at`.
+        Lines, a ring where each starts, a small dot where an epoch begins, a large dot at `at`, what is marked.
 
     Examples
     --------
     >>> dims, coords = ("probe", "time", "component"), {"condition": ("probe", [0, 1])}
     >>> scores = xr.DataArray(np.ones((2, 5, 2)), dims=dims, coords=coords)
     >>> len(trajectories(scores))
-    6
+    7
     """
     trial = [d for d in scores.dims if d not in ("time", "component")]
     flat = scores.stack(trial_=trial, create_index=False).transpose("trial_", "time", "component")
-    names = [_component(share, x), _component(share, y)]
+    named_axes = scores["component"].values if "component" in scores.coords else np.arange(scores.sizes["component"])
+    names = [_component(share, named_axes[i], i) for i in (x, y)]
     if names[0] == names[1]:
         names[1] += " "
-    labels = flat[by].values if by in flat.coords else np.zeros(flat.sizes["trial_"])
-    kinds = list(dict.fromkeys(labels.tolist()))
-    ink = dict(zip(kinds, colours(len(kinds)), strict=True))
-    values = flat.values[:, :, [x, y]].astype(float)
-    own = [ink[label] for label in labels.tolist()]
-    now = [] if at is None or "time" not in flat.coords else [int(np.abs(flat["time"].values - at).argmin())]
+    labels = flat[by].values.tolist() if by in flat.coords else [0] * flat.sizes["trial_"]
+    ink, off = inks(labels, hidden), set(hidden)
+    shown = [i for i, label in enumerate(labels) if label not in off]
+    every = flat.values[:, :, [x, y]].astype(float)
+    values, own = every[shown], [ink[labels[i]] for i in shown]
+    time = flat["time"].values if "time" in flat.coords else np.arange(flat.sizes["time"])
+    now = [] if at is None else [int(np.abs(time - at).argmin())]
+    inside = np.flatnonzero((time >= min(marked)) & (time <= max(marked))).tolist() if len(marked) else []
     parts = [
         lines(list(values), names, own, line_width=2),
         _dots(values, [0], own, names, size=9, fill_alpha=0, line_color="colour", line_width=1.6),
         _dots(values, borders(flat), own, names, size=5),
         _dots(values, now, own, names, size=13),
-        *legend([named(by, kind) for kind in kinds], list(ink.values()), names),
+        _dots(values, inside, [MARK] * len(own), names, size=4),
+        *legend([named(by, kind) for kind in ink], list(ink.values()), names),
     ]
     return looks(
         hv.Overlay(parts),
         height,
-        xlim=span(values[..., 0]),
-        ylim=span(values[..., 1]),
+        xlim=span(every[..., 0]),
+        ylim=span(every[..., 1]),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="top_right",
     )
 
 
@@ -122,15 +131,14 @@ def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArr
     a, e = np.deg2rad([azimuth, elevation])
     axes = [[np.cos(a), np.sin(a), 0.0], [-np.sin(a) * np.sin(e), np.cos(a) * np.sin(e), np.cos(e)]]
     seen = scores.isel(component=slice(3)).drop_vars("component", errors="ignore").rename(component="direction")
-    return population.project(seen, xr.DataArray(axes, dims=("component", "direction")), feature="direction")
+    view = {"component": ["turned, across", "turned, up"]}
+    return population.project(seen, xr.DataArray(axes, view, ("component", "direction")), feature="direction")
 
 
-def _component(share: xr.DataArray | None, index: int) -> str:
-    return (
-        f"component {index + 1}"
-        if share is None
-        else f"component {index + 1} ({100 * float(share[index]):.0f} % of variance)"
-    )
+def _component(share: xr.DataArray | None, name: Any, index: int) -> str:
+    """What an axis is called: by its label where that is a word, else by its number, counted from 1."""
+    words = str(name) if isinstance(name, str) else f"component {index + 1}"
+    return words if share is None else f"{words} ({100 * float(share[index]):.0f} % of variance)"
 
 
 def _dots(
@@ -148,6 +156,8 @@ def raster(
     order_name: str = "",
     at: float | None = None,
     picked: int | None = None,
+    selected: Sequence[int] = (),
+    marked: Sequence[float] = (),
     limits: tuple[float, float] | None = None,
     height: int = 320,
 ) -> hv.Overlay:
@@ -165,6 +175,10 @@ def raster(
         A time (ms) to mark.
     picked : int, optional
         The index of a neuron to mark.
+    selected : sequence of int
+        Indices of neurons whose rows are marked.
+    marked : sequence of float
+        Two times (ms): the stretch between them is marked.
     limits : (float, float), optional
         Ends of the colour map; those of the data by default.
     height : int
@@ -179,7 +193,7 @@ def raster(
     --------
     >>> spikes = xr.DataArray(np.eye(4, dtype=bool), dims=("time", "neuron"), coords={"time": [0.0, 20.0, 40.0, 60.0]})
     >>> len(raster(spikes, picked=2))
-    4
+    6
     """
     flat = signal.transpose("neuron", "time")
     order = np.arange(flat.sizes["neuron"]) if order is None else np.asarray(order)
@@ -194,6 +208,8 @@ def raster(
     low, high = (0.0, 1.0) if spikes else limits or _ends(values)
     ends = (float(time[0] - step / 2), float(time[-1] + step / 2))
     place = [] if picked is None else [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(order == picked)]
+    rows_of = [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(np.isin(order, list(selected)))]
+    stretch = [np.array([[t, -0.5], [t, len(order) - 0.5]]) for t in marked]
     parts = [
         image(
             values,
@@ -213,6 +229,8 @@ def raster(
             line_dash="dashed",
         ),
         lines(place, names, MARK, line_width=1.6, alpha=0.9),
+        lines(rows_of, names, MARK, line_width=max(1.0, min(6.0, 0.7 * height / len(order))), alpha=0.3),
+        lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
         marker_line(at, -0.5, len(order) - 0.5, names),
     ]
     return looks(hv.Overlay(parts), height, xlim=ends, ylim=(-0.5, len(order) - 0.5), xlabel=names[0], ylabel=names[1])
@@ -246,7 +264,7 @@ def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -
     >>> coords = {"problem": [0, 1, 5], "time": [0.0, 20.0, 40.0]}
     >>> spikes = xr.DataArray(np.eye(3, dtype=bool), dims=("problem", "time"), coords=coords)
     >>> len(history(spikes, at=5))
-    4
+    6
     """
     problems = signal["problem"].values
     rows = signal.drop_vars(["neuron", "problem"], errors="ignore").rename(problem="neuron")
