@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ip2lab import records
-from ip2lab.learning import resume, train
+from ip2lab.learning import Series, prepared, resume, train
+from ip2lab.records.writing import unborn
 
 KEPT = ("trials_to_criterion", "censored_trials", "trials", "failed", "loss", "accuracy", "firing_rate", "duration")
 
@@ -58,8 +59,9 @@ def run_many(
         Where they run: threads or processes of this machine, or a cluster (``dask.distributed.Client.get_executor()``).
         One after the other in this process by default; the numbers are the same everywhere.
     folder : path, optional
-        Where the runs are stored, as ``0000.zarr`` and so on; what is there and complete is not done again, what was
-        interrupted goes on.
+        Where the runs are stored, as ``0000.zarr`` and so on. Whatever stops this - a worker or the cluster is lost,
+        this process is killed - the same call again goes on: what is complete is not done again, what was
+        interrupted goes on from its last checkpoint.
     progress : bool
         Whether a bar shows how many are done.
 
@@ -72,7 +74,10 @@ def run_many(
     Raises
     ------
     RuntimeError
-        A run failed; the message says which, and the cause is attached.
+        A run failed, or where it ran was lost; the message says which, and the cause is attached. All others are
+        done first.
+    KeyboardInterrupt
+        A run was interrupted.
 
     Examples
     --------
@@ -81,17 +86,19 @@ def run_many(
     >>> runs.trials.dims, runs.seed.values
     (('run', 'problem'), array([0, 1]))
     """
-    plan = [dict(arguments) for arguments in plan]
-    if not plan:
-        raise ValueError("plan: there is no run in it; give one mapping of arguments a run")
+    plan = _checked(plan)
     paths = [None if folder is None else Path(folder) / f"{i:04d}.zarr" for i in range(len(plan))]
-    done: list[dict[str, np.ndarray]] = []
     with tqdm(total=len(plan), unit="run", disable=not progress) as bar:
-        for i, outcome in enumerate(run_each(series_of, list(zip(plan, paths, strict=True)), executor)):
-            if isinstance(outcome, Exception):
-                raise RuntimeError(f"run {i}, {plan[i]}, failed: {outcome}") from outcome
-            done.append(outcome)
-            bar.update()
+        arguments = list(zip(plan, paths, strict=True))
+        done = list(run_each(series_of, arguments, executor, bar.update))
+    failed = [i for i, outcome in enumerate(done) if isinstance(outcome, BaseException)]
+    if failed:
+        first = failed[0]
+        kept = (
+            f"the others are kept in {folder}; call it again for" if folder else "give folder=... to keep the others of"
+        )
+        words = f"run {first}, {plan[first]}, failed: {done[first] or type(done[first]).__name__}"
+        raise RuntimeError(f"{words} ({len(failed)} of {len(plan)} failed; {kept} these)") from done[first]
     longest = max(len(series["trials"]) for series in done)
     units = {name: row for name, row in records.GROUPS["series"].variables.items() if name in KEPT}
     data = {
@@ -106,11 +113,66 @@ def run_many(
     return xr.Dataset(data, coords | labels(plan))
 
 
-def run_each(function: Any, arguments: Sequence[tuple[Any, ...]], executor: Executor | None) -> Iterable[Any]:
-    """Call a function with each of `arguments`; return what it returns, or the exception that it raises, in order."""
+def _checked(plan: Any) -> list[dict[str, Any]]:
+    """Return a plan as a list of arguments of training, or say what is wrong with it."""
+    if isinstance(plan, (str, Mapping)) or not isinstance(plan, Iterable):
+        raise TypeError(f"plan: {plan!r} is not valid; give one mapping of arguments a run, as of grid(...)")
+    plan = list(plan)
+    wrong = next((each for each in plan if not isinstance(each, Mapping) or not all(map(_is_text, each))), None)
+    if wrong is not None:
+        raise TypeError(f"plan: {wrong!r} is no mapping of arguments; give one a run, as of grid(...)")
+    if not plan:
+        raise ValueError("plan: there is no run in it; give one mapping of arguments a run")
+    return [dict(arguments) for arguments in plan]
+
+
+def _is_text(name: Any) -> bool:
+    return isinstance(name, str)
+
+
+def run_each(
+    function: Any,
+    arguments: Sequence[tuple[Any, ...]],
+    executor: Executor | None,
+    done: Callable[[], Any] | None = None,
+) -> Iterator[Any]:
+    """Call a function with each of `arguments`; give what it returns, or the exception that it raises, in order.
+
+    `done` is called after each of them, as they end. What has not begun when this is left is not begun any more.
+    """
     if executor is None:
-        return (_caught(function, each) for each in arguments)
-    return executor.map(_caught, [function] * len(arguments), arguments)
+        for each in arguments:
+            yield _caught(function, each)
+            if done:
+                done()
+        return
+    futures = [_submitted(executor, function, each) for each in arguments]
+    if done:
+        for future in futures:
+            future.add_done_callback(lambda _: done())
+    try:
+        for future in futures:
+            yield _outcome(future)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _submitted(executor: Executor, function: Any, arguments: tuple[Any, ...]) -> Future[Any]:
+    try:
+        return executor.submit(_caught, function, arguments)
+    except RuntimeError as error:  # a worker died already, and with it the executor
+        future: Future[Any] = Future()
+        future.set_exception(error)
+        return future
+
+
+def _outcome(future: Future[Any]) -> Any:
+    """Return what came of a call; that its process or cluster was lost is an exception like others."""
+    try:
+        return future.result()
+    except (Exception, CancelledError) as error:
+        return error
 
 
 def _caught(function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -122,13 +184,34 @@ def _caught(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def series_of(arguments: dict[str, Any], path: Path | None = None) -> dict[str, np.ndarray]:
     """Train one network, or go on with it where it is stored, and return its series, one array a variable."""
-    if path is not None and path.exists():
-        stored = records.open_run(path)
-        run = stored if stored.attrs["complete"] else resume(path, progress=False)
-    else:
+    if path is None or not path.exists() or unborn(path):
         run = train(**arguments, path=path, progress=False)
+    else:
+        run, wanted = records.open_run(path), prepared(**arguments)
+        _check_same(path, run, wanted)
+        if not run.attrs["complete"] or run["series"].sizes["problem"] != wanted.problems:
+            run = resume(path, problems=wanted.problems, progress=False)
+    if not run.attrs["complete"]:
+        raise KeyboardInterrupt
     series = run["series"].to_dataset()
     return {name: series[name].values for name in KEPT}
+
+
+def _check_same(path: Path, run: xr.DataTree, wanted: Series) -> None:
+    """Refuse a stored run that another plan made."""
+    stored = Series.of(run.attrs, wanted.problems)  # with the defaults of today where it knows of none
+    there, here = (_identity(series) for series in (stored, wanted))
+    for name, value in here.items():
+        if there.get(name) != value:
+            came = f"{path} holds another run, with {name} {there.get(name)!r}, not {value!r}"
+            raise ValueError(f"folder: {came}; give another folder")
+
+
+def _identity(series: Series) -> dict[str, Any]:
+    """Return all that the numbers of a series depend on."""
+    attrs = series.attributes()
+    settings = attrs["config"].pop("family")
+    return {name: attrs[name] for name in ("family", "model", "learnable", "seed")} | settings | attrs["config"]
 
 
 def _pad(values: np.ndarray, length: int) -> np.ndarray:

@@ -79,7 +79,8 @@ def train(
     seed : int
         Draws everything; the same seed gives the same run, bit for bit.
     path : str or Path, optional
-        Where the run is stored while it trains; in memory by default.
+        Where the run is stored while it trains; in memory by default. Whatever ends the process, at most the last
+        5 seconds of work are lost (``record={"interval": ...}``), and :func:`ip2lab.resume` goes on.
     progress : bool or callable
         A progress bar, nothing, or a function called with this :class:`Series` some ten times a second.
     **options
@@ -105,17 +106,41 @@ def train(
     >>> run["series"].sizes["problem"], run.attrs["complete"]
     (2, True)
     """
+    _check_progress(progress)
+    series = prepared(family, model, learnable=learnable, problems=problems, seed=seed, **options)
+    with interruptible(series):
+        return series.record(path).run(progress)
+
+
+def prepared(
+    family: str | Family,
+    model: str = "spiking",
+    *,
+    learnable: Any = "default",
+    problems: int = 100,
+    seed: int = 0,
+    **options: Any,
+) -> Series:
+    """Return the series that :func:`train` with these arguments goes through, before anything is learnt or recorded.
+
+    Examples
+    --------
+    >>> prepared("association", neurons=20, problems=3).network.bias.shape
+    torch.Size([20])
+    """
     if isinstance(learnable, xr.Dataset):  # a search may have chosen other options, too
         options = json.loads(learnable.attrs.get("options", "{}")) | options
     chosen = resolve(model, options)
-    names = learnable_names(model, learnable, chosen.get("adaptation", False), seed)
     problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
-    _check_progress(progress)
-    return Series(make_family(family), model, names, problems, seed, chosen).record(path).run(progress)
+    names = learnable_names(model, learnable, chosen.get("adaptation", False), seed)
+    return Series(make_family(family), model, names, problems, seed, chosen)
 
 
 def resume(path: str | Path, *, problems: int | None = None, progress: Progress = True) -> xr.DataTree:
     """Go on with a stored run where its last checkpoint is, bit for bit as if it had never stopped.
+
+    A finished run can be made longer. What it had kept of its last problem stays: weights and activity of that problem
+    are then one row more than a run has that was meant to be as long from the start; all others are the same.
 
     Parameters
     ----------
@@ -142,7 +167,9 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     _check_progress(progress)
     attrs = records.open_run(path).attrs
     length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
-    return Series.of({str(name): value for name, value in attrs.items()}, length).go_on(path).run(progress)
+    series = Series.of({str(name): value for name, value in attrs.items()}, length)
+    with interruptible(series):
+        return series.go_on(path).run(progress)
 
 
 class Unrecorded:
@@ -212,6 +239,9 @@ class Series:
     @classmethod
     def of(cls, attrs: Mapping[Any, Any], problems: int, **changes: Any) -> Series:
         """Make the series that a run with these attributes was, with changed options, where it began."""
+        if attrs["model"] not in networks.models():
+            known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
+            raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
         config = {name: value for name, value in attrs["config"].items() if name not in NOT_OPTIONS}
         family = make_family(attrs["family"], **attrs["config"]["family"])
         options = resolve(attrs["model"], config | changes)
@@ -239,20 +269,23 @@ class Series:
             dtype=self.options["dtype"],
         )
         if self.options["record"]["half"]:
-        if attrs["model"] not in networks.models():
-            known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
-            raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
             for signal in set(self.network.signals) - {"spikes"}:
                 template["activity"][signal].encoding["dtype"] = "float16"
-        self.recorder = records.Recorder(path, template, self._attributes())
-        if self.problem == self.trial == 0:
-            self._keep_properties(-1)
-        self.recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
+        interval = self.options["record"]["interval"]
+        self.recorder = records.Recorder(path, template, self.attributes(), interval=interval)
+        try:
+            if self.problem == self.trial == 0:
+                self._keep_properties(-1)
+            self.recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
+        except BaseException:
+            self.recorder.release()
+            raise
         return self
 
     def go_on(self, path: str | Path) -> Series:
         """Continue the store at `path` from its checkpoint."""
-        self.recorder = records.Recorder.reopen(path)  # first, so that no other process can go on meanwhile
+        interval = self.options["record"]["interval"]
+        self.recorder = records.Recorder.reopen(path, interval=interval)  # first: no other process can go on meanwhile
         try:
             self.take(records.read_checkpoint(path))
         except BaseException:
@@ -260,7 +293,7 @@ class Series:
             raise
         done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
         self.trials_to_criterion = done.tolist()
-        self.recorder.attrs["config"] = self._attributes()["config"]
+        self.recorder.attrs["config"] = self.attributes()["config"]
         return self
 
     def take(self, state: dict[str, np.ndarray]) -> None:
@@ -294,7 +327,8 @@ class Series:
             **{f"undo.{name}": value for name, value in self._undo.items()},
         }
 
-    def _attributes(self) -> dict[str, Any]:
+    def attributes(self) -> dict[str, Any]:
+        """Return what is written down of the run beside its numbers: what it is, and what it is made with."""
         packages = ("ip2lab", "numpy", "torch", "numba", "xarray", "zarr")
         return {
             "family": self.family.name,
@@ -343,7 +377,7 @@ class Series:
 
     def run(self, progress: Progress = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
-        with one_torch_thread(), _interruptible(self), _reporter(self, progress) as report, self.recorder:
+        with one_torch_thread(), _reporter(self, progress) as report, self.recorder:
             while self.problem < self.problems and not self._stop.is_set():
                 self.work(report)
             self._append_trials()
@@ -364,7 +398,7 @@ class Series:
             self._duration += time.perf_counter() - began
             if self.trial % every == 0 and status != 2:
                 self._keep_trajectory()
-            if self.recorder.due:
+            if status == 0 and self.recorder.due:  # one that is over is finished first: it must not get a trial more
                 self._commit()
             report()
         if status or self.trial >= most:
@@ -531,8 +565,11 @@ def _check_progress(progress: Any) -> None:
 
 
 @contextmanager
-def _interruptible(series: Series) -> Iterator[None]:
-    """Make the first interrupt stop the series cleanly; the second raises KeyboardInterrupt."""
+def interruptible(series: Series) -> Iterator[None]:
+    """Make the first interrupt stop the series cleanly; the second raises KeyboardInterrupt.
+
+    It has to be in force before there is a store: one that is begun is then given free, whatever comes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -484,6 +484,15 @@ def test_a_reader_beside_a_writer(tmp_path: Path) -> None:
     assert open_run(path)["series"].sizes["problem"] == 40
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Be interruptible in a shell's background job too, which is born ignoring it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_the_end_of_a_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = make_template(**SMALL)
     with Recorder(tmp_path / "run", datasets, ATTRS) as recorder:

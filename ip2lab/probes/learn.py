@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ip2lab.learning import Progress, Series
+from ip2lab.learning import Progress, Series, interruptible
 from ip2lab.options import learnable_names, whole
 from ip2lab.probes.again import Run, restore, tree_of
 from ip2lab.probes.change import change
@@ -72,7 +72,9 @@ def learn_on(
     True
     """
     given = {"family": family, "learnable": learnable, "seed": seed}
-    return changed_series(run, problem, problems, **given, **changes).record(path).run(progress)
+    series = changed_series(run, problem, problems, **given, **changes)
+    with interruptible(series):
+        return series.record(path).run(progress)
 
 
 def changed_series(

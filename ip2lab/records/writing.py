@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import platform
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,13 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from ip2lab.records import storage
 from ip2lab.properties import UnknownName, hint
+from ip2lab.records import storage
 from ip2lab.records.reading import (
     CHECKPOINT,
     checkpoint_of,
-    open_run,
     local,
+    open_run,
     plain_name,
     read_checkpoint,
     read_root,
@@ -33,6 +34,8 @@ from ip2lab.records.reading import (
 )
 from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape
 from ip2lab.records.storage import Folder, Lock, Memory, Metadata
+
+ELSEWHERE = "Give another path, read it with ip2lab.open_run, or go on with it by ip2lab.resume"
 
 
 @dataclass
@@ -56,7 +59,8 @@ class Recorder:
     Parameters
     ----------
     path : path-like or None
-        A folder that does not exist yet; None records in memory.
+        A folder that does not exist yet, or holds no more than a process left that was killed before the first
+        checkpoint; None records in memory.
     template : mapping of str to xarray.Dataset
         What :func:`template` returned.
     attrs : mapping
@@ -64,7 +68,7 @@ class Recorder:
         numbers, text, lists and dicts. ``schema_version`` and ``complete`` are set here; ``versions``, ``date`` and
         ``title`` where they are not given.
     interval : float
-        Seconds after which a commit is due.
+        Seconds of work that a kill may cost: a commit is due early enough to be done by then.
     block : int
         Number of waiting problems at which a commit is due.
 
@@ -131,11 +135,17 @@ class Recorder:
             self._source = Memory()
         else:
             self._source = _make_folder(path)
-        with self._writing():
+        try:
             if isinstance(self._source, Folder):
-                self._lock = Lock(self._source.path)
-            self._create(template)
-            self._replace_root(self.lengths, {})
+                with self._writing():
+                    self._lock = Lock(self._source.path)
+                _clear(self._source)
+            with self._writing():
+                self._create(template)
+                self._replace_root(self.lengths, {})
+        except BaseException:
+            self.release()
+            raise
 
     def _start(self, interval: float, block: int) -> None:
         if not interval >= 0 or not block >= 1:
@@ -146,7 +156,7 @@ class Recorder:
         self._waiting: dict[str, list[dict[str, np.ndarray]]] = {group: [] for group in GROUPS}
         self._checkpoint: Metadata = {}
         self._lock = None
-        self._last = time.monotonic()
+        self._last, self._took = time.monotonic(), 0.0
 
     def _plan(self, template: Mapping[str, xr.Dataset]) -> None:
         """Decide how the groups and their variables are stored."""
@@ -179,9 +189,10 @@ class Recorder:
 
     @property
     def due(self) -> bool:
-        """True when a block of problems waits, or the last commit was longer ago than the interval."""
+        """True when a block of problems waits, or what came since the last commit would soon be too much to lose."""
         problems = sum(len(rows["problem"]) for rows in self._waiting["series"])
-        return problems >= self._block or time.monotonic() - self._last >= self._interval
+        worked = time.monotonic() - self._last
+        return problems >= self._block or worked + 2 * self._took >= 0.9 * self._interval  # this one may be slower
 
     @property
     def store(self) -> Any:
@@ -247,6 +258,7 @@ class Recorder:
         ValueError, TypeError
             A name or an array that cannot be kept in a checkpoint.
         """
+        began = time.monotonic()
         with storage.uninterrupted(), self._writing():
             grown = {group: self._grow(group) for group, parts in self._waiting.items() if parts}
             lengths = self.lengths | {group: next(iter(columns.values())).length for group, columns in grown.items()}
@@ -256,7 +268,7 @@ class Recorder:
             for group, columns in grown.items():
                 self._columns[group] = columns
                 self._waiting[group].clear()
-            self._last = time.monotonic()
+            self._last, self._took = began, time.monotonic() - began  # what is committed is the work up to here
             for group, columns in grown.items():
                 for name, column in columns.items():
                     # after the root, so that who asks the array itself sees no more than what is committed either
@@ -484,13 +496,51 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
         source.path.parent.mkdir(parents=True, exist_ok=True)
         source.path.mkdir()
     except OSError as error:
+        if unborn(source.path):
+            return source
         if not os.path.lexists(source.path):
             what = f"{source}: cannot be made: {error.strerror}. Give a path that can be written"
             raise OSError(error.errno, what) from error
         holder = storage.holder_of(source.path)
         now = f" (it is being written: {storage.describe(holder)})" if holder else ""
-        raise FileExistsError(
-            f"{source}: exists already{now}. Give another path, read it with ip2lab.open_run, or go on with it by "
-            "ip2lab.resume"
-        ) from None
+        raise FileExistsError(f"{source}: exists already{now}. {ELSEWHERE}") from None
     return source
+
+
+def unborn(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a folder holds no more than a writer left that was killed before its first checkpoint.
+
+    Examples
+    --------
+    >>> unborn("nowhere.zarr")
+    False
+    """
+    source = Folder(path)
+    locked = (source.path / storage.LOCK).is_file()
+    return locked and not storage.alive(storage.holder_of(source.path)) and _empty(source)
+
+
+def _empty(source: Folder) -> bool:
+    """Tell whether there is neither a trial nor a checkpoint, nor anything that is not a run's."""
+    own = {storage.ROOT, storage.LOCK, CHECKPOINT, *GROUPS}
+    if any(name not in own and not name.endswith(storage.PARTIAL) for name in os.listdir(source.path)):
+        return False
+    try:
+        document = read_root(source)
+        trials = document["consolidated_metadata"]["metadata"]["trials/trial"]["shape"][0]
+    except FileNotFoundError:
+        return True
+    except (ValueError, KeyError, TypeError, IndexError):
+        return False
+    return not document["attributes"]["store"]["checkpoint"] and not trials
+
+
+def _clear(source: Folder) -> None:
+    """Remove what a killed writer left at its birth; another one may have come first, then this is its run."""
+    if not _empty(source):
+        raise FileExistsError(f"{source}: exists already. {ELSEWHERE}")
+    for entry in source.path.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != storage.LOCK:
+            entry.unlink()
