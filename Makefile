@@ -7,16 +7,17 @@ PORT ?= 8888
 TORCH ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
-       $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
+PIP := $(BIN)/python -m pip install -q --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
 
-.PHONY: help lab test nightly lint notebooks data bench clean
+.PHONY: help lab test nightly lowest lint docs notebooks data bench clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
 	@echo "make test       run everything: tests, doctests, notebooks"
 	@echo "make nightly    the same with the long tests and fresh random examples"
 	@echo "make lint       style, types, import contracts, docstrings"
+	@echo "make docs       build the documentation into docs/_build/html; a warning is an error"
 	@echo "make notebooks  execute the notebooks and write back what a web reader sees (NB=path for one)"
 	@echo "make data       train the runs in data/ again (RUN=name for one)"
 	@echo "make bench      time the core beside other libraries, in an environment of its own (ROW=name for one row)"
@@ -30,8 +31,9 @@ $(BIN)/python:
 # and a `git pull` needs no new install. Without build isolation, so that the build tools are pinned like all the rest;
 # setuptools is for dependencies that come as source only.
 $(VENV)/.installed-%: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) hatchling editables setuptools
-	$(PIP) --no-build-isolation -e '.[$*]'
+	@echo "Installing what '$*' needs into $(VENV) (some minutes, once; pip writes to $(VENV)/pip.log)"
+	@$(PIP) hatchling editables setuptools
+	@$(PIP) --no-build-isolation -e '.[$*]'
 	@touch $@
 
 # Everything Jupyter and IPython write lies in .lab/ of this checkout, and the kernel is the one of $(VENV). The settings in
@@ -50,8 +52,18 @@ test: $(VENV)/.installed-dev
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi
 	$(BIN)/python -m pytest
 
-nightly: $(VENV)/.installed-dev
+nightly: $(VENV)/.installed-dev lowest
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=nightly
+
+# The lowest versions that pyproject.toml allows, with what pip chooses around them now. Old releases beside new ones warn, so
+# a warning is no error there; compiled kernels are cached apart, for numba's cache holds one version.
+.venv-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt $(INDEX) -e '.[lab,communities,dask]' pytest hypothesis networkx pyyaml
+	@touch $@
+
+lowest: .venv-lowest/.installed
+	NUMBA_CACHE_DIR=.venv-lowest/numba .venv-lowest/bin/python -m pytest -o filterwarnings=default -p no:cacheprovider $(LOWEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -59,6 +71,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docstrings.py
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 notebooks: $(VENV)/.installed-dev
 	$(BIN)/python tools/execute_notebooks.py $(NB)
@@ -77,4 +92,4 @@ bench: .venv-bench/.installed
 	.venv-bench/bin/python benchmarks/core.py $(ROW)
 
 clean:
-	rm -rf $(VENV) .venv-bench .lab
+	rm -rf $(VENV) .venv-bench .venv-lowest .lab docs/_build docs/generated docs/notebooks

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import json
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -15,6 +17,7 @@ from pathlib import Path
 import execute_notebooks
 import nbformat
 import pytest
+import run_as_binder
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -25,8 +28,6 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 CONDA_NAMES = {"libblas": None, "python": None, "matplotlib-base": "matplotlib", "pytorch-cpu": "torch"}
-# Names that other people's notebooks are written against: one that disappears is a new major version.
-PUBLIC = ("PROPERTIES", "families", "family", "models", "open_run", "train")
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:
@@ -81,13 +82,6 @@ def test_version_is_the_same_everywhere():
     assert f"## {ip2lab.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
-@pytest.mark.slow
-def test_the_code_of_the_readme_runs(tmp_path):
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    done = python(code, "-W", "error", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
@@ -106,24 +100,64 @@ def test_wheel_holds_the_package_whole_and_nothing_else(wheel):
     assert inside == expected
 
 
-def test_wheel_imports_without_a_warning_away_from_the_checkout(wheel, tmp_path):
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
-    code = "import sys; sys.path.insert(0, '.'); import ip2lab; print(ip2lab.__version__, ip2lab.__file__)"
-    done = python(code, "-W", "error", cwd=tmp_path)
-    assert done.stdout.split() == [ip2lab.__version__, str(tmp_path / "ip2lab" / "__init__.py")], done.stderr
+def test_sdist_builds_the_same_wheel(wheel, tmp_path):
+    hatch = [sys.executable, "-m", "hatchling", "build", "-d", str(tmp_path), "-t"]
+    subprocess.run([*hatch, "sdist"], cwd=ROOT, check=True, capture_output=True)
+    (archive,) = tmp_path.glob("*.tar.gz")
+    shutil.unpack_archive(archive, tmp_path, filter="data")
+    source = tmp_path / archive.name.removesuffix(".tar.gz")
+    assert (source / "docs" / "reference.rst").exists()  # what its tests read
+    subprocess.run([*hatch, "wheel"], cwd=source, check=True, capture_output=True)
+    (again,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
+        assert sorted(one.namelist()) == sorted(other.namelist())
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_public_name_is_there_and_documented(name):
-    assert name in ip2lab.__all__
-    thing = getattr(ip2lab, name)
-    assert (thing.__doc__ or "").strip()
+EVERY_MODULE = """
+import importlib, pkgutil, ip2lab
+for info in pkgutil.walk_packages(ip2lab.__path__, "ip2lab."):
+    importlib.import_module(info.name)
+print(ip2lab.__version__, ip2lab.__file__)
+"""
 
 
-def test_unknown_name_is_named():
-    with pytest.raises(AttributeError, match=r"no attribute 'trian'; it has .*train"):
-        importlib.import_module("ip2lab").trian  # noqa: B018
+@pytest.mark.slow
+def test_wheel_installs_into_an_empty_environment_and_every_module_imports_without_a_warning(wheel, tmp_path):
+    """What the package needs is lent by this environment, so that nothing is downloaded."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    own = str(tmp_path / "bin" / "python")
+    install = [sys.executable, "-m", "pip", "--python", own, "install", "-q", "--no-deps", "--no-index", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    first = "import ip2lab; print(ip2lab.__version__)"
+    bare = subprocess.run([own, "-W", "error", "-c", first], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert bare.stdout.strip() == ip2lab.__version__, bare.stderr  # the name alone needs nothing
+    lent = next(tmp_path.rglob("site-packages")) / "lent.pth"
+    lent.write_text(sysconfig.get_path("purelib"))
+    command = [own, "-W", "error", "-c", EVERY_MODULE]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.split()[:1] == [ip2lab.__version__], done.stderr
+    assert done.stdout.split()[1].startswith(str(tmp_path)), done.stdout
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_extra_resolves_with_the_constraints(extra):
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-build-isolation", "-q"]
+    done = subprocess.run(
+        [*command, "-c", "constraints.txt", f".[{extra}]"], cwd=ROOT, capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_lowest_versions_are_the_lower_bounds():
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    bounds = {
+        f"{r.name}=={spec.version}"
+        for r in requirements("lab", "communities", "dask").values()
+        for spec in r.specifier
+        if spec.operator == ">="
+    }
+    assert {line for line in lines if not line.startswith("#")} == bounds
 
 
 WITHOUT = """
@@ -165,6 +199,42 @@ def test_binder_post_build_is_executable_and_stops_at_an_error():
     subprocess.run(["bash", "-n", str(script)], check=True)
 
 
+def test_binder_lands_on_the_index():
+    for text in ((ROOT / "binder" / "postBuild").read_text(), (ROOT / "docs" / "binder.md").read_text()):
+        assert "lab/tree/notebooks/index.ipynb" in text and "00_start_here.ipynb" not in text
+
+
+def test_binder_start_hands_on_to_the_server():
+    script = ROOT / "binder" / "start"
+    assert script.stat().st_mode & stat.S_IXUSR
+    done = subprocess.run([script, "printenv", *run_as_binder.settings()], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(run_as_binder.settings().values())
+
+
+def as_binder(*names):
+    done = subprocess.run(
+        [sys.executable, "tools/run_as_binder.py", *names], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {row["notebook"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs Linux with util-linux")
+def test_index_runs_within_the_limits_of_binder():
+    (row,) = as_binder("notebooks/index.ipynb").values()
+    assert not row["torch"]
+    assert row["resident_mb"] < row["address_mb"] < 2048
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs Linux with util-linux")
+def test_every_notebook_runs_within_the_limits_of_binder():
+    rows = as_binder()
+    assert set(rows) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert {name for name, row in rows.items() if not row["torch"]} >= {"index", "10_learning_to_learn"}
+
+
 def test_binder_renders(tmp_path):
     """Repo2docker, which Binder runs, makes of binder/ what is meant; it needs no container engine for that."""
     pytest.importorskip("repo2docker", reason="jupyter-repo2docker is not installed: pip install '.[test]'")
@@ -187,6 +257,7 @@ def test_binder_renders(tmp_path):
     update = done.stdout.index('env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"')
     whole = done.stdout.index("src/ ${REPO_DIR}/")
     post_build = done.stdout.index("RUN ./binder/postBuild")
+    assert "binder/start" in done.stdout  # wraps the server
     assert update < whole < post_build  # the environment's layer comes first, so that a commit does not rebuild it
     assert done.stdout.rindex("USER ${NB_USER}", 0, post_build) > whole
 

@@ -7,10 +7,11 @@ built otherwise, so the sizes are near, not equal; torch here may be another bui
 from __future__ import annotations
 
 import importlib.metadata
+import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -44,8 +45,8 @@ def size(name: str) -> float:
 
 def main() -> None:
     """Print the table, largest first."""
-    listed = yaml.safe_load((ROOT / "binder" / "environment.yml").read_text())["dependencies"]
-    names = [PIP_NAMES.get(name, name) for entry in listed if (name := entry.split("=")[0]) not in ("python", "libblas")]
+    listed = re.findall(r"^  - ([\w-]+)=", (ROOT / "binder" / "environment.yml").read_text(), re.MULTILINE)
+    names = [PIP_NAMES.get(name, name) for name in listed if name not in ("python", "libblas")]
     inside = needed(names)
     rows = sorted(inside, key=size, reverse=True)
     print("| package | MB |\n|---|---|")
@@ -54,16 +55,12 @@ def main() -> None:
     small = [size(name) for name in rows if size(name) < SMALLEST]
     print(f"| {len(small)} others below {SMALLEST} MB each | {sum(small):.0f} |")
     print(f"| **all {len(rows)}** | **{sum(map(size, rows)):.0f}** |")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     print("\n| left out | MB | with what it needs beyond the above |\n|---|---|---|")
     for extra in ("dask", "test", "lint", "docs"):
-        asked = [Requirement(line).name for line in _extra(extra)]
+        asked = [Requirement(line).name for line in extras[extra]]
         more = needed([name for name in asked if name != "ip2lab"]) - inside
         print(f"| extra `{extra}` | {sum(map(size, more)):.0f} | {len(more)} packages |")
-
-
-def _extra(name: str) -> list[str]:
-    lines = importlib.metadata.requires("ip2lab") or []
-    return [line for line in lines if f"extra == '{name}'" in line or f'extra == "{name}"' in line]
 
 
 if __name__ == "__main__":
