@@ -141,21 +141,36 @@ def labelled(
     return describe(xr.DataArray(values, dims=dims, coords=found), name, units, long_name)
 
 
-def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, *dims: str) -> dict[str, xr.DataArray]:
-    """The variables of `data` (a dataset, a group of a run, or one variable) that have all `dims`, by name, checked."""
+def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, **roles: str) -> dict[str, xr.DataArray]:
+    """The variables of `data` (a dataset, a group, or one variable) with all dims of `roles`, by name, checked.
+
+    `roles` are the caller's keywords for dims, as for `check`.
+    """
     if isinstance(data, xr.DataArray):
         data = data.to_dataset(name=data.name or "data")
     if not isinstance(data, (xr.Dataset, xr.DataTree)):
         raise TypeError(
             f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
         )
+    dims = list(roles.values())
     found = {str(name): v for name, v in data.data_vars.items() if set(dims) <= set(v.dims)}
     if not found:
         there = listed(f"{name} ({', '.join(map(str, v.dims))})" for name, v in data.data_vars.items())
-        raise ValueError(f"no variable has the dims {listed(map(repr, dims))}; there are: {there}")
+        raise ValueError(
+            f"no variable has the dims {listed(map(repr, dims))}; there are: {there}. {_renamed(data, roles)}"
+        )
     for values in found.values():
         check(values, finite=True)
     return found
+
+
+def _renamed(data: xr.Dataset | xr.DataTree, roles: Mapping[str, str]) -> str:
+    """How to name the right dims: as they are where the first variable leaves one choice, else with which keywords."""
+    first = [str(d) for d in next(iter(data.data_vars.values())).dims] if data.data_vars else []
+    wrong = [role for role, dim in roles.items() if dim not in first]
+    free = [dim for dim in first if dim not in roles.values()]
+    words = [f"{role}={free[0]!r}" if len(wrong) == len(free) == 1 else f"{role}=..." for role in wrong]
+    return f"Name the right ones: {', '.join(words)}"
 
 
 def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:

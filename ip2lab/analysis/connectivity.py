@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import apply, called, check, coords_of, dataset, describe, listed, variables_with
 
 __all__ = [
@@ -115,6 +116,7 @@ def _chosen(method: str, **counts: int) -> None:
             raise ValueError(f"{name}={value}; expected 2 or more")
 
 
+@checked
 def communities(
     weights: xr.DataArray,
     *,
@@ -216,6 +218,7 @@ def _communities(
     return labels, quality(graph, labels, float(resolution)), labels.max() + 1, consistency, _agreement(partitions)
 
 
+@checked
 def modularity(
     weights: xr.DataArray,
     *,
@@ -356,6 +359,7 @@ def _scaled(matrix: np.ndarray, rows: np.ndarray, columns: np.ndarray, tolerance
     return matrix
 
 
+@checked
 def stationarity(
     weights: xr.DataArray,
     *,
@@ -464,6 +468,7 @@ def _stationarity(
     return np.array(alike), np.array(ceiling), np.mean(null, axis=1), np.std(null, axis=1, ddof=1)
 
 
+@checked
 def spectral_radius(weights: xr.DataArray, *, neuron: str = "neuron", presynaptic: str = "presynaptic") -> xr.DataArray:
     r"""Spectral radius :math:`\max_k\lvert\lambda_k\rvert` of the recurrent weights.
 
@@ -502,13 +507,14 @@ def _radius(matrices: np.ndarray) -> np.ndarray:
 
 def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, list[np.ndarray]]:
     """The names of the parameter groups and each as a matrix (along, value)."""
-    found = variables_with(parameters, along)
+    found = variables_with(parameters, along=along)
     if min(v.sizes[along] for v in found.values()) < 2:
         raise ValueError(f"one point along {along!r}; two or more are needed to compare")
     names = xr.DataArray(list(found), dims="parameter", attrs={"units": "1", "long_name": "group of parameters"})
     return names, [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]
 
 
+@checked
 def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
     r"""How far each group of parameters moves: :math:`\lVert W_p-W_{p-1}\rVert_F` and relative to what it was.
 
@@ -563,6 +569,7 @@ def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -
     )
 
 
+@checked
 def gradient_alignment(gradients: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
     r"""Do the gradients of different problems (or trials) point the same way? Cosines, for each group of parameters.
 

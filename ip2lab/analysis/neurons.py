@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage, stats
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._excitability import fi_curve, relative_threshold
 from ip2lab.analysis._intervals import adaptation_index, interspike_intervals
 from ip2lab.analysis._labelled import (
@@ -63,6 +64,7 @@ def _spikes(spikes: xr.DataArray, time: str, trial: str | None = None) -> tuple[
     return spikes, dt
 
 
+@checked
 def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None = None) -> xr.DataArray:
     r"""Firing rate: spikes over time, :math:`r = \sum_t s_t / (n\,\Delta t)`.
 
@@ -117,6 +119,7 @@ def _smooth(counts: np.ndarray, bins: float) -> np.ndarray:
     return ndimage.gaussian_filter1d(counts.astype(float), bins, **settings) / weight
 
 
+@checked
 def psth(
     spikes: xr.DataArray,
     *,
@@ -222,7 +225,7 @@ def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: floa
 
 def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
     """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
-    found = variables_with(properties, along, feature)
+    found = variables_with(properties, along=along, feature=feature)
     for name, values in found.items():
         if (values <= 0).any():
             raise ValueError(
@@ -236,6 +239,7 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
     return whole.transpose("property", ..., along, feature), describe(unit, "unit", "1", "unit of the property")
 
 
+@checked
 def drift(
     properties: xr.Dataset | xr.DataArray, *, along: str = "problem", feature: str = "neuron", within: str | None = None
 ) -> xr.Dataset:
@@ -340,6 +344,7 @@ def _first_of_each(logs: xr.DataArray, along: str, within: str | None) -> _Start
     return _Start(value, xr.DataArray(same, dims=along))
 
 
+@checked
 def density(
     properties: xr.Dataset | xr.DataArray, *, along: str = "problem", feature: str = "neuron", points: int = 128
 ) -> xr.Dataset:

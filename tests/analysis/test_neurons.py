@@ -161,6 +161,10 @@ def test_properties_say_what_is_wrong(function):
         match=r"no variable has the dims 'problem', 'cell'; there are: tau_dendrite \(problem, neuron\), threshold",
     ):
         function(data, feature="cell")
+    with pytest.raises(ValueError, match=r"Name the right ones: along='step'$"):
+        function(data.rename(problem="step"))
+    with pytest.raises(ValueError, match=r"Name the right ones: along=\.\.\., feature=\.\.\.$"):
+        function(data.rename(problem="step", neuron="unit"))
     with pytest.raises(ValueError, match=r"'threshold' holds 0; properties are compared by their logarithm"):
         function(data.assign(threshold=data.threshold * 0))
     with pytest.raises(
