@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
+import holoviews as hv
 import ipywidgets
 import numpy as np
 import xarray as xr
@@ -17,7 +20,10 @@ from ip2lab.views.explorer import Explorer, NothingToShow, Picture, Switches, as
 from ip2lab.views.style import colours
 
 Runs = xr.DataTree | Mapping[str, xr.DataTree] | Sequence[xr.DataTree]
-GROUPINGS = {"each run": None, "model": "model", "family": "family", "learnable properties": "learnable"}
+GROUPINGS = {"each run": "", "model": "model", "family": "family", "learnable properties": "learnable"}
+SIDES = ("curve", "curve1", "curve2", "curve3", "curve4", "curve5")  # as many pictures side by side as there may be
+RESAMPLES = 100  # of a fit, for its interval
+SOON = 0.04  # seconds after which the place of a moving pointer counts
 
 
 def named(runs: Runs) -> dict[str, xr.DataTree]:
@@ -48,6 +54,80 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
     }
 
 
+def split(runs: Mapping[str, xr.DataTree], by: str = "model") -> dict[str, dict[str, xr.DataTree]]:
+    """Sort runs by what they share: ``"model"``, ``"family"``, ``"learnable"``; each by itself with ``""``.
+
+    Examples
+    --------
+    >>> trees = {str(seed): xr.DataTree(xr.Dataset(attrs={"model": "spiking"})) for seed in (0, 1)}
+    >>> {kind: list(some) for kind, some in split(trees).items()}
+    {'spiking': ['0', '1']}
+    """
+    kinds: dict[str, dict[str, xr.DataTree]] = {}
+    for name, run in runs.items():
+        kinds.setdefault(_label(run, [by]) if by else name, {})[name] = run
+    return kinds
+
+
+def grouped(runs: Mapping[str, xr.DataTree], by: str = "") -> dict[str, xr.Dataset]:
+    """Return ``/series`` of runs by name, those that share a model, a family or learnable properties along `run`.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> runs = {name: ip2lab.example(name) for name in ("association", "dms")}
+    >>> dict(grouped(runs, "model")["spiking"].sizes)
+    {'run': 2, 'problem': 60}
+    """
+    if not by:
+        return {name: group(run, "series").load() for name, run in runs.items()}
+    needed = ["trials_to_criterion", "censored_trials"]
+    members = {k: [group(run, "series")[needed].load() for run in some.values()] for k, some in split(runs, by).items()}
+    return {kind: xr.concat(some, "run", join="inner") for kind, some in members.items()}
+
+
+def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[str, str] | None = None) -> hv.Overlay:
+    """Mean trials to criterion of the last problems as bars, with 95 % intervals.
+
+    The interval is over runs where a group has three or more, and over problems where it is a single run: then it says
+    how much the problems differ, nothing about another network.
+
+    Parameters
+    ----------
+    groups : mapping of str to Dataset
+        What :func:`grouped` returns.
+    last : int
+        Over how many problems.
+    inks : mapping of str to str, optional
+        Colour of each bar.
+
+    Returns
+    -------
+    Overlay
+        The bars.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> len(efficiency_bars(grouped({"a run": ip2lab.example("association")}), 30))
+    4
+    """
+    single: dict[str, list[float]] = {}
+    values, intervals, words = {}, {}, {}
+    for name, series in groups.items():
+        found = curves.final_efficiency(series, last=min(last, series.sizes["problem"]), failures="cap")
+        values[name] = float(found.mean())
+        single |= {name: found.values.tolist()} if found.ndim else {}
+        trials = series["trials_to_criterion"].fillna(series["censored_trials"]).isel(problem=slice(-last, None))
+        over = found if found.ndim else trials
+        if over.size >= 3:
+            interval = curves.bootstrap(over, over=str(over.dims[0]))
+            intervals[name] = (float(interval.lower), float(interval.upper))
+        lost = int(series["trials_to_criterion"].isnull().sum())
+        words[name] = f", {lost} given up" if lost else ""
+    return pictures.bars(values, "trials to criterion", inks, single=single, intervals=intervals, words=words)
+
+
 def _label(run: xr.DataTree, keys: Sequence[str]) -> str:
     words = []
     for key in keys:
@@ -63,7 +143,8 @@ class LearningExplorer(Explorer):
     Parameters
     ----------
     runs : DataTree, mapping of str to DataTree, or sequence of DataTree
-        What is compared. A click into the curves chooses the problem; the buttons switch runs off and on.
+        What is compared. A click into the curves chooses the problem, or the pointer does where it is followed; a click
+        on a name in a legend switches a run off or on.
 
     Examples
     --------
@@ -75,29 +156,33 @@ class LearningExplorer(Explorer):
     """
 
     PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "curve": ("shown", "by", "smooth", "log", "log_problems", "fit", "problem"),
+        **dict.fromkeys(SIDES, ("shown", "by", "beside", "smooth", "log", "log_problems", "fit", "problem")),
         "loss": ("shown", "problem"),
         "final": ("shown", "by", "last"),
     }
-    GRID = '"curve curve" "loss final" / minmax(0, 3fr) minmax(0, 2fr)'
 
     def __init__(self, runs: Runs) -> None:
         self.runs = named(runs)
-        self.series = {name: group(run, "series").load() for name, run in self.runs.items()}
+        self.series = grouped(self.runs)
         self.trials = {name: group(run, "trials") for name, run in self.runs.items()}
-        self.inks = dict(zip(self.runs, colours(len(self.runs)), strict=True))
+        self._fits: dict[tuple[str, ...], xr.Dataset] = {}
+        self._drawn: dict[str, tuple[Any, Any]] = {}
+        self._at: float | None = None
         most = max((series.sizes["problem"] for series in self.series.values()), default=0)
-        wide = {"style": {"description_width": "initial"}}
-        self._curve_parts: tuple[Any, Any] = (None, None)
-        controls: dict[str, ipywidgets.Widget] = {
+        several, wide = len(self.runs) > 1, {"style": {"description_width": "initial"}}
+        for i, name in enumerate(SIDES[1:], 1):
+            setattr(self, f"_{name}", partial(self._curve, i))
+        c: dict[str, ipywidgets.Widget] = {
             "problem": ipywidgets.IntSlider(
-                0, 0, max(most - 1, 0), description="problem", layout={"width": "380px"}, **wide
+                0, 0, max(most - 1, 0), description="problem", layout={"width": "340px"}, **wide
             ),
-            "smooth": ipywidgets.IntSlider(1, 1, 51, 2, description="smooth", layout={"width": "230px"}, **wide),
+            "follow": check("follow the pointer", False),
+            "smooth": ipywidgets.IntSlider(1, 1, 51, 2, description="smooth", layout={"width": "210px"}, **wide),
             "log": check("log trials", True),
             "log_problems": check("log problems", False),
             "fit": check("exponential fit", False),
             "by": dropdown("mean by", list(GROUPINGS), "each run"),
+            "beside": dropdown("side by side", {"nothing": None, **{n: n for n in GROUPINGS}}, None),
             "last": ipywidgets.BoundedIntText(
                 max(1, min(30, most // 2)),
                 1,
@@ -106,111 +191,151 @@ class LearningExplorer(Explorer):
                 layout={"width": "170px"},
                 **wide,
             ),
-            "shown": Switches(self.inks),
+            "shown": Switches(dict(zip(self.runs, colours(len(self.runs)), strict=True))),
         }
-        c = controls
-        first = [
-            c["problem"],
-            c["smooth"],
-            c["log"],
-            c["log_problems"],
-            c["fit"],
-            *([c["by"]] if len(self.runs) > 1 else []),
-            c["last"],
-        ]
-        super().__init__(controls, [first, *([[c["shown"]]] if len(self.runs) > 1 else [])])
-        self.figure.listen("curve", "tap", self._pick)
+        kinds = [c["by"], c["beside"]] if several else []
+        row = [*(c[n] for n in ("problem", "follow", "smooth", "log", "log_problems", "fit")), *kinds, c["last"]]
+        super().__init__(c, [row])
+        with self.figure.at_once():
+            for panel in SIDES:
+                self.figure.listen(panel, "tap", self._pick)
+                self.figure.listen(panel, "legend", self._toggle)
+        c["follow"].observe(self._listen, "value")
+
+    # ------------------------------------------------------------------ what a person does
 
     def _pick(self, x: float, _: float) -> None:
         slider = self.controls["problem"]
         slider.value = int(np.clip(round(x - self.controls["log_problems"].value), slider.min, slider.max))
 
-    def _groups(self) -> dict[str, xr.Dataset]:
-        """The series shown: of each run, or of all runs that share a model, a family or a configuration."""
-        shown = [name for name in self.series if name in self.controls["shown"].value]
-        if not shown:
+    def _listen(self, change: Any) -> None:
+        """Hear the pointer from the first time on that it is to be followed."""
+        if change["new"] and not any(event == "mousemove" for _, event in self.figure._handlers):
+            for panel in SIDES:
+                self.figure.listen(panel, "mousemove", self._hover)
+
+    def _hover(self, x: float, y: float) -> None:
+        """Take the last place of a moving pointer, not every one on its way."""
+        if not self.controls["follow"].value:
+            return
+        waiting, self._at = self._at is not None, x
+        if not waiting:
+            asyncio.get_running_loop().call_later(SOON, self._arrive)
+
+    def _arrive(self) -> None:
+        at, self._at = self._at, None
+        if at is not None:
+            self._pick(at, 0.0)
+
+    def _toggle(self, name: str) -> None:
+        """Switch a run, or all runs of a group, off or on; all on where none would be left."""
+        control, members = self.controls["shown"], [*split(self.runs, self._key("by"))[name]]
+        kept = [n for n in control.value if n not in members]
+        if len(kept) == len(control.value):
+            kept = [n for n in self.runs if n in {*kept, *members}]
+        control.value = tuple(kept or self.runs)
+
+    # ------------------------------------------------------------------ what is drawn
+
+    def _key(self, control: str) -> str:
+        return GROUPINGS[self.controls[control].value or "each run"]
+
+    def _sides(self) -> list[tuple[str, dict[str, xr.DataTree]]]:
+        """The pictures side by side: a title, and the runs in it, those that are switched off among them."""
+        if self.controls["beside"].value is None:
+            return [("", dict(self.runs))]
+        return list(split(self.runs, self._key("beside")).items())[: len(SIDES)]
+
+    def visible(self) -> list[str]:
+        """The panels that are shown now, in their order."""
+        return [*SIDES[: len(self._sides())], "loss", "final"]
+
+    def _grid(self) -> str:
+        """One curve over the whole width, or several in rows of up to three; loss and bars below."""
+        sides = self.visible()[:-2]
+        columns = min(len(sides), 2 if len(sides) in (2, 4) else 3)
+        rows = [sides[i : i + columns] for i in range(0, len(sides), columns)]
+        rows[-1] += rows[-1][-1:] * (columns - len(rows[-1]))
+        wide = [[name for name in row for _ in range(6 // columns)] for row in rows]
+        areas = " ".join(f'"{" ".join(row)}"' for row in [*wide, ["loss"] * 4 + ["final"] * 2])
+        return areas + " / " + " ".join(["minmax(0, 1fr)"] * 6)
+
+    def _groups(self, runs: Mapping[str, xr.DataTree]) -> tuple[dict[str, xr.Dataset], list[str]]:
+        """The series shown, of each run or of all that share something; and what is switched off."""
+        on = {name: run for name, run in runs.items() if name in self.controls["shown"].value}
+        if not on:
             raise NothingToShow("Every run is switched off.")
-        key = GROUPINGS[self.controls["by"].value]
-        if key is None:
-            return {name: self.series[name] for name in shown if self.series[name].sizes["problem"]} or _nothing()
-        kinds: dict[str, list[xr.Dataset]] = {}
-        for name in shown:
-            kinds.setdefault(_label(self.runs[name], [key]), []).append(
-                self.series[name][["trials_to_criterion", "censored_trials"]]
-            )
-        return {kind: xr.concat(members, "run", join="inner") for kind, members in kinds.items()}
+        found = {name: one for name, one in grouped(on, self._key("by")).items() if one.sizes["problem"]}
+        if not found:
+            raise NothingToShow("No problem is finished yet.")
+        return found, [name for name in split(runs, self._key("by")) if name not in found]
 
-    def _inks(self, names: Mapping[str, Any]) -> dict[str, str]:
-        return (
-            {n: self.inks[n] for n in names}
-            if set(names) <= set(self.inks)
-            else dict(zip(names, colours(len(names)), strict=True))
-        )
+    @property
+    def inks(self) -> dict[str, str]:
+        """The colour of each run, or of each group, whatever is switched off."""
+        kinds = split(self.runs, self._key("by"))
+        return dict(zip(kinds, colours(len(kinds)), strict=True))
 
-    def _curve(self) -> Picture:
+    def _fitted(self, groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+        """An exponential fit of each curve that is long enough, made once."""
+        if not self.controls["fit"].value:
+            return {}
+        found = {}
+        for name, series in groups.items():
+            key = (name, self._key("by"), *self.controls["shown"].value)
+            if series.sizes["problem"] >= 6:
+                resamples = RESAMPLES if "run" not in series.dims else 0
+                self._fits.setdefault(key, curves.exponential_fit(series, failures="cap", resamples=resamples))
+                found[name] = self._fits[key]
+        return found
+
+    def _curve(self, side: int = 0) -> Picture:
         state = self.state
-        key = {name: value for name, value in state.items() if name not in ("problem", "last")}
-        if self._curve_parts[0] != key:
-            groups = self._groups()
-            fits = (
-                {n: curves.exponential_fit(s, failures="cap") for n, s in groups.items() if s.sizes["problem"] >= 6}
-                if state["fit"]
-                else {}
-            )
-            picture = pictures.learning_curves(
-                groups,
-                smooth=state["smooth"],
-                log=state["log"],
-                log_problems=state["log_problems"],
-                inks=self._inks(groups),
-                fits=fits,
-            )
-            self._curve_parts = (key, (picture, self._fit_words(fits)))
-        picture, words = self._curve_parts[1]
-        return pictures.moved(
-            picture, state["problem"] + state["log_problems"]
-        ), f"<b>Trials to criterion</b> over problems{words}"
+        title, runs = self._sides()[side]
+        key = {name: value for name, value in state.items() if name not in ("problem", "last", "follow")}
+        if self._drawn.get(title, (None, None))[0] != key:
+            groups, off = self._groups(runs)
+            fits = self._fitted(groups)
+            scales = {name: state[name] for name in ("log", "log_problems")}
+            looks = {**scales, "smooth": state["smooth"], "inks": self.inks, "off": off}
+            limits = pictures.curve_limits(grouped(self.runs), **scales)
+            picture = pictures.learning_curves(groups, fits=fits, limits=limits, **looks)
+            self._drawn[title] = key, (picture, self._words(title, fits))
+        picture, words = self._drawn[title][1]
+        return pictures.moved(picture, state["problem"] + state["log_problems"]), words
 
-    @staticmethod
-    def _fit_words(fits: Mapping[str, xr.Dataset]) -> str:
-        words = [
-            f"{name} τ = {float(f.tau.mean()):.1f} problems, end {float(f.asymptote.mean()):.1f} trials"
-            for name, f in fits.items()
-        ]
-        return f" &nbsp;·&nbsp; fit: {'; '.join(words[:4])}" if words else ""
+    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> str:
+        smooth = self.controls["smooth"].value
+        words = f"<b>{title or 'Trials to criterion'}</b> over problems" if not title else f"<b>{title}</b>"
+        words += f", mean over {smooth} problems" if smooth > 1 else ""
+        words += " (▾ given up: counted with the cap)" if self._lost() and not title else ""
+        return words + "".join(f"<br> · {fit_words(name, fit)}" for name, fit in fits.items())
+
+    def _lost(self) -> int:
+        return sum(int(self.series[name]["failed"].sum()) for name in self.controls["shown"].value)
 
     def _loss(self) -> Picture:
         problem = self.controls["problem"].value
-        shown = {
-            n: t
-            for n, t in self.trials.items()
-            if n in self.controls["shown"].value and problem in self.series[n].problem
-        }
+        on = self.controls["shown"].value
+        shown = {n: t for n, t in self.trials.items() if n in on and problem in self.series[n].problem}
         if not shown:
             raise NothingToShow("No run that is shown has this problem.")
-        config = next(iter(self.runs.values())).attrs.get("config", {})
-        picture = pictures.within_problem_loss(
-            shown,
-            problem,
-            criterion=config.get("criterion"),
-            window=config.get("window"),
-            inks={n: self.inks[n] for n in shown},
-        )
+        config = self.runs[next(iter(shown))].attrs.get("config", {})
+        inks = dict(zip(self.runs, colours(len(self.runs)), strict=True))
+        looks = {name: config.get(name) for name in ("criterion", "window")}
+        picture = pictures.within_problem_loss(shown, problem, inks={n: inks[n] for n in shown}, **looks)
         needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
         return picture, f"<b>Loss within problem {problem}</b> &nbsp;·&nbsp; trials to criterion {words}"
 
     def _final(self) -> Picture:
-        groups, last = self._groups(), self.controls["last"].value
-        found = {
-            n: curves.final_efficiency(s, last=min(last, s.sizes["problem"]), failures="cap") for n, s in groups.items()
-        }
-        single = {n: v.values.tolist() for n, v in found.items() if v.ndim}
-        picture = pictures.bars(
-            {n: float(v.mean()) for n, v in found.items()}, "trials to criterion", self._inks(groups), single=single
-        )
-        failures = sum(int(self.series[n]["failed"].sum()) for n in self.controls["shown"].value)
-        return picture, f"<b>Final efficiency</b>: last {last} problems &nbsp;·&nbsp; failures in all: {failures}"
+        groups, _ = self._groups(self.runs)
+        last = self.controls["last"].value
+        words = f"<b>Final efficiency</b>: last {last} problems, 95 % over "
+        words += "runs" if any("run" in one.dims for one in groups.values()) else "problems of one run"
+        return efficiency_bars(groups, last, self.inks), f"{words} &nbsp;·&nbsp; given up in all: {self._lost()}"
+
+    # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
         """Return trials to criterion (run, problem) of the runs shown."""
@@ -221,32 +346,56 @@ class LearningExplorer(Explorer):
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
         s = self.state
+        by, config = self._key("by"), next(iter(self.runs.values())).attrs.get("config", {})
+        fit = f"curves.exponential_fit(one, failures='cap', resamples={0 if by else RESAMPLES})"
+        single = dict(zip(self.runs, colours(len(self.runs)), strict=True))
+        window = ", ".join(f"{name}={config.get(name)!r}" for name in ("criterion", "window"))
+        looks = ", ".join(f"{name}={s[name]!r}" for name in ("smooth", "log", "log_problems"))
+        titles = [title for title, _ in self._sides()] if s["beside"] else []
         lines = [
             "import ip2lab",
             "from ip2lab.analysis import curves",
-            "from ip2lab.views import pictures, show",
+            "from ip2lab.views import learning, pictures, show",
             "",
             "runs = {}",
-        ]
-        for name in s["shown"]:
-            path = source(self.runs[name], f"runs[{name!r}]")
-            lines.append(path)
-        lines += [
-            "series = {name: run['series'].to_dataset() for name, run in runs.items()}",
+            *(source(self.runs[name], f"runs[{name!r}]") for name in s["shown"]),
+            f"looks = dict({looks}, inks={self.inks!r})",
+            f"limits = pictures.curve_limits(learning.grouped(runs), log={s['log']}, log_problems={s['log_problems']})",
+            f"sides = learning.split(runs, {self._key('beside')!r})"
+            if titles
+            else "sides = {'Trials to criterion': runs}",
+            "drawn = {}",
+            "for title, some in sides.items():",
+            f"    groups = learning.grouped(some, {by!r})",
+            f"    fits = {{name: {fit} for name, one in groups.items()}}" if s["fit"] else "    fits = {}",
+            f"    at = {s['problem'] + s['log_problems']}",
+            "    drawn[title] = pictures.learning_curves(groups, fits=fits, at=at, limits=limits, **looks)",
+            "curve = next(iter(drawn.values()))",
             "trials = {name: run['trials'].to_dataset() for name, run in runs.items()}",
-            "fits = {name: curves.exponential_fit(one, failures='cap') for name, one in series.items()}"
-            if s["fit"]
-            else "fits = {}",
-            f"looks = dict(smooth={s['smooth']}, log={s['log']}, log_problems={s['log_problems']})",
-            f"curve = pictures.learning_curves(series, fits=fits, at={s['problem'] + s['log_problems']}, **looks)",
-            f"loss = pictures.within_problem_loss(trials, {s['problem']})",
-            f"final = [curves.final_efficiency(one, last={s['last']}, failures='cap') for one in series.values()]",
-            "final = dict(zip(series, map(float, final)))",
-            "final = pictures.bars(final, 'trials to criterion')",
-            "show(curve)",
+            f"loss = pictures.within_problem_loss(trials, {s['problem']}, {window}, inks={single!r})",
+            f"final = learning.efficiency_bars(learning.grouped(runs, {by!r}), {s['last']}, looks['inks'])",
+            "show({**drawn, 'Loss within the problem': loss, 'Final efficiency': final})",
         ]
         return "\n".join(lines)
 
 
-def _nothing() -> dict[str, xr.Dataset]:
-    raise NothingToShow("No problem is finished yet.")
+def fit_words(name: str, fit: xr.Dataset) -> str:
+    """Return an exponential fit in words.
+
+    Examples
+    --------
+    >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "at_bound": True})
+    >>> fit_words("a run", fit)
+    'a run: 20 trials more at first, falling e-fold in 11.0 problems, to 8.0 in the end (on a bound: do not believe it)'
+    """
+
+    def told(part: str, form: str) -> str:
+        value = form.format(float(fit[part].mean()))
+        if "interval" not in fit or fit["interval"].ndim > 2:
+            return value
+        low, high = (form.format(float(v)) for v in fit["interval"].sel(parameter=part))
+        return f"{value} ({low} to {high})"
+
+    bound = " (on a bound: do not believe it)" if bool(fit["at_bound"].any()) else ""
+    scale, tau, end = told("scale", "{:.0f}"), told("tau", "{:.1f}"), told("asymptote", "{:.1f}")
+    return f"{name}: {scale} trials more at first, falling e-fold in {tau} problems, to {end} in the end{bound}"

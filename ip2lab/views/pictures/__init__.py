@@ -15,7 +15,14 @@ from ip2lab.views.pictures.cell import (
     trial_raster,
     worded,
 )
-from ip2lab.views.pictures.curves import bars, learning_curves, moved, over_problems, within_problem_loss
+from ip2lab.views.pictures.curves import (
+    bars,
+    curve_limits,
+    learning_curves,
+    moved,
+    over_problems,
+    within_problem_loss,
+)
 from ip2lab.views.pictures.maps import matrix, neuron_map, over_time
 from ip2lab.views.pictures.neurons import property_density, property_trajectories, scatter, shades, shifts
 from ip2lab.views.pictures.plasticity import configuration_table, property_worth, search_rounds, seed_ratios
@@ -27,6 +34,7 @@ __all__ = [
     "bars",
     "channels",
     "configuration_table",
+    "curve_limits",
     "fi_curves",
     "history",
     "learning_curves",
@@ -48,13 +56,11 @@ __all__ = [
     "seed_ratios",
     "series_picture",
     "shades",
-    "shades",
     "shifts",
     "trajectories",
     "trial_picture",
     "trial_raster",
     "turned",
     "within_problem_loss",
-    "worded",
     "worded",
 ]

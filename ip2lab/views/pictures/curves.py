@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import holoviews as hv
 import numpy as np
 import xarray as xr
 
 from ip2lab.views.pictures.parts import bands, named, scattered
-from ip2lab.views.style import QUIET, axis, colours, legend, lines, looks, marker_line, span
+from ip2lab.views.style import QUIET, axis, colours, legend, lines, looks, marker_line, span, styled
 
 
 def learning_curves(
@@ -21,6 +22,8 @@ def learning_curves(
     inks: Mapping[str, str] | None = None,
     fits: Mapping[str, xr.Dataset] | None = None,
     at: int | None = None,
+    off: Sequence[str] = (),
+    limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
     height: int = 300,
 ) -> hv.Overlay:
     """Trials to criterion over problems.
@@ -29,7 +32,8 @@ def learning_curves(
     ----------
     runs : Dataset or mapping of str to Dataset
         ``/series`` of each run by name: ``trials_to_criterion`` and ``censored_trials`` (problem). With a further dim
-        (seeds, say) the line is the mean over it, the band the middle 80 percent.
+        (seeds, say) the line is the mean over it, the band the middle 80 percent. A problem that was given up counts
+        with its cap.
     smooth : int
         Length of the running mean, in problems.
     log, log_problems : bool
@@ -37,16 +41,22 @@ def learning_curves(
     inks : mapping of str to str, optional
         Colour of each run.
     fits : mapping of str to Dataset, optional
-        What :func:`ip2lab.analysis.curves.exponential_fit` returned for some of them: a dashed line each.
+        What :func:`ip2lab.analysis.curves.exponential_fit` returned for some of them: a dashed line each, with its band
+        where the fit was resampled.
     at : int, optional
         A problem to mark.
+    off : sequence of str
+        Names that the legend shows as switched off.
+    limits : pair of (float, float), optional
+        Ends of the two axes; see :func:`curve_limits`.
     height : int
         In pixels.
 
     Returns
     -------
     Overlay
-        Bands, single problems as points, fits, lines, failures as triangles at the cap.
+        Bands, single problems as points, fits, lines, failures as triangles at the cap. A point under the pointer says
+        which run and problem it is.
 
     Examples
     --------
@@ -58,53 +68,71 @@ def learning_curves(
     inks = inks or dict(zip(runs, colours(len(runs)), strict=True))
     offset = 1 if log_problems else 0
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
+    shown = {name: series for name, series in runs.items() if series.sizes["problem"]}
     areas, paths, dots, failed = [], [], [], []
-    for name, series in runs.items():
-        if not series.sizes["problem"]:
-            continue
+    for name, series in shown.items():
         x = series["problem"].values + offset
-        values = _members(series["trials_to_criterion"])
-        mean = values.mean("member", skipna=True).rolling(problem=smooth, min_periods=1, center=True).mean().values
-        paths.append(np.column_stack([x, mean]))
+        values = _capped(series)
+        mean = values.mean("member")
+        paths.append(np.column_stack([x, _running(mean, smooth)]))
         if values.sizes["member"] > 1:
-            areas.append(
-                _band(
-                    x,
-                    values.quantile([0.1, 0.9], "member")
-                    .rolling(problem=smooth, min_periods=1, center=True)
-                    .mean()
-                    .values,
-                )
-            )
-        else:
-            dots.append((x, values.values[0], inks[name]))
-        if "censored_trials" in series:
-            cap = _members(series["censored_trials"])
-            failed += [(x, row, inks[name]) for row in cap.values]
-    banded = [name for name, series in runs.items() if series["trials_to_criterion"].ndim > 1]
-    every = np.concatenate([*(p[:, 1] for p in paths), *(d[1] for d in (*dots, *failed)), [1.0]])
-    low, high = span(every, 0.04, log) if log else (0.0, span(every)[1])
-    ends = [float(f(p[:, 0])) for p in paths for f in (np.min, np.max)] or [0.0, 1.0]
+            areas.append((_band(x, _running(values.quantile([0.1, 0.9], "member"), smooth)), inks[name]))
+        given_up = _members(series["trials_to_criterion"]).isnull().values
+        solved = mean.values if values.sizes["member"] > 1 else np.where(given_up[0], np.nan, mean.values)
+        dots.append((x, solved, inks[name], name))
+        failed += [
+            (x, np.where(lost, row, np.nan), inks[name], name)
+            for lost, row in zip(given_up, values.values, strict=True)
+        ]
+    areas += _fit_bands(fits or {}, offset, inks)
+    xlim, ylim = limits or curve_limits(runs, log=log, log_problems=log_problems)
     parts = [
-        bands(areas, [inks[n] for n in banded], names),
-        scattered(dots, names, size=4, alpha=0.35),
-        lines(_fitted(fits, runs, offset), names, [inks[n] for n in fits or {}], line_width=1.6, line_dash="dashed"),
-        lines(paths, names, [inks[n] for n, series in runs.items() if series.sizes["problem"]], line_width=2.2),
-        scattered(failed, names, size=10, marker="inverted_triangle"),
-        marker_line(None if at is None else at + offset, low, high, names),
-        *(legend(list(runs), [inks[n] for n in runs], names) if len(runs) > 1 else []),
+        bands([area for area, _ in areas], [ink for _, ink in areas], names),
+        _told(dots, names, offset, "trials to criterion", size=4, alpha=0.4),
+        lines(_fitted(fits or {}, offset), names, [inks[n] for n in fits or {}], line_width=1.6, line_dash="dashed"),
+        lines(paths, names, [inks[n] for n in shown], line_width=2.2),
+        _told(failed, names, offset, "given up after (trials)", size=10, marker="inverted_triangle"),
+        marker_line(None if at is None else at + offset, *ylim, names),
+        *(
+            legend([*runs, *off], [*(inks[n] for n in runs), *(inks[n] + "66" for n in off)], names)
+            if len(runs) + len(off) > 1
+            else []
+        ),
     ]
     return looks(
-        hv.Overlay(parts),
-        height,
-        logy=log,
-        logx=log_problems,
-        ylim=(low, high),
-        xlim=(min(ends), max(*ends, min(ends) + 1)),
-        xlabel=names[0],
-        ylabel=names[1],
-        legend_position="top_right",
+        hv.Overlay(parts), height, logy=log, logx=log_problems, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
     )
+
+
+def curve_limits(
+    runs: Mapping[str, xr.Dataset], *, log: bool = True, log_problems: bool = False
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return axes on which all these runs, with the problems they gave up, have room; for pictures side by side.
+
+    Parameters
+    ----------
+    runs : mapping of str to Dataset
+        As for :func:`learning_curves`.
+    log, log_problems : bool
+        Logarithmic axes.
+
+    Returns
+    -------
+    tuple of (float, float)
+        Ends of the horizontal and of the vertical axis.
+
+    Examples
+    --------
+    >>> series = xr.Dataset({"trials_to_criterion": ("problem", [90.0, 9.0, 5.0])}, {"problem": [0, 1, 2]})
+    >>> curve_limits({"a run": series}, log=False)[0]
+    (-0.5, 2.5)
+    """
+    shown = [series for series in runs.values() if series.sizes["problem"]]
+    every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]])
+    last = max((float(series["problem"].max()) for series in shown), default=1.0)
+    room = max(0.5, 0.012 * last)
+    xlim = (0.9, 1.05 * (last + 1)) if log_problems else (-room, last + room)
+    return xlim, span(every, 0.05, log) if log else (0.0, span(every)[1])
 
 
 def _members(values: xr.DataArray) -> xr.DataArray:
@@ -115,18 +143,52 @@ def _members(values: xr.DataArray) -> xr.DataArray:
     return values.stack(member=others, create_index=False).transpose("member", "problem")
 
 
+def _capped(series: xr.Dataset) -> xr.DataArray:
+    """Trials to criterion (member, problem), the cap where it was not reached."""
+    trials = series["trials_to_criterion"]
+    return _members(trials.fillna(series["censored_trials"]) if "censored_trials" in series else trials)
+
+
+def _running(values: xr.DataArray, smooth: int) -> np.ndarray:
+    return values.rolling(problem=smooth, min_periods=1, center=True).mean().values
+
+
 def _band(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.column_stack([np.concatenate([x, x[::-1]]), np.concatenate([ends[0], ends[1][::-1]])])
 
 
-def _fitted(fits: Mapping[str, xr.Dataset] | None, runs: Mapping[str, xr.Dataset], offset: int) -> list[np.ndarray]:
-    """The curve of each exponential fit, which counts from the second problem."""
-    paths = []
-    for name, fit in (fits or {}).items():
-        x = runs[name]["problem"].values[1:].astype(float)
-        height, tau, end = (float(fit[part].mean()) for part in ("scale", "tau", "asymptote"))
-        paths.append(np.column_stack([x + offset, height * np.exp(-(x - x[0]) / tau) + end]))
-    return paths
+def _fitted(fits: Mapping[str, xr.Dataset], offset: int) -> list[np.ndarray]:
+    """The curve of each fit, the mean of several."""
+    curves = [_members(fit["fitted"]).mean("member") for fit in fits.values()]
+    return [np.column_stack([curve["problem"].values + offset, curve.values]) for curve in curves]
+
+
+def _fit_bands(fits: Mapping[str, xr.Dataset], offset: int, inks: Mapping[str, str]) -> list[tuple[np.ndarray, str]]:
+    """The band of each fit that has one and stands for a single curve."""
+    single = {n: fit["band"] for n, fit in fits.items() if "band" in fit and fit["band"].ndim == 2}
+    return [
+        (_band(band["problem"].values + offset, np.maximum(band.transpose("bound", "problem").values, 1e-3)), inks[n])
+        for n, band in single.items()
+    ]
+
+
+def _told(
+    groups: Sequence[tuple[np.ndarray, np.ndarray, str, str]],
+    names: Sequence[str],
+    offset: int,
+    what: str,
+    **chosen: Any,
+) -> hv.Points:
+    """Points of several runs (x, y, ink, name) as one glyph; under the pointer each says what it is."""
+    kept = [(x[np.isfinite(y)], y[np.isfinite(y)], ink, name) for x, y, ink, name in groups]
+    kept = [group for group in kept if len(group[0])] or [(np.full(1, np.nan), np.full(1, np.nan), QUIET, "")]
+    x, y = (np.concatenate([group[i] for group in kept]) for i in (0, 1))
+    ink, name = ([group[i] for group in kept for _ in group[0]] for i in (2, 3))
+    tips = [("run", "@run"), ("problem", "@number{0}"), (what, "@value{0.[0]}")]
+    style = {"line_color": None, "color": "colour", "tools": ["hover"], "hover_tooltips": tips, **chosen}
+    data = {names[0]: x, names[1]: y, "colour": np.array(ink, object), "run": np.array(name, object)}
+    data |= {"number": x - offset, "value": y}
+    return styled(hv.Points, data, names, ("colour", "run", "number", "value"), style)
 
 
 def within_problem_loss(
@@ -210,9 +272,11 @@ def bars(
     inks: Mapping[str, str] | None = None,
     *,
     single: Mapping[str, Sequence[float]] | None = None,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    words: Mapping[str, str] | None = None,
     height: int = 260,
 ) -> hv.Overlay:
-    """One horizontal bar a name, with single values (seeds) as dots on it.
+    """One horizontal bar a name, with its interval, and single values (seeds) as dots on it.
 
     Parameters
     ----------
@@ -224,18 +288,22 @@ def bars(
         Colour of each bar.
     single : mapping of str to sequence of float, optional
         The values behind a bar.
+    intervals : mapping of str to (float, float), optional
+        The ends of an interval around a value: a line with ends across the bar.
+    words : mapping of str to str, optional
+        What is written after the figure of a bar.
     height : int
         In pixels.
 
     Returns
     -------
     Overlay
-        The bars, their values in figures, and the dots.
+        The bars, their dots, their values in figures, and the intervals.
 
     Examples
     --------
-    >>> len(bars({"a": 3.0, "b": 12.0}, "trials"))
-    3
+    >>> len(bars({"a": 3.0, "b": 12.0}, "trials", intervals={"b": (9.0, 16.0)}))
+    4
     """
     inks = inks or dict(zip(values, colours(len(values)), strict=True))
     names = [label, "row"]
@@ -243,21 +311,30 @@ def bars(
     paths = [np.array([[0.0, places[n]], [values[n], places[n]]]) for n in values]
     thick = min(22, max(4, int(0.5 * height / max(len(values), 1))))
     dots = [(np.asarray(row, float), np.full(len(row), float(places[n])), QUIET) for n, row in (single or {}).items()]
-    top = 1.22 * max(
-        [v for v in values.values() if np.isfinite(v)] + [float(np.max(d[0])) for d in dots if len(d[0])], default=1.0
-    )
-    texts = hv.Labels(
-        [(values[n], places[n], f"  {values[n]:.3g}") for n in values if np.isfinite(values[n])], names, ["text"]
-    )
+    ends = {n: pair for n, pair in (intervals or {}).items() if np.isfinite(pair).all()}
+    reach = {n: max([values[n], *ends.get(n, ()), *(single or {}).get(n, ())]) for n in values}
+    top = 1.3 * max([end for end in reach.values() if np.isfinite(end)], default=1.0)
+    texts = [
+        (reach[n], places[n], f"  {values[n]:.3g}{(words or {}).get(n, '')}") for n in values if np.isfinite(values[n])
+    ]
     parts = [
         lines(paths, names, [inks[n] for n in values], line_width=thick, line_cap="butt"),
         scattered(dots, names, size=5, alpha=0.8),
-        texts.opts(backend="bokeh", text_align="left", text_baseline="middle", text_font_size="11px", text_color=QUIET),
+        hv.Labels(texts, names, ["text"]).opts(
+            backend="bokeh", text_align="left", text_baseline="middle", text_font_size="11px", text_color=QUIET
+        ),
+        lines([path for n, pair in ends.items() for path in _whisker(pair, places[n])], names, QUIET, line_width=1.6),
     ]
     ticks = [(place, name if len(name) < 22 else name[:20] + "…") for name, place in places.items()]
     return looks(
         hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
     )
+
+
+def _whisker(ends: tuple[float, float], place: float) -> list[np.ndarray]:
+    """A line from end to end, and one across each end."""
+    caps = [np.array([[end, place - 0.12], [end, place + 0.12]]) for end in ends]
+    return [np.array([[ends[0], place], [ends[1], place]]), *caps]
 
 
 def over_problems(
