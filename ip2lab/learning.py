@@ -236,6 +236,11 @@ class Series:
             seed=np.random.SeedSequence([self.network_seed, NETWORK, 0]),
         ).to(self.options["device"])
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers learn: what networks that are compared have alike within 3 %."""
+        return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
+
     @classmethod
     def of(cls, attrs: Mapping[Any, Any], problems: int, **changes: Any) -> Series:
         """Make the series that a run with these attributes was, with changed options, where it began."""
@@ -338,7 +343,7 @@ class Series:
             "config": {
                 "family": self.family.settings(),
                 "problems": self.problems,
-                "parameters": sum(p.numel() for p in self.network.parameters() if p.requires_grad),
+                "parameters": self.parameters,
                 **({"origin": _plain(self.origin)} if self.origin else {}),
                 **{name: _plain(value) for name, value in self.options.items()},
             },
@@ -604,7 +609,8 @@ def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]
         return
     if progress is True and kernels.must_compile():
         print("compiling (once; half a minute to a minute) ...", flush=True)
-    bar = tqdm(total=series.problems, initial=series.problem, unit="problem") if progress is True else None
+    named = f"{series.model} ({series.parameters:,} parameters)"
+    bar = tqdm(total=series.problems, initial=series.problem, unit="problem", desc=named) if progress is True else None
     tell = progress if callable(progress) else lambda series: _show(series, bar)
     last = 0.0
 
