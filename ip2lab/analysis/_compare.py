@@ -9,9 +9,11 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import apply, called, check, dataset, describe, listed, units_of
 
 
+@checked
 def bootstrap(
     data: xr.DataArray,
     statistic: Callable[..., Any] = np.mean,
@@ -88,6 +90,7 @@ def _bootstrap(
     return statistic(values, axis=-1), lower, upper
 
 
+@checked
 def compare(
     first: xr.DataArray,
     second: xr.DataArray,
@@ -214,6 +217,7 @@ def _holm(p: np.ndarray) -> np.ndarray:
     return corrected.reshape(p.shape)
 
 
+@checked
 def partial_association(
     measure: xr.DataArray,
     trials: xr.DataArray,

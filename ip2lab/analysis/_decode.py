@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import called, check_only, coords_of, dataset, labelled, labels_along, listed
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
@@ -18,6 +19,7 @@ FEW_VALUES, FEW_ENTRIES = (
 )  # data with few distinct values may coincide where fewer entries than this are not zero
 
 
+@checked
 def decode(
     data: xr.DataArray,
     label: str | xr.DataArray,

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import (
     called,
     check_only,
@@ -24,6 +25,7 @@ from ip2lab.analysis._labelled import (
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
 
 
+@checked
 def demix(
     data: xr.DataArray,
     factors: Sequence[str],

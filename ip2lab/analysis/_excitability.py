@@ -6,12 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import called, check, dataset, describe, listed, units_of
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
 OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
 
 
+@checked
 def fi_curve(
     properties: xr.Dataset,
     currents: npt.ArrayLike,
@@ -144,6 +146,7 @@ def _simulate(
     return np.where(count > 0, (count - 1 + once) / (span * dt) * 1000.0, 0.0)
 
 
+@checked
 def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature: str = "neuron") -> xr.Dataset:
     r"""The threshold in units of what drives the neuron.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import apply, called, check, dataset, describe, times
 
 
@@ -44,6 +45,7 @@ def _intervals(trains: np.ndarray, n: int) -> _Pairs:
     return _Pairs(owner_train // (len(trains) // n), length, following)
 
 
+@checked
 def interspike_intervals(
     spikes: xr.DataArray, *, time: str = "time", trial: str | Sequence[str] | None = None
 ) -> xr.Dataset:
@@ -118,6 +120,7 @@ def _over(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
+@checked
 def adaptation_index(
     spikes: xr.DataArray, *, time: str = "time", trial: str | Sequence[str] | None = None
 ) -> xr.DataArray:

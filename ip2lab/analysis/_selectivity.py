@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import (
     apply,
     blocks,
@@ -26,6 +27,7 @@ COLUMNS = 4096  # neurons x times worked on at a time
 BINS = 4  # equally filled classes into which a continuous response is cut for mutual information
 
 
+@checked
 def selectivity(
     data: xr.DataArray,
     label: str | xr.DataArray,
@@ -196,6 +198,7 @@ def _classes(columns: np.ndarray) -> np.ndarray:
     return (columns[:, :, None] > edges[:, None, :]).sum(-1)
 
 
+@checked
 def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str = "trial") -> xr.Dataset:
     r"""Which of two factors a neuron is selective for, and whether it mixes them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import (
     called,
     check,
@@ -18,6 +19,7 @@ from ip2lab.analysis._labelled import (
 from ip2lab.analysis._moments import NotFinite, principal_axes
 
 
+@checked
 def condition_means(data: xr.DataArray, by: str = "condition", *, trial: str = "trial") -> xr.DataArray:
     """Average the trials of each condition.
 
@@ -65,6 +67,7 @@ def condition_means(data: xr.DataArray, by: str = "condition", *, trial: str = "
     return describe(whole, str(data.name or "activity"), units_of(data), f"{words}, mean of each condition", data)
 
 
+@checked
 def procrustes(data: xr.DataArray, onto: xr.DataArray, *, feature: str = "component") -> xr.DataArray:
     r"""Rotate (and mirror) one picture of the activity so that it lies on another as well as it can.
 
@@ -116,6 +119,7 @@ def procrustes(data: xr.DataArray, onto: xr.DataArray, *, feature: str = "compon
     return describe(result, "scores", units_of(data), "score, laid onto another", data)
 
 
+@checked
 def dimensionality(
     data: xr.DataArray, *, along: str = "problem", feature: str = "neuron", n_components: int = 3
 ) -> xr.Dataset:

@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import called, check, check_only, dataset, describe, labelled, listed
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")
 
 
+@checked
 def manifold(
     data: xr.DataArray,
     *,
@@ -116,6 +118,7 @@ def _embedded(
     return embedding, float(learn.trustworthiness(rows, embedding, n_neighbors=min(n_neighbors, (len(rows) - 1) // 2)))
 
 
+@checked
 def align(
     first: xr.DataArray,
     second: xr.DataArray,

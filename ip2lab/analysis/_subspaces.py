@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import (
     apply,
     called,
@@ -20,6 +21,7 @@ from ip2lab.analysis._labelled import (
 from ip2lab.analysis._moments import principal_axes
 
 
+@checked
 def principal_angles(
     first: xr.DataArray, second: xr.DataArray, *, feature: str = "neuron", component: str = "component"
 ) -> xr.DataArray:
@@ -106,6 +108,7 @@ def _orthonormal(basis: np.ndarray) -> np.ndarray:
     return q
 
 
+@checked
 def subspaces(
     data: xr.DataArray,
     *,
@@ -225,6 +228,7 @@ def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
         )
 
 
+@checked
 def turning(
     data: xr.DataArray,
     *,

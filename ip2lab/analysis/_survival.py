@@ -6,10 +6,12 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._curve_data import after_first, curve
 from ip2lab.analysis._labelled import apply, dataset, describe
 
 
+@checked
 def survival(
     data: xr.Dataset | xr.DataArray,
     *,

@@ -8,9 +8,11 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import describe
 
 
+@checked
 def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
     """Ask of each property what letting it learn changes, everything else equal.
 
@@ -81,6 +83,7 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     return xr.Dataset(made, coords)
 
 
+@checked
 def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
     """Say how the configurations of a search did, with intervals over seeds.
 

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import optimize
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
 from ip2lab.analysis._labelled import apply, called, dataset, describe
@@ -47,6 +48,7 @@ def _expected(trials: xr.DataArray, along: str, least: int) -> None:
         )
 
 
+@checked
 def exponential_fit(
     data: xr.Dataset | xr.DataArray,
     *,
@@ -120,6 +122,7 @@ def exponential_fit(
     )
 
 
+@checked
 def power_law_fit(
     data: xr.Dataset | xr.DataArray,
     *,
@@ -310,6 +313,7 @@ def _least_squares(
     return solved.x, bool(near.any()) or not falls, left(solved.x)
 
 
+@checked
 def failures(data: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
     """How many problems were not learnt, and which.
 
@@ -349,6 +353,7 @@ def failures(data: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.D
     )
 
 
+@checked
 def final_efficiency(
     data: xr.Dataset | xr.DataArray,
     *,
@@ -404,6 +409,7 @@ def final_efficiency(
     )
 
 
+@checked
 def area(
     data: xr.Dataset | xr.DataArray, *, along: str = "problem", failures: Failures = None, cap: float | None = None
 ) -> xr.DataArray:
@@ -449,6 +455,7 @@ def _capped(data: xr.Dataset | xr.DataArray, along: str, failures: Failures, cap
     return found
 
 
+@checked
 def problems_to_asymptote(
     data: xr.Dataset | xr.DataArray,
     *,

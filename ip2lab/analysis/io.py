@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import called, check, listed, times
 
 MS = {"ms": 1.0, "s": 1000.0}
 
 
+@checked
 def from_events(
     events: Mapping[str, npt.ArrayLike] | Any,
     *,
@@ -186,6 +188,7 @@ def _labelled(
     )
 
 
+@checked
 def from_pynapple(
     data: Any,
     *,
@@ -264,6 +267,7 @@ def _from_group(
     return spikes.assign_coords(extra)
 
 
+@checked
 def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") -> Any:
     """Turn a labelled array into a pynapple object.
 

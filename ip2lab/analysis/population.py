@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._decode import decode
 from ip2lab.analysis._demix import demix
 from ip2lab.analysis._labelled import (
@@ -53,6 +54,7 @@ __all__ = [
 ]
 
 
+@checked
 def aligned(
     trials: Sequence[xr.DataArray], *, at: Literal["start", "end"] = "start", time: str = "time", trial: str = "trial"
 ) -> xr.DataArray:
@@ -132,6 +134,7 @@ def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarra
     return moved, data[MASK].reset_coords(drop=True).broadcast_like(like).transpose(*like.dims).values.astype(bool)
 
 
+@checked
 def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None = None) -> xr.Dataset:
     r"""Principal components: the orthogonal directions along which the activity varies most.
 
@@ -257,6 +260,7 @@ def _scores(moved: xr.DataArray, components: xr.DataArray, mean: xr.DataArray, f
     return describe(scores, "scores", units_of(moved), "score on the component", moved)
 
 
+@checked
 def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: str = "neuron") -> xr.DataArray:
     """Compute the scores of `data` on a basis that was fitted elsewhere, for instance on other problems.
 
@@ -319,6 +323,7 @@ def _matched(basis: xr.DataArray, data: xr.DataArray, feature: str) -> xr.DataAr
     return basis.sel({feature: data[feature].values})
 
 
+@checked
 def participation_ratio(
     data: xr.DataArray, *, feature: str = "neuron", split: str | None = None, n_splits: int = 20, seed: int = 0
 ) -> xr.DataArray:
@@ -402,6 +407,7 @@ def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: i
     }
 
 
+@checked
 def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") -> xr.Dataset:
     r"""Speed and curvature of the population's path through its space of states.
 

@@ -20,7 +20,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -226,12 +226,12 @@ class Folder:
         """Make a folder for files."""
         (self.path / key).mkdir(parents=True, exist_ok=True)
 
-    def sweep(self, keys: Iterable[str]) -> None:
-        """Remove what a killed writer left half written in some folders."""
-        for key in keys:
-            for name in self.names(key) if key else os.listdir(self.path):
+    def sweep(self) -> None:
+        """Remove what a killed writer left half written."""
+        for folder, _, names in os.walk(self.path):
+            for name in names:
                 if name.endswith(PARTIAL):
-                    (self.path / key / name).unlink(missing_ok=True)
+                    os.unlink(os.path.join(folder, name))
 
     def __str__(self) -> str:
         return str(self.path)
@@ -261,8 +261,8 @@ class Memory:
     def make(self, key: str) -> None:
         """Do nothing: there are no folders."""
 
-    def sweep(self, keys: Iterable[str]) -> None:
-        """Do nothing: memory does not outlive a killed writer."""
+    def sweep(self) -> None:
+        """Nothing is ever half written."""
 
     def __str__(self) -> str:
         return "a run in memory"

@@ -428,7 +428,7 @@ class Recorder:
                     raise ValueError(f"{self._source}: {came}; expected at most {rows}")
                 self._columns[group][name] = self._resume(key, data, lengths[group])
         with self._writing():
-            self._source.sweep(["", *nodes, *(f"{CHECKPOINT}/{slot}" for slot in "01")])
+            self._source.sweep()
             if any(nodes[f"{group}/problem"]["shape"][0] > length for group, length in lengths.items()):
                 self._replace_root(lengths, self._checkpoint)  # before a chunk is written with fewer rows than it had
 
