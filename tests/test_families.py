@@ -154,9 +154,47 @@ def test_timing_is_settable(name):
     assert set(chosen.problem(0).labels["stimulus"]) == {"stimulus 1", "stimulus 2", "stimulus 3"}
 
 
-def test_noise_of_inputs():
-    trials = family("dms", noise=0.2).problem(0).trials(np.zeros(200, int), seed=1)
-    clean = family("dms").problem(0).trials(np.zeros(200, int)).inputs
+# the same by hand with stimuli of 300 ms, a delay of 700 ms, tests of 400 ms and 260 ms of response of which 60 do not
+# count: epochs of one trial, and with three stimuli the right response of each condition
+SHORT = {"stimulus": 300, "delay": 700, "response": 260, "unscored": 60, "stimuli": 3}
+BRIEF = [("stimulus", 0, 300), ("delay", 300, 1000), ("response onset", 1000, 1060), ("response", 1060, 1260)]
+TESTED = [*BRIEF[:2], ("test", 1000, 1400), ("response onset", 1400, 1460), ("response", 1460, 1660)]
+MATCHES = ["match", "non-match", "non-match", "non-match", "match", "non-match", "non-match", "non-match", "match"]
+SWAPPED = ["non-match", "match", "match", "match", "non-match", "match", "match", "match", "non-match"]
+RECALLED = ["response 1", FIX, "response 2", FIX, "response 3", FIX]
+SETTABLE = {
+    "association": (BRIEF, ["response 1", "response 2", "response 3"]),
+    "dms": (TESTED, MATCHES),
+    "cd_dms": (TESTED, MATCHES + SWAPPED),
+    "gng_dr_2": (BRIEF, RECALLED),
+    "gng_dr_4": (BRIEF, RECALLED),
+}
+
+
+@pytest.mark.parametrize("name", SETTABLE)
+def test_timing_and_number_of_stimuli_by_hand(name):
+    epochs, responses = SETTABLE[name]
+    settings = SHORT | ({"test": 400} if name.endswith("dms") else {})
+    for delay in (700, (400, 1000)):  # without a seed a drawn delay has its middle length
+        problem = family(name, **settings | {"delay": delay}).problem(3)
+        trials = problem.trials(dt=10)
+        assert trials.sizes["time"] == epochs[-1][2] / 10
+        assert trials.response.values.tolist() == responses
+        for epoch, start, stop in epochs:
+            inside = trials.sel(time=slice(start, stop - 1))
+            assert (inside.epoch == epoch).all()
+            assert inside.sizes["time"] == (stop - start) / 10
+            right = [trials.output.values.tolist().index(r if epoch.startswith("response") else FIX) for r in responses]
+            assert (inside.target.values == np.array(right)[:, None]).all()
+            assert (inside.scored == (epoch != "response onset")).all()
+    outputs = {"association": 3, "dms": 2, "cd_dms": 2}.get(name, 3)
+    assert trials.sizes["output"] == outputs + 1
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_noise_of_inputs(name):
+    trials = family(name, noise=0.2).problem(0).trials(np.zeros(200, int), seed=1)
+    clean = family(name).problem(0).trials(np.zeros(200, int)).inputs
     spread = float((trials.inputs - clean).std())
     # a standard deviation estimated from n samples errs by sigma / sqrt(2n); six of those
     assert abs(spread - 0.2) < 6 * 0.2 / np.sqrt(2 * clean.size)
