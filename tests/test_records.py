@@ -227,6 +227,14 @@ def test_a_run_is_read_lazily_and_its_file_is_not_changed_by_who_reads(store: Pa
     assert {file: file.read_bytes() for file in store.rglob("*") if file.is_file()} == before
 
 
+def test_activity_is_averaged_over_time_bins_as_open_run_says(kept: Path) -> None:
+    membrane = open_run(kept)["activity"]["membrane"]
+    binned = membrane.coarsen(time=2, coord_func={"epoch": "max"}).mean()
+    assert set(binned["epoch"].values) <= set(membrane["epoch"].values)
+    np.testing.assert_allclose(binned, membrane.drop_vars("epoch").coarsen(time=2).mean())
+    np.testing.assert_allclose(binned[..., 0, :], membrane[..., :2, :].mean("time"))
+
+
 def test_plain_xarray_reads_it_in_a_process_that_has_no_ip2lab(kept: Path, tmp_path: Path) -> None:
     code = f"""
 import sys, warnings

@@ -50,6 +50,11 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
         The store is of another version, or damaged; the message says which group, variable, dim or chunk, and what
         was expected.
 
+    Notes
+    -----
+    ``epoch`` along ``time`` is text, of which xarray can take no mean: to average over time bins, say what becomes of
+    it, ``coarsen(time=5, coord_func={"epoch": "max"})``, or ``drop_vars("epoch")`` first.
+
     Examples
     --------
     >>> open_run("nowhere.zarr")
