@@ -225,7 +225,7 @@ class Steps(NamedTuple):
 
     def _isomap_lines(self) -> dict[str, str]:
         s, chosen = self.state, self._fitted()
-        both = chosen if s["problem"] in chosen else [*chosen, s["problem"]]
+        both = sorted({*chosen, s["problem"], *([self.facts.problems[-1]] if s["aligned"] else [])})
         probes = (
             len(np.unique(self.facts.activity["condition"])) if self._means() else self.facts.activity.sizes["probe"]
         )
