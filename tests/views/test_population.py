@@ -50,8 +50,7 @@ STATES = [
     {"problem": 3, "signal": "membrane", "view": "1 3"},
     {"problem": 5, "basis": "all", "aligned": True, "view": "turned", "azimuth": -60, "by": "stimulus"},
     {"problem": 2, "basis": "range", "range": [0, 5], "order": "tau_soma", "selected": [1, 4], "span": [200.0, 900.0]},
-    {"problem": 1, "aligned": True, "repeats": "every", "order": "loading"},
-    {"problem": 1, "method": "demixed", "hidden": [1], "order": "neuron"},
+    {"problem": 1, "method": "demixed", "hidden": [1], "order": "loading", "repeats": "every"},
     {"problem": 2, "method": "isomap", "signal": "dendrite", "order": "community"},
     {"problem": 8, "method": "isomap", "basis": "first", "aligned": True, "x": "peak", "y": "mean"},
 ]
@@ -77,7 +76,7 @@ def test_a_state_comes_back_with_everything_that_was_picked(explorer: Population
     assert other.state == explorer.state
     assert other.visible() == ["raster", "angles"]
     assert other.figure.grid.startswith('"raster angles" /')
-    with pytest.raises(ValueError, match="selected: .* is not valid; give numbers from 0 to below 12"):
+    with pytest.raises(ValueError, match=r"selected: .* is not valid; give numbers from 0 to below 12"):
         other.state = {"selected": [12]}
 
 
