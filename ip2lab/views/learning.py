@@ -298,7 +298,8 @@ class LearningExplorer(Explorer):
             fits = self._fitted(groups)
             scales = {name: state[name] for name in ("log", "log_problems")}
             looks = {**scales, "smooth": state["smooth"], "inks": self.inks, "off": off}
-            limits = pictures.curve_limits(grouped(self.runs), **scales)
+            on = {name: one for name, one in self.series.items() if name in state["shown"]}
+            limits = pictures.curve_limits(on, **scales)
             picture = pictures.learning_curves(groups, fits=fits, limits=limits, **looks)
             self._drawn[title] = key, (picture, self._words(title, fits))
         picture, words = self._drawn[title][1]
@@ -309,7 +310,10 @@ class LearningExplorer(Explorer):
         words = f"<b>{title or 'Trials to criterion'}</b> over problems" if not title else f"<b>{title}</b>"
         words += f", mean over {smooth} problems" if smooth > 1 else ""
         words += " (▾ given up: counted with the cap)" if self._lost() and not title else ""
-        return words + "".join(f"<br> · {fit_words(name, fit)}" for name, fit in fits.items())
+        fitted = (
+            "exponential fit (95 %): above its end at first, time to fall e-fold, end" if fits and not title else ""
+        )
+        return words + "".join(f"<br> · {line}" for line in [fitted, *(fit_words(*f) for f in fits.items())] if line)
 
     def _lost(self) -> int:
         return sum(int(self.series[name]["failed"].sum()) for name in self.controls["shown"].value)
@@ -331,9 +335,9 @@ class LearningExplorer(Explorer):
     def _final(self) -> Picture:
         groups, _ = self._groups(self.runs)
         last = self.controls["last"].value
-        words = f"<b>Final efficiency</b>: last {last} problems, 95 % over "
-        words += "runs" if any("run" in one.dims for one in groups.values()) else "problems of one run"
-        return efficiency_bars(groups, last, self.inks), f"{words} &nbsp;·&nbsp; given up in all: {self._lost()}"
+        over = "runs" if any("run" in one.dims for one in groups.values()) else "problems"
+        words = f"<b>Final efficiency</b> in the last {last}, with 95 % over {over}"
+        return efficiency_bars(groups, last, self.inks), f"{words} &nbsp;·&nbsp; {self._lost()} given up in all"
 
     # ------------------------------------------------------------------ what leaves
 
@@ -386,7 +390,7 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
     --------
     >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "at_bound": True})
     >>> fit_words("a run", fit)
-    'a run: 20 trials more at first, falling e-fold in 11.0 problems, to 8.0 in the end (on a bound: do not believe it)'
+    'a run: 20 trials, 11.0 problems, 8.0 trials; on a bound, not to be interpreted'
     """
 
     def told(part: str, form: str) -> str:
@@ -396,6 +400,6 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
         low, high = (form.format(float(v)) for v in fit["interval"].sel(parameter=part))
         return f"{value} ({low} to {high})"
 
-    bound = " (on a bound: do not believe it)" if bool(fit["at_bound"].any()) else ""
+    bound = "; on a bound, not to be interpreted" if bool(fit["at_bound"].any()) else ""
     scale, tau, end = told("scale", "{:.0f}"), told("tau", "{:.1f}"), told("asymptote", "{:.1f}")
-    return f"{name}: {scale} trials more at first, falling e-fold in {tau} problems, to {end} in the end{bound}"
+    return f"{name}: {scale} trials, {tau} problems, {end} trials{bound}"

@@ -12,6 +12,8 @@ import xarray as xr
 from ip2lab.views.pictures.parts import bands, named, scattered
 from ip2lab.views.style import QUIET, axis, colours, legend, lines, looks, marker_line, span, styled
 
+FEW = 4  # runs of which single trials can still be told apart
+
 
 def learning_curves(
     runs: Mapping[str, xr.Dataset] | xr.Dataset,
@@ -221,6 +223,7 @@ def within_problem_loss(
     -------
     Overlay
         Loss of each trial, its mean over the window that ends there, trials with an error as dots, the criterion.
+        Of more than four runs only the means.
 
     Examples
     --------
@@ -241,16 +244,19 @@ def within_problem_loss(
         part = table[["loss", "correct"]].isel(trial=slice(first, last)).load()
         x, loss = np.arange(1, last - first + 1), np.maximum(part["loss"].values, 1e-6)
         steady = part["loss"].rolling(trial=min(window or 1, len(x)), min_periods=1).mean().values
-        raw.append(np.column_stack([x, loss]))
         means.append(np.column_stack([x, np.maximum(steady, 1e-6)]))
-        wrong.append((x, np.where(part["correct"].values, np.nan, loss), inks[name]))
         ink.append(inks[name])
-    every = np.concatenate([*(p[:, 1] for p in raw), [criterion] if criterion else []]) if raw else np.empty(0)
+        if len(trials) <= FEW:
+            raw.append(np.column_stack([x, loss]))
+            wrong.append((x, np.where(part["correct"].values, np.nan, loss), inks[name]))
+    every = (
+        np.concatenate([*(p[:, 1] for p in (*raw, *means)), [criterion] if criterion else []]) if means else np.empty(0)
+    )
     low, high = span(every, 0.05, True)
-    end = max((float(p[-1, 0]) for p in raw), default=1.0) + 0.5
+    end = max((float(p[-1, 0]) for p in means), default=1.0) + 0.5
     level = [] if criterion is None else [np.array([[0.0, criterion], [end, criterion]])]
     parts = [
-        lines(raw, names, ink, line_width=1, alpha=0.35),
+        lines(raw, names, ink[: len(raw)], line_width=1, alpha=0.35),
         lines(means, names, ink, line_width=2.2),
         scattered(wrong, names, size=4, alpha=0.8),
         lines(level, names, QUIET, line_width=1.4, line_dash="dotted"),
@@ -313,10 +319,11 @@ def bars(
     dots = [(np.asarray(row, float), np.full(len(row), float(places[n])), QUIET) for n, row in (single or {}).items()]
     ends = {n: pair for n, pair in (intervals or {}).items() if np.isfinite(pair).all()}
     reach = {n: max([values[n], *ends.get(n, ()), *(single or {}).get(n, ())]) for n in values}
-    top = 1.3 * max([end for end in reach.values() if np.isfinite(end)], default=1.0)
-    texts = [
-        (reach[n], places[n], f"  {values[n]:.3g}{(words or {}).get(n, '')}") for n in values if np.isfinite(values[n])
-    ]
+    words = {n: f"  {_figure(values[n])}{(words or {}).get(n, '')}" for n in values}
+    top = (1.12 + 0.035 * max(map(len, words.values()), default=0)) * max(
+        [end for end in reach.values() if np.isfinite(end)], default=1.0
+    )
+    texts = [(reach[n], places[n], words[n]) for n in values if np.isfinite(values[n])]
     parts = [
         lines(paths, names, [inks[n] for n in values], line_width=thick, line_cap="butt"),
         scattered(dots, names, size=5, alpha=0.8),
@@ -329,6 +336,10 @@ def bars(
     return looks(
         hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
     )
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _whisker(ends: tuple[float, float], place: float) -> list[np.ndarray]:

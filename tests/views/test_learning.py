@@ -1,0 +1,132 @@
+"""LearningExplorer: runs side by side, fits that say how sure they are, bars with intervals, what was given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import ip2lab
+from ip2lab.analysis import curves
+from ip2lab.views import LearningExplorer, pictures
+from ip2lab.views.learning import efficiency_bars, fit_words, grouped
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, xr.DataTree]:
+    names = ("association", "association_rate", "gng_dr_2", "gng_dr_2_rate")
+    return {name: ip2lab.example(name) for name in names}
+
+
+@pytest.fixture
+def explorer(runs: dict[str, xr.DataTree]) -> LearningExplorer:
+    return LearningExplorer(runs)
+
+
+def paths(leaf: Any) -> list[np.ndarray]:
+    return [part.array(leaf.kdims).astype(float) for part in leaf.split()]
+
+
+def test_side_by_side_each_picture_has_its_runs_on_the_same_axes(explorer: LearningExplorer) -> None:
+    explorer.state = {"beside": "family"}
+    assert explorer.visible() == ["curve", "curve1", "loss", "final"]
+    assert "<b>gng_dr_2</b>" in explorer.figure.captions["curve1"]
+    first, second = (explorer.figure.elements[name] for name in ("curve", "curve1"))
+    assert [len(paths(list(picture)[3])) for picture in (first, second)] == [2, 2]
+    ends = [pictures_options(picture)["ylim"] for picture in (first, second)]
+    assert ends[0] == ends[1]
+    explorer.state = {"beside": "model", "by": "family"}
+    assert len(paths(list(explorer.figure.elements["curve1"])[3])) == 2
+    explorer.state = {"beside": None}
+    assert explorer.visible() == ["curve", "loss", "final"]
+
+
+def pictures_options(picture: Any) -> dict[str, Any]:
+    import holoviews as hv
+
+    return dict(hv.Store.lookup_options("bokeh", picture, "plot").kwargs)
+
+
+def test_a_click_on_a_name_switches_it_and_never_everything_off(explorer: LearningExplorer) -> None:
+    explorer._toggle("association")
+    assert explorer.state["shown"] == ["association_rate", "gng_dr_2", "gng_dr_2_rate"]
+    assert ("association", "#2484c666") in explorer.figure._legends["curve"]
+    explorer._toggle("association")
+    assert explorer.state["shown"] == list(explorer.runs)
+    explorer.state = {"by": "model"}
+    explorer._toggle("rate")
+    assert explorer.state["shown"] == ["association", "gng_dr_2"]
+    explorer._toggle("spiking")  # the last one: all are on again
+    assert explorer.state["shown"] == list(explorer.runs)
+
+
+def test_a_fit_has_its_band_and_says_where_it_is_on_a_bound(explorer: LearningExplorer) -> None:
+    explorer.state = {"fit": True, "shown": ["gng_dr_2"]}
+    series = explorer.series["gng_dr_2"]
+    fit = curves.exponential_fit(series, failures="cap", resamples=100)
+    picture = list(explorer.figure.elements["curve"])
+    np.testing.assert_allclose(paths(picture[2])[0][:, 1], fit.fitted)
+    assert len(paths(picture[0])[0]) >= 2 * fit.fitted.size
+    words = explorer.figure.captions["curve"]
+    assert ("on a bound" in words) == bool(fit.at_bound)
+    low, high = fit.interval.sel(parameter="tau").values
+    assert f"{float(fit.tau):.1f} ({low:.1f} to {high:.1f}) problems" in words
+
+
+def test_fit_of_several_runs_has_no_interval(explorer: LearningExplorer) -> None:
+    explorer.state = {"fit": True, "by": "model"}
+    fit = curves.exponential_fit(grouped(explorer.runs, "model")["spiking"], failures="cap")
+    assert fit_words("spiking", fit) in explorer.figure.captions["curve"]
+
+
+def test_a_problem_that_was_given_up_counts_with_its_cap() -> None:
+    series = xr.Dataset(
+        {
+            "trials_to_criterion": ("problem", [40.0, np.nan, 5.0]),
+            "censored_trials": ("problem", [np.nan, 900.0, np.nan]),
+        },
+        {"problem": [0, 1, 2]},
+    )
+    picture = list(pictures.learning_curves({"a": series}, smooth=3))
+    np.testing.assert_allclose(paths(picture[3])[0][1, 1], (40 + 900 + 5) / 3)
+    assert picture[4].dimension_values("value").tolist() == [900.0]
+    assert pictures_options(pictures.learning_curves({"a": series}))["xlim"][0] < 0  # a triangle at problem 0 is whole
+
+
+def test_points_name_their_run_and_problem() -> None:
+    series = xr.Dataset({"trials_to_criterion": ("problem", [90.0, 9.0])}, {"problem": [0, 1]})
+    dots = list(pictures.learning_curves({"one": series, "two": series}, log_problems=True))[1]
+    assert dots.dimension_values("run").tolist() == ["one", "one", "two", "two"]
+    assert dots.dimension_values("number").tolist() == [0, 1, 0, 1]
+
+
+def test_bars_have_an_interval_over_runs_or_problems(runs: dict[str, xr.DataTree]) -> None:
+    one = grouped({"association": runs["association"]})
+    interval = curves.bootstrap(one["association"].trials_to_criterion[-30:], over="problem")
+    whisker = paths(list(efficiency_bars(one, 30))[3])[0]
+    np.testing.assert_allclose(whisker[:, 0], [interval.lower, interval.upper])
+    two = list(efficiency_bars(grouped(runs, "model"), 30))
+    assert np.isnan(paths(two[3])[0]).all()  # two runs: their dots, no interval
+    assert len(two[1]) == 4
+
+
+def test_code_draws_the_same_side_by_side(explorer: LearningExplorer) -> None:
+    explorer.state = {"beside": "family", "fit": True, "problem": 5, "smooth": 5, "shown": list(explorer.runs)[:3]}
+    space: dict[str, Any] = {}
+    exec(explorer.code(), space)
+    for name, drawn in zip(("curve", "curve1"), space["drawn"].values(), strict=True):
+        for found, expected in zip(list(drawn)[:6], list(explorer.figure.elements[name])[:6], strict=True):
+            np.testing.assert_allclose(found.dimension_values(1), expected.dimension_values(1), err_msg=name)
+    assert len(list(space["final"])[1]) == len(list(explorer.figure.elements["final"])[1])
+
+
+def test_the_pointer_is_followed_where_asked(explorer: LearningExplorer) -> None:
+    explorer._hover(7.0, 10.0)
+    assert explorer.state["problem"] == 0
+    explorer.state = {"follow": True}
+    explorer._at = 7.2
+    explorer._arrive()
+    assert explorer.state["problem"] == 7
+    assert ("curve", "mousemove") in explorer.figure._handlers
