@@ -46,6 +46,15 @@ MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking, gain for threshold": ("spiking", ("tau_dendrite", "tau_soma", "gain"), {}),
     "spiking, heterogeneous": ("spiking", PAPER, {"start": "heterogeneous"}),
     "spiking, heterogeneous, nothing": ("spiking", None, {"start": "heterogeneous"}),
+    "spiking, Adam reset": ("spiking", PAPER, {"reset_optimizer": "all"}),
+    "spiking, Adam reset, faster dendrites": (
+        "spiking",
+        PAPER,
+        {
+            "reset_optimizer": "all",
+            "property_learning_rate": {"tau_dendrite": 0.08, "tau_soma": 0.04, "threshold": 0.0012},
+        },
+    ),
     "spiking, no spikes": ("spiking", PAPER, {"spiking": False, "readout": "membrane"}),
     "spiking, no recurrence": ("spiking", PAPER, {"recurrent": False}),
     "rate": ("rate", None, {}),
