@@ -803,11 +803,11 @@ def test_properties_of_too_few_problems(store: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "values", "says"),
     [
-        ("series/loss", np.array([1, np.nan, 1, 1, 1.0]), r"series/loss: holds nan in chunk c.0; expected finite"),
+        ("series/loss", np.array([1, np.nan, 1, 1, 1.0]), r"series/loss: holds nan in row 1; expected finite"),
         ("series/duration", np.array([1, 1, 1, 1, np.inf]), r"series/duration: holds inf"),
         ("series/trials_to_criterion", np.array([1, 1, 1, 1, -np.inf]), r"trials_to_criterion: holds -inf"),
         ("properties/tau_soma", np.full((6, 4), np.nan), r"properties/tau_soma: holds nan"),
-        ("activity/membrane", np.full((1, 2, 6, 4), np.nan), r"activity/membrane: holds nan in chunk c.0.0.0.0"),
+        ("activity/membrane", np.full((1, 2, 6, 4), np.nan), r"activity/membrane: holds nan in row 0"),
         ("trajectories/problem", np.arange(300)[::-1], r"/trajectories/problem: expected numbers that do not fall"),
     ],
 )

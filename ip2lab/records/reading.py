@@ -261,15 +261,11 @@ def _check_chunks(key: str, data: Metadata, names: set[str]) -> None:
         raise ValueError(
             f"/{key}: its shape {data['shape']} needs {math.prod(counts)} chunks; there are {len(names)} files"
         )
-    for name in _chunk_names(data):
+    for name in map(storage.chunk_name, itertools.product(*map(range, counts))):
         if name not in names:
             raise ValueError(
                 f"/{key}: chunk {name} is missing ({math.prod(counts)} were expected); take the run from a copy"
             )
-
-
-def _chunk_names(data: Metadata) -> Iterator[str]:
-    return map(storage.chunk_name, itertools.product(*map(range, storage.chunk_counts(data))))
 
 
 class _Stored(BackendArray):
@@ -363,61 +359,27 @@ def _check_order(source: Source, datasets: Mapping[str, xr.Dataset]) -> None:
 
 
 def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
-    """Read every chunk of a validated store and say of each that is wrong what is wrong with it."""
+    """Read every chunk of a validated store and say of each array that is wrong what is wrong with it."""
     failed = _all(source, nodes, "series/failed")
-    problems = {"series": _all(source, nodes, "series/problem")}
+    problems = {group: _all(source, nodes, f"{group}/problem") for group in GROUPS}
+    for group, rows in problems.items():
+        if (np.diff(rows) < 0).any() or (rows < -1).any() or (rows > len(failed)).any():
+            yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {len(failed)}"
     for key, data in nodes.items():
         group, _, name = key.partition("/")
-        if not name:
+        row = variable(group, name, data["dimension_names"]) if name else None
+        if row is None:
             continue
-        if group not in problems:
-            problems[group] = _all(source, nodes, f"{group}/problem")
-            yield from _check_problems(source, group, problems[group], len(failed))
-        row = variable(group, name, data["dimension_names"])
-        allowed = _where_missing(row.missing if row else "never", problems[group], failed)
-        for index, block in _blocks(source, key, data):
-            yield from _check_block(f"{source}: {key}", data, index, block, allowed)
+        values = _all(source, nodes, key)
+        if values.dtype.kind != "f":
+            continue
+        wrong = np.isinf(values) if row.missing == "any" else ~np.isfinite(values)
+        if row.missing == "failed":
+            wrong[np.isin(problems[group], np.flatnonzero(failed))] = False
+        if wrong.any():
+            first = np.argwhere(wrong)[0]
+            yield f"{source}: {key}: holds {values[tuple(first)]} in row {first[0]}; expected finite numbers"
 
 
 def _all(source: Source, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
     return storage.select(source, key, nodes[key], [slice(None)] * len(nodes[key]["shape"]))
-
-
-def _blocks(source: Source, key: str, data: Metadata) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Decode the chunks of an array one after another, cut to its shape."""
-    for name in _chunk_names(data):
-        index = tuple(map(int, name.split(".")[1:]))
-        block = storage.decode(storage.read_chunk(source, f"{key}/{name}", data), data)
-        inside = [slice(size - i * chunk) for size, i, chunk in zip(data["shape"], index, block.shape, strict=True)]
-        yield index, block[tuple(inside)]
-
-
-def _check_problems(source: Source, group: str, problems: np.ndarray, series: int) -> Iterator[str]:
-    """Check that rows are in the order of the problems they belong to, the unfinished one among them."""
-    if (np.diff(problems) < 0).any() or (problems < -1).any() or (problems > series).any():
-        yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {series}"
-
-
-def _where_missing(missing: str, problems: np.ndarray, failed: np.ndarray) -> np.ndarray | None:
-    """Return in which rows NaN may be: None stands for all of them."""
-    if missing == "any":
-        return None
-    places = np.clip(problems, 0, max(len(failed) - 1, 0))
-    known = failed[places] if len(failed) else np.zeros(len(problems), bool)
-    return known & (missing == "failed")
-
-
-def _check_block(
-    where: str, data: Metadata, index: tuple[int, ...], block: np.ndarray, allowed: np.ndarray | None
-) -> Iterator[str]:
-    """Look for numbers that are not finite in a chunk whose rows have them nowhere but where allowed."""
-    if block.dtype.kind != "f":
-        return
-    wrong = ~np.isfinite(block)
-    if allowed is None:
-        wrong = np.isinf(block)
-    elif len(allowed) == data["shape"][0]:
-        start = index[0] * storage.chunks_of(data)[0]
-        wrong &= ~allowed[start : start + len(block)].reshape(-1, *[1] * (block.ndim - 1))
-    if wrong.any():
-        yield f"{where}: holds {block[wrong].flat[0]} in chunk {storage.chunk_name(index)}; expected finite numbers"
