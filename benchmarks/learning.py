@@ -2,7 +2,7 @@
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
 python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
-python benchmarks/learning.py search [--families dms ...] [--splits 200]
+python benchmarks/learning.py search [--families dms ...] [--searches 3]
 python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
 
@@ -24,6 +24,7 @@ from unittest.mock import patch
 
 import numpy as np
 from learning_tables import markdown
+from scipy import stats
 from series import Bank
 
 import ip2lab
@@ -33,7 +34,7 @@ from ip2lab.options import learnable_names, resolve
 from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-TUNING, FRESH, SELECTION = 100, 400, 500  # first seed of each kind: they never meet
+TUNING, FRESH = 100, 400  # first seed of each kind: they never meet
 BUDGET = {"attention": 10_000, "filters": 10_000}  # trials after which a series is given up: these two are slow
 PAPER = ("tau_dendrite", "tau_soma", "threshold")
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
@@ -83,7 +84,8 @@ SEARCH = {
     "dms": (40, 16_000),
     "cd_dms": (20, 20_000),
 }
-SPLIT = (5, 4, 5)  # seeds for halving, for the exhaustive search, and to judge both
+EXHAUSTIVE, JUDGEMENT = range(500, 504), range(504, 509)  # seeds of the exhaustive search, and to judge both
+HALVING = [range(first, first + 7) for first in (520, 530, 540, 550, 560)]  # seeds of halving, time and again
 
 
 def load() -> dict[str, Any]:
@@ -180,69 +182,54 @@ def tune(args: argparse.Namespace) -> None:
         row(name, f"{name}, tuned", family, args, best["settings"])
 
 
-def judged(family: Any, seeds: list[int], learn_capped: Any, learn_whole: Any, problems: int) -> dict[str, Any]:
-    """Choose by halving and exhaustively, and judge both and every other configuration on seeds of their own."""
-    ends = np.cumsum(SPLIT)
-    halving, exhaustive, judging = seeds[: ends[0]], seeds[ends[0] : ends[1]], seeds[ends[1] : ends[2]]
-    asked: dict[str, Any] = {"problems": problems, "progress": False}
-    with patch.object(plasticity, "learn_series", learn_whole):
-        one = search_plasticity(family, seeds=halving, **asked)
-    with patch.object(plasticity, "learn_series", learn_capped):
-        truth = search_plasticity(family, seeds=exhaustive, method="exhaustive", **asked)
-        best = subsets(PAPER)[int(truth.log_ratio.argmin())]
-        truth = truth.assign_attrs(decision=list(best))
-        choices = {"exhaustive": truth, "halving": one} | {" + ".join(c): c for c in subsets(PAPER)}
-        found = judge(choices, family, seeds=judging, problems=problems)
+def search(args: argparse.Namespace) -> None:
+    """Choose exhaustively once and by halving several times, and judge all of it on seeds of their own."""
+    for family in map(ip2lab.family, args.families):
+        problems, cap = SEARCH[family.name]
+        bank, asked = Bank(), {"problems": problems, "progress": False}
+
+        def capped(*given: Any, cap: float = cap, bank: Bank = bank) -> dict[str, Any]:
+            return bank.learn(*given[:6], min(given[6], cap))
+
+        with patch.object(plasticity, "learn_series", bank.learn):
+            halvings = [search_plasticity(family, seeds=seeds, **asked) for seeds in HALVING[: args.searches]]
+        with patch.object(plasticity, "learn_series", capped):
+            truth = search_plasticity(family, seeds=EXHAUSTIVE, method="exhaustive", **asked)
+            best = subsets(PAPER)[int(truth.log_ratio.argmin())]
+            choices = {"exhaustive": truth.assign_attrs(decision=list(best))}
+            choices |= {f"halving {k}": one for k, one in enumerate(halvings)}
+            choices |= {" + ".join(names): names for names in subsets(PAPER)}
+            found = judge(choices, family, seeds=JUDGEMENT, problems=problems)
+        keep("search", family.name, _judged(found, halvings, truth, best) | {"problems": problems, "cap": cap})
+
+
+def _judged(found: Any, halvings: list[Any], truth: Any, best: tuple[str, ...]) -> dict[str, Any]:
     logs = np.log(found.trials.values) - np.log(found.trials.values[0])
+    random = logs[1 + len(halvings) :].mean(0)
+    one = truth.attrs["cost"] / len(EXHAUSTIVE)
+    searches = [
+        {
+            **{name: halving.attrs[name] for name in ("decision", "difference", "reason", "cost")},
+            "regret": [float(found[name][1 + k]) for name in ("regret", "low", "high")],
+            "cost_share": halving.attrs["cost"] / (one * halving.sizes["seed"]),
+            "random_over_it": _interval(random - logs[1 + k]),
+        }
+        for k, halving in enumerate(halvings)
+    ]
     return {
-        "decision": one.attrs["decision"],
-        "difference": one.attrs["difference"],
-        "reason": one.attrs["reason"],
-        "exhaustive_decision": list(best),
-        "regret": [float(found[name][1]) for name in ("regret", "low", "high")],
-        "random": _interval(logs[2:].mean(0)),
-        "over_random": _interval(logs[2:].mean(0) - logs[1]),
-        "cost": one.attrs["cost"],
-        "cost_share": one.attrs["cost"] / (truth.attrs["cost"] / SPLIT[1] * SPLIT[0]),
-        "log_ratios": dict(zip(list(choices)[2:], logs[2:].mean(1).tolist(), strict=True)),
+        "exhaustive": list(best),
+        "searches": searches,
+        "regret": _interval(logs[1 : 1 + len(halvings)].mean(0)),
+        "random": _interval(random),
+        "random_over_halving": _interval(random - logs[1 : 1 + len(halvings)].mean(0)),
+        "regrets": dict(zip(found.choice.values.tolist(), np.expm1(logs.mean(1)).tolist(), strict=True)),
     }
 
 
 def _interval(logs: np.ndarray) -> list[float]:
     """Return the ratio of geometric means minus one, with the ends of its 95 % interval."""
-    reach = plasticity.stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
+    reach = stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs))
     return [float(np.expm1(logs.mean() + sign * reach)) for sign in (0, -1, 1)]
-
-
-def search(args: argparse.Namespace) -> None:
-    """Judge halving once on a fixed split of the seeds, and by how much that depends on the split."""
-    for family in map(ip2lab.family, args.families):
-        problems, cap = SEARCH[family.name]
-        bank, rng = Bank(), np.random.default_rng(SELECTION)
-
-        def capped(*given: Any, cap: float = cap, bank: Bank = bank) -> dict[str, Any]:
-            return bank.learn(*given[:6], min(given[6], cap))
-
-        seeds = [SELECTION + k for k in range(sum(SPLIT))]
-        entry = judged(family, seeds, capped, bank.learn, problems)
-        others = [
-            judged(family, rng.permutation(seeds).tolist(), capped, bank.learn, problems) for _ in range(args.splits)
-        ]
-        spread = {
-            "same_decision": float(np.mean([o["decision"] == o["exhaustive_decision"] for o in others])),
-            "regret": _spread([o["regret"][0] for o in others]),
-            "random": _spread([o["random"][0] for o in others]),
-            "cost_share": _spread([o["cost_share"] for o in others]),
-            "within_5_percent": float(np.mean([o["regret"][0] <= 0.05 for o in others])),
-            "splits": args.splits,
-        }
-        sizes = {"problems": problems, "cap": cap, "seeds": list(SPLIT)}
-        keep("search", family.name, entry | sizes | {"over_splits": spread})
-
-
-def _spread(values: list[float]) -> list[float]:
-    """Return mean, and the ends between which 95 % lie."""
-    return [float(np.mean(values)), *np.quantile(values, [0.025, 0.975]).tolist()]
 
 
 def goudar(args: argparse.Namespace) -> None:
@@ -270,7 +257,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--tries", type=int, default=12)
-    parser.add_argument("--splits", type=int, default=200)
+    parser.add_argument("--searches", type=int, default=3, help="how many times halving is done")
     parser.add_argument("--again", action="store_true", help="do again what is there")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="tau_soma")  # the heterogeneous start has somata faster than a step
