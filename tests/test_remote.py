@@ -178,3 +178,14 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_password_in_an_address_is_not_shown() -> None:
     source = storage.Remote("ftp://me:secret@host/run", fsspec.filesystem("memory"), "/run")
     assert str(source) == "ftp://host/run"
+
+
+def test_an_address_without_a_list_of_files_is_told(
+    kept: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload(kept, memory)
+    monkeypatch.setattr(MemoryFileSystem, "find", lambda *_: [])
+    with pytest.raises(
+        ValueError, match=r"memory://.*: the files at this address cannot be listed; pack the run: zip://"
+    ):
+        open_run(ADDRESS)

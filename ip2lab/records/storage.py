@@ -288,6 +288,8 @@ class Remote:
         if self._listed is None:
             with _understood():
                 found = self._system.find(self._root or "/")
+            if not found:  # a plain web server may give files and no list of them
+                raise ValueError("the files at this address cannot be listed; pack the run: zip://::ADDRESS/run.zip")
             self._listed = {}
             for path in found:
                 folder, _, name = path.removeprefix(self._root).lstrip("/").rpartition("/")
