@@ -113,7 +113,7 @@ def learn(name: str, family: Any, seed: int, problems: int, changes: dict[str, A
     model, learnable, options = MODELS[name]
     options = options | changes
     names = learnable_names(model, learnable, bool(options.get("adaptation")))
-    found = learn_series(family, model, names, options, seed, problems, min(budget, BUDGET.get(model, 40_000)))
+    found = learn_series(family, model, names, options, seed, problems, min(budget, BUDGET.get(model, 26_000)))
     done = found.pop("state")["done"]
     return {
         "first": None if not done or math.isnan(done[0]) else done[0],

@@ -15,7 +15,7 @@ was given up counts with the cap (7950).
 """
 LEARNING = """\
 Fresh seeds that no setting was chosen on. First problem and mean of the second half, per seed; failures are
-problems not solved in 8000 trials. A series that took too many trials in all (40,000; attention and the filter bank
+problems not solved in 8000 trials. A series that took too many trials in all (26,000; attention and the filter bank
 10,000) was stopped, after as many problems as are named.
 """
 SEARCH = """\
