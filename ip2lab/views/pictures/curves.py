@@ -382,10 +382,8 @@ def over_problems(
     x = flat["problem"].values.astype(float)
     names = [axis(None, "problem"), axis(values)]
     inks = colours(len(table))
-    low, high = span(table, 0.06, log)
+    low, high = span(table if floor is None else np.append(table, floor), 0.06, log)
     low = low if floor is None else floor
-    if others and not log:
-        high += 0.2 * (high - low)  # room for the legend
     kinds = [named(others[0], k) for k in flat[others[0]].values] if others else []
     parts = [
         lines([np.column_stack([x, row]) for row in table], names, inks, line_width=2),
@@ -401,8 +399,6 @@ def over_problems(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
-        legend_position="top_right",
-        legend_cols=max(len(kinds), 1),
     )
 
 
