@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ for (let i = Math.ceil(low / step); i * step <= high; i++) push(i * step);
 return found;"""
 NUMBER = """
 const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-3;
-return short ? String(+tick.toPrecision(6)) : tick.toExponential().replace("+", "");"""
+return short ? String(+tick.toPrecision(6)) : (+tick.toPrecision(6)).toExponential().replace("+", "");"""
 TOOLBAR = ":host { transform: scale(0.72); transform-origin: bottom right; background: none !important; }"
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
@@ -127,7 +127,10 @@ class Panel:
             if isinstance(scale, LogScale):
                 axes.ticker, axes.formatter = CustomJSTicker(major_code=TICKS), CustomJSTickFormatter(code=NUMBER)
         for plot, leaf in zip(self.leaves, leaves(element), strict=True):
+            if many(leaf):
+                plot.handles["source"].data = columns_of(plot, leaf)
             map_columns(plot, leaf)
+        self._set_ranges(options(element))
         self.root.children = [state]
 
     def subscribe(self) -> None:
@@ -214,8 +217,14 @@ def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
 
 
 def drawn(element: hv.Element | hv.Overlay) -> hv.Element | hv.Overlay:
-    """Return an element without its legend, each entry of which would take Bokeh as long as a picture's part."""
-    return element.clone(leaves(element)) if entries(element) else element
+    """Return what HoloViews draws of an element: not its legend, and of many lines one, for it goes through each."""
+    parts = [leaf.clone(leaf.data[:1]) if many(leaf) else leaf for leaf in leaves(element)]
+    return element.clone(parts) if isinstance(element, hv.Overlay) else parts[0]
+
+
+def many(leaf: hv.Element) -> bool:
+    """Whether an element is a list of lines, of which only the columns differ from those of one."""
+    return type(leaf) is hv.Contours and isinstance(leaf.data, list) and len(leaf.data) > 1
 
 
 def inside(region: Mapping[str, Any], x: Any, y: Any) -> np.ndarray:
@@ -360,7 +369,8 @@ class Figure(anywidget.AnyWidget):
         **elements: hv.Element | hv.Overlay,
     ) -> None:
         """Show other elements, captions and notes; what is not named stays. One message, however many panels."""
-        with self.at_once():
+        anew = any(build(element) != self._panels[name].build for name, element in elements.items())
+        with self.at_once() if anew else nullcontext():
             rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
         legends = {name: legend for name in elements if (legend := self._panels[name].legend) != self._legends[name]}
         self._captions |= captions or {}
