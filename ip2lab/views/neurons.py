@@ -107,7 +107,7 @@ class NeuronExplorer(Explorer):
         self._same_trial = lru_cache(4)(lambda signal, trial: self.activity[signal].isel(probe=trial).load())
         self._values = lru_cache(None)(self._measure)
         self._silenced = lru_cache(None)(self._do_lesions)
-        self._base: tuple[Any, Any] = (None, None)
+        self._last: dict[str, tuple[Any, Any]] = {}
         self._controls(names)
 
     def _controls(self, names: Sequence[str]) -> None:
@@ -267,9 +267,7 @@ class NeuronExplorer(Explorer):
 
     def _trials_now(self) -> xr.Dataset:
         """The trials of the chosen neuron (probe, time)."""
-        if self.activity is None:
-            raise NothingToShow(NO_ACTIVITY)
-        problem = self._near(self.activity)
+        problem = self._kept()
         found = self._noisy(problem) if self.state["repeats"] else self._recorded(problem)
         return found.isel(neuron=self.state["neuron"])
 
@@ -279,6 +277,12 @@ class NeuronExplorer(Explorer):
         if "spikes" in found:
             return neurons.firing_rate(found["spikes"]).mean("probe", keep_attrs=True)
         return found["activity"].mean(["probe", "time"], keep_attrs=True)
+
+    def _same(self, panel: str, key: Any, make: Callable[[], Any]) -> Any:
+        """What was made last for a panel, where it was for the same: a picture that is the same is not sent again."""
+        if panel not in self._last or self._last[panel][0] != key:
+            self._last[panel] = key, make()
+        return self._last[panel][1]
 
     # ------------------------------------------------------------------ colours
 
@@ -340,10 +344,12 @@ class NeuronExplorer(Explorer):
         s = self.state
         values = self.properties[s["property"]]
         inks, legend, tint = self._tint()
-        key = (s["property"], s["neuron"], s["colour"], tuple(s["selected"]))
-        if self._base[0] != key:
-            marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": inks, "key": legend}
-            self._base = (key, pictures.property_trajectories(values, at=s["problem"], **marks))
+        marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": inks, "key": legend}
+        base = self._same(
+            "over",
+            (s["property"], s["neuron"], s["colour"], s["selected"]),
+            lambda: pictures.property_trajectories(values, at=s["problem"], **marks),
+        )
         first, now = (
             float(values.sel(problem=p).isel(neuron=s["neuron"])) for p in (values.problem.values[0], s["problem"])
         )
@@ -352,7 +358,7 @@ class NeuronExplorer(Explorer):
         words = f"neuron {s['neuron']}: {first:.3g} → {now:.3g}{unit} after problem {s['problem']}"
         many = f" &nbsp;·&nbsp; {len(s['selected'])} highlighted" if s["selected"] else ""
         return (
-            pictures.moved(self._base[1], s["problem"]),
+            pictures.moved(base, s["problem"]),
             f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}{many}{tint}",
         )
 
@@ -383,9 +389,10 @@ class NeuronExplorer(Explorer):
 
     def _within(self) -> Picture:
         s, inks, part = self.state, self._tint()[0], self._steps()
-        marks = {"picked": s["neuron"], "inks": inks, "chosen": s["selected"]}
-        picture = pictures.property_trajectories(part, along="trial", height=240, **marks)
+        marks = {"picked": s["neuron"], "inks": inks, "chosen": s["selected"], "along": "trial", "height": 240}
         shown = int(part["problem"][0])
+        key = (shown, s["property"], s["neuron"], s["colour"], s["selected"])
+        picture = self._same("within", key, lambda: pictures.property_trajectories(part, **marks))
         short = "" if shown == s["problem"] else f", the nearest to {s['problem']} that took long enough"
         return picture, f"<b>Within problem {shown}</b>{short}"
 
@@ -417,26 +424,34 @@ class NeuronExplorer(Explorer):
         )
 
     def _psth(self) -> Picture:
-        found = self._by_condition()[0]
+        found = self._same("rates", self._trial_key(), lambda: self._by_condition()[0])
         words = "mean of noisy trials, band of 95 %" if "lower" in found else "one trial without noise of each"
-        kept = self._after(self._near(self.activity))
-        return pictures.psth(found), f"<b>Rate of neuron {self.state['neuron']}</b> by condition, {kept} ({words})"
+        words = f"<b>Rate of neuron {self.state['neuron']}</b> by condition, {self._after(self._kept())} ({words})"
+        return self._same("psth", self._trial_key(), lambda: pictures.psth(found)), words
 
     def _raster(self) -> Picture:
         found = self._trials_now()
         signal = found["spikes"] if "spikes" in found else found["activity"]
         words = f"{found.sizes['probe']} trials" + (" with noise" if self.state["repeats"] else "")
-        return pictures.trial_raster(signal), f"<b>{_capital(signal)} of neuron {self.state['neuron']}</b> in {words}"
+        picture = self._same("raster", self._trial_key(), lambda: pictures.trial_raster(signal))
+        return picture, f"<b>{_capital(signal)} of neuron {self.state['neuron']}</b> in {words}"
 
-    def _trace(self) -> Picture:
-        s = self.state
+    def _kept(self) -> int:
+        """The problem whose activity is shown."""
         if self.activity is None:
             raise NothingToShow(NO_ACTIVITY)
-        kept = self._near(self.activity)
+        return self._near(self.activity)
+
+    def _trial_key(self) -> tuple[int, ...]:
+        return self._kept(), self.state["neuron"], self.state["repeats"]
+
+    def _trace(self) -> Picture:
+        s, kept = self.state, self._kept()
         probe = self._recorded(kept).isel(neuron=s["neuron"], probe=s["trial"])
         rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(probe['spikes'])):.1f} Hz" if "spikes" in probe else ""
         words = f"<b>Neuron {s['neuron']}</b>, {self._trials[s['trial']]}, {self._after(kept)}{rate}"
-        return pictures.neuron_trace(probe, threshold=self._threshold(probe, kept)), words
+        level, key = self._threshold(probe, kept), (kept, s["neuron"], s["trial"])
+        return self._same("trace", key, lambda: pictures.neuron_trace(probe, threshold=level)), words
 
     def _threshold(self, probe: xr.Dataset, problem: int) -> xr.DataArray | None:
         """The threshold of the neuron, over time where adaptation raises it."""
@@ -448,13 +463,12 @@ class NeuronExplorer(Explorer):
         return own["threshold"]
 
     def _history(self) -> Picture:
-        s = self.state
-        if self.activity is None:
-            raise NothingToShow(NO_ACTIVITY)
+        s, kept = self.state, self._kept()
         signal = "spikes" if "spikes" in self.activity else "activity"
         table = self._same_trial(signal, s["trial"]).isel(neuron=s["neuron"])
         words = f"<b>Neuron {s['neuron']}</b> in this trial, after every problem that was kept"
-        return pictures.history(table, at=self._near(self.activity)), words
+        key = (kept, s["neuron"], s["trial"])
+        return self._same("history", key, lambda: pictures.history(table, at=kept)), words
 
     def _excitability(self) -> Picture:
         found = self._tuning()
@@ -472,14 +486,17 @@ class NeuronExplorer(Explorer):
         own = self.properties.sel(problem=[self.properties["problem"].values[0], s["problem"]]).isel(
             neuron=[s["neuron"]]
         )
-        return neurons.fi_curve(own, self._inputs(own), dt=self._dt(), duration=10_000).isel(neuron=0)
+        return neurons.fi_curve(own, self._inputs(own), dt=self._dt(), duration=4000).isel(neuron=0)
 
     def _inputs(self, own: xr.Dataset) -> np.ndarray:
         rheobase = own["threshold"] / own["gain"] if "gain" in own else own["threshold"]
         return np.linspace(0, np.ceil(4 * float(rheobase.max())), 81)
 
     def _dt(self) -> float:
-        return float(self.run.attrs.get("config", {}).get("dt", 1.0))
+        """The time step of the run (ms), in which the neuron was trained."""
+        known = self.run.attrs.get("config", {}).get("dt")
+        times = None if self.activity is None else self.activity["time"].values[:2]
+        return float(known or (1.0 if times is None or len(times) < 2 else times[1] - times[0]))
 
     def _partners(self) -> Picture:
         s = self.state
@@ -488,7 +505,8 @@ class NeuronExplorer(Explorer):
         kept = self._near(self.weights)
         marks = {"inks": self._tint()[0], "chosen": s["selected"]}
         words = f"<b>Recurrent weights of neuron {s['neuron']}</b>, one point a partner, {self._after(kept)}"
-        return pictures.partners(self._matrix(kept), s["neuron"], **marks), words
+        key = (kept, s["neuron"], s["colour"], s["selected"])
+        return self._same("partners", key, lambda: pictures.partners(self._matrix(kept), s["neuron"], **marks)), words
 
     def _both_ways(self) -> xr.Dataset:
         """Recurrent weights of the neuron, to and from every other one (neuron)."""
@@ -498,15 +516,18 @@ class NeuronExplorer(Explorer):
 
     def _outside(self) -> xr.Dataset:
         """Weights of the neuron from the inputs (input) and to the outputs (output)."""
-        if self.weights is None:
-            raise NothingToShow(NO_WEIGHTS)
         own = self.weights[["input_weights", "output_weights"]].sel(problem=self._near(self.weights))
         return own.isel(neuron=self.state["neuron"]).load()
 
     def _channels(self) -> Picture:
-        own = self._outside()
-        words = f"<b>Input and output weights of neuron {self.state['neuron']}</b>, {self._after(int(own['problem']))}"
-        return pictures.channels(own["input_weights"], own["output_weights"]), words
+        if self.weights is None:
+            raise NothingToShow(NO_WEIGHTS)
+        kept, neuron = self._near(self.weights), self.state["neuron"]
+        own = self._same("outside", (kept, neuron), self._outside)
+        picture = self._same(
+            "channels", (kept, neuron), lambda: pictures.channels(own["input_weights"], own["output_weights"])
+        )
+        return picture, f"<b>Input and output weights of neuron {neuron}</b>, {self._after(kept)}"
 
     def _lesions(self) -> tuple[xr.Dataset, xr.DataArray]:
         """What each neuron costs (of very many a part, and those picked), and how active it is."""
@@ -643,7 +664,7 @@ class NeuronExplorer(Explorer):
             found["excitability"] = [
                 f"own = properties.sel(problem=[{first}, problem]).isel(neuron=[neuron])",
                 f"inputs = np.linspace(0, {currents[-1]:g}, {len(currents)})",
-                f"tuned = neurons.fi_curve(own, inputs, dt={self._dt():g}, duration=10_000).isel(neuron=0)",
+                f"tuned = neurons.fi_curve(own, inputs, dt={self._dt():g}, duration=4000).isel(neuron=0)",
                 "excitability = pictures.fi_curves(tuned)",
             ]
         if "lesion" in shown:
