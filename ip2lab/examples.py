@@ -99,7 +99,8 @@ def example(name: str) -> Any:
     >>> example("search_dms").sizes["configuration"]
     8
     """
-    if name not in (known := [*EXAMPLES, *SEARCHES]):
+    known = [*EXAMPLES, *SEARCHES]
+    if not isinstance(name, str) or name not in known:
         raise UnknownName(f"there is no example {name!r}; there is {', '.join(known)}{hint(name, known)}")
     path = DATA / (f"{name}.json" if name in SEARCHES else f"{name}.zarr")
     if not path.exists():
@@ -168,7 +169,9 @@ def made_with() -> dict[str, str]:
     """Return what the last bits depend on beside the versions: the processor, and the source of the kernels."""
     from llvmlite import binding  # type: ignore[import-untyped]
 
-    source = (Path(__file__).parent / "networks" / "kernels.py").read_bytes()
+    from ip2lab.networks.compiling import source_files
+
+    source = b"".join(path.read_bytes() for path in source_files())
     return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source).hexdigest()}
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -98,6 +100,9 @@ HAS: dict[str, tuple[str, ...]] = {
     "attention": (),
     "filters": (),
 }  # properties of every network of a model
+MANY = 100_000  # entries of a list that an argument may have
+WEIGHT_COPIES = 32.0  # bytes a recurrent weight: itself, its gradient, two moments, what is undone, what is stored
+TRIAL_BYTES = 40.0  # of a problem: loss, response loss, correctness, rate, condition
 MASK = 5  # random stream of learnable="random"
 
 
@@ -210,8 +215,7 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     >>> resolve("spiking", {"neurons": 50})["neurons"]
     50
     """
-    if not isinstance(model, str) or model not in DEFAULTS:
-        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}{hint(model, DEFAULTS)}")
+    _check_model(model)
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
         known = f"it has {', '.join(sorted(DEFAULTS[model]))}{hint(unknown[0], DEFAULTS[model])}"
@@ -225,6 +229,8 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more"
         )
+    affordable("neurons", options["neurons"], WEIGHT_COPIES * float(options["neurons"]) ** 2)
+    affordable("max_trials", options["max_trials"], TRIAL_BYTES * float(options["max_trials"]))
     unknown = sorted(set(options["record"]) - set(RECORD), key=str)
     if unknown:
         known = f"there is {', '.join(RECORD)}{hint(unknown[0], RECORD)}"
@@ -232,6 +238,11 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     record = RECORD | {name: _plain(value) for name, value in options["record"].items()}
     _obey(_RECORD_RULES, record, "record.")
     return options | {"record": record}
+
+
+def _check_model(model: Any) -> None:
+    if not isinstance(model, str) or model not in DEFAULTS:
+        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}{hint(model, DEFAULTS)}")
 
 
 def _plain(value: Any) -> Any:
@@ -255,8 +266,45 @@ def whole(name: str, value: Any, least: int) -> int:
     return value
 
 
+def several(name: str, values: Any, wanted: str) -> list[Any]:
+    """Return `values` as a list where they are several, or raise TypeError."""
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name}: {values!r} is not valid; give a list of {wanted}")
+    found = list(islice(np.atleast_1d(values) if isinstance(values, np.ndarray) else values, MANY + 1))
+    if len(found) > MANY:
+        raise ValueError(f"{name}: more than {MANY:,} {wanted}; give fewer")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value` where it is True or False, or raise TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: {value!r} is not valid; give True or False")
+    return bool(value)
+
+
+def from_zero(name: str, value: Any) -> float:
+    """Return `value` where it is 0 or a positive number, or raise ValueError."""
+    value = _plain(value)
+    if not _from_zero(value):
+        raise ValueError(f"{name}: {value!r} is not valid; give 0 or a positive number")
+    return float(value)
+
+
+def affordable(name: str, value: Any, size: float) -> None:
+    """Raise ValueError where what `value` asks for takes more bytes than this machine has memory."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not a system that tells
+        memory = 2**40
+    if size > memory:
+        came = f"{value!r} take {size / 1e9:.3g} GB of memory; this machine has {memory / 1e9:.3g}"
+        raise ValueError(f"{name}: {came}: give fewer")
+
+
 def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: int = 0) -> tuple[str, ...]:
     """Return the names of the properties that learn; see `learnable` of :func:`ip2lab.train`."""
+    _check_model(model)
     if isinstance(learnable, xr.Dataset):
         learnable = _decision(learnable)
     has = HAS[model] + (ADAPTATION_PROPERTIES if adaptation else ())

@@ -97,12 +97,12 @@ class Property:
 
     def to_value(self, free: npt.ArrayLike) -> np.ndarray:
         """Turn free parameters (any shape) into values in `unit`."""
-        share = (1 + np.tanh(2 * np.asarray(free, dtype=float) / self.log_range)) / 2  # the logistic, without overflow
+        share = (1 + np.tanh(2 * self._numbers("free", free) / self.log_range)) / 2  # the logistic, without overflow
         return self.bounds[0] * np.exp(self.log_range * share)
 
     def check(self, value: npt.ArrayLike) -> np.ndarray:
         """Return `value` as a float array, or raise ValueError when anything in it is not strictly within bounds."""
-        array = np.asarray(value, dtype=float)
+        array = self._numbers("value", value)
         low, high = self.bounds
         wrong = ~((array > low) & (array < high))  # also catches NaN
         if wrong.any():
@@ -111,6 +111,12 @@ class Property:
                 f"give values between {low:g} and {high:g} ({self.unit})"
             )
         return array
+
+    def _numbers(self, what: str, given: npt.ArrayLike) -> np.ndarray:
+        try:
+            return np.asarray(given, dtype=float)
+        except (TypeError, ValueError):
+            raise TypeError(f"{self.name}: the {what} {given!r} is not valid; give a number or numbers") from None
 
 
 class PropertyTable(Mapping[str, Property]):

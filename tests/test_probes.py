@@ -175,7 +175,11 @@ def test_another_family_keeps_channels_of_the_same_name(run):
             TypeError,
             r"there is no change 'lesion'; there is tau_dendrite",
         ),
-        (lambda run: ip2lab.probe(run, 0, silence=[30]), ValueError, r"neurons: \[30\] are not all among 0 to 29"),
+        (
+            lambda run: ip2lab.probe(run, 0, silence=[30]),
+            ValueError,
+            r"silence: neurons \[30\] are not all among 0 to 29",
+        ),
         (lambda run: ip2lab.probe(run, 0, tau_soma=1), ValueError, r"tau_soma: 1 is outside its bounds"),
         (
             lambda run: ip2lab.probe(run, 0, spiking=False),

@@ -39,7 +39,9 @@ def _whole(value: Any, least: int, most: int) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    return _number(value) or (isinstance(value, (Sequence, np.ndarray)) and all(map(_number, value)))
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        return _number(value)
+    return 0 < len(value) <= 1000 and all(map(_number, value))
 
 
 Rule = tuple[Callable[[Any], bool], str, type[Exception]]
@@ -63,9 +65,10 @@ RULES: dict[str, Rule] = {
     "factors": (_texts, "a list of names of coords", TypeError),
     "seed": _count(0, 2**63),
     **dict.fromkeys(("n_components", "n_neighbors", "n_decision", "n_stimulus", "last", "window", "block"), _count(1)),
-    **dict.fromkeys(("splits", "n_splits", "n_random", "permutations", "shuffles", "resamples"), _count(0)),
+    **dict.fromkeys(("splits", "n_splits", "n_random", "permutations", "shuffles", "resamples"), _count(1)),
     **dict.fromkeys(("folds", "runs", "nulls", "points"), _count(1)),
-    **dict.fromkeys(("level", "width", "alpha", "smallest_effect", "dt", "duration", "factor", "cap", "limit"), NUMBER),
+    "level": (lambda v: _number(v) and 0 < v < 1, "a coverage between 0 and 1", ValueError),
+    **dict.fromkeys(("width", "alpha", "smallest_effect", "dt", "duration", "factor", "cap", "limit"), NUMBER),
     "bin": NUMBER,
     "resolution": (_numbers, "a number, or several", TypeError),
     "across_time": (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
@@ -89,7 +92,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
     """
     signature = inspect.signature(function)
     rules = {
-        name: (parameter.default is None or "None" in str(parameter.annotation), RULES[name])
+        name: (parameter.default is None or "None" in str(parameter.annotation), _rule(name, parameter))
         for name, parameter in signature.parameters.items()
         if name in RULES and (function.__name__, name) not in ELSEWHERE
     }
@@ -103,6 +106,15 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return function(*args, **kwargs)
 
     return call
+
+
+def _rule(name: str, parameter: inspect.Parameter) -> Rule:
+    """Return the rule of an argument, narrower where this function takes one name or number only."""
+    if parameter.annotation in ("float", float):
+        return NUMBER if name == "resolution" else RULES[name]
+    if name == "trial" and "Sequence" not in str(parameter.annotation):
+        return TEXT
+    return _count(0) if parameter.default == 0 and name == "resamples" else RULES[name]
 
 
 def _shown(value: Any) -> str:

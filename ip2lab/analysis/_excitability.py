@@ -92,7 +92,10 @@ def fi_curve(
 
 
 def _row(currents: npt.ArrayLike) -> np.ndarray:
-    drive = np.asarray(currents, dtype=float)
+    try:
+        drive = np.asarray(currents, dtype=float)
+    except (TypeError, ValueError):
+        raise TypeError(f"currents={currents!r}; expected numbers in a row") from None
     if drive.ndim != 1 or not drive.size or not np.isfinite(drive).all():
         raise ValueError(f"currents has shape {drive.shape}; expected one or more finite values in a row")
     return drive

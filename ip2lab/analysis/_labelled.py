@@ -45,6 +45,7 @@ def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **r
             f"expected an xarray.DataArray with dims {listed(wanted.values())}, got {type(data).__name__}; "
             f"wrap it as xarray.DataArray(values, dims=(...))"
         )
+    check_different(**wanted)
     missing = next((role for role, dim in wanted.items() if dim not in data.dims), None)
     if missing is not None:
         raise ValueError(
@@ -61,6 +62,14 @@ def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **r
     if finite:
         check_finite(data)
     return data
+
+
+def check_different(**roles: str | None) -> None:
+    """Raise ValueError where two keywords name the same dim."""
+    for role, dim in roles.items():
+        other = next((name for name, same in roles.items() if same == dim and name != role), None)
+        if dim is not None and other is not None:
+            raise ValueError(f"{role}={dim!r} and {other}={dim!r}; expected two different dims")
 
 
 def check_finite(data: xr.DataArray) -> None:
@@ -152,6 +161,7 @@ def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, **roles: str) 
         raise TypeError(
             f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
         )
+    check_different(**roles)
     dims = list(roles.values())
     found = {str(name): v for name, v in data.data_vars.items() if set(dims) <= set(v.dims)}
     if not found:

@@ -94,7 +94,7 @@ def from_events(
 def _column(events: Any, name: str) -> Any:
     try:
         return events[name]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, IndexError, ValueError):
         columns = listed(events) if hasattr(events, "__iter__") else type(events).__name__
         raise KeyError(f"the events have no column {name!r}; they have {columns}") from None
 

@@ -94,7 +94,9 @@ def aligned(
     """
     if at not in ("start", "end"):
         raise ValueError(f"at={at!r}; trials can be aligned at 'start' or 'end'")
-    if not len(trials):
+    if not isinstance(trials, Sequence) or isinstance(trials, str):
+        raise TypeError(f"trials is a {type(trials).__name__}; expected a sequence of arrays, one a trial")
+    if not trials:
         raise ValueError("no trials were given; expected a sequence of arrays, one a trial")
     steps = [times(check(one, time=time), time)[1] for one in trials]
     if np.ptp(steps) > 1e-3 * steps[0]:
@@ -294,6 +296,8 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
     {'problem': 4, 'time': 50, 'component': 3}
     """
     moved, mask = _prepared(data, feature)
+    if isinstance(basis, xr.Dataset) and not {"components", "mean"} <= set(basis.data_vars):
+        raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
     components = basis["components"] if isinstance(basis, xr.Dataset) else basis
     check(components, component="component", feature=feature, finite=True)
     components = _matched(components, data, feature).transpose("component", feature)
@@ -382,7 +386,8 @@ def participation_ratio(
 
 
 def _ratio(variance: np.ndarray) -> float:
-    return float(variance.sum() ** 2 / (variance**2).sum())
+    share = variance / variance.max()  # squares of tiny numbers would be none
+    return float(share.sum() ** 2 / (share**2).sum())
 
 
 def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: int) -> dict[str, xr.DataArray]:

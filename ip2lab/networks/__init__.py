@@ -42,7 +42,7 @@ def models() -> list[str]:
 
 def network_class(model: str) -> Any:
     """Return the class of a model; ValueError, with the known ones, for an unknown name."""
-    if model not in _HOMES:
+    if not isinstance(model, str) or model not in _HOMES:
         raise ValueError(f"model: {model!r} is unknown; known: {', '.join(_HOMES)}{hint(model, _HOMES)}")
     module, _, name = _HOMES[model].partition(".")
     return getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -13,7 +13,7 @@ import xarray as xr
 from ip2lab import records
 from ip2lab.learners import draw_noise, score, show
 from ip2lab.learning import PROBES, Series, Unrecorded, one_torch_thread
-from ip2lab.options import whole
+from ip2lab.options import affordable, flag, whole
 from ip2lab.probes.change import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
 from ip2lab.tasks import Problem
@@ -60,6 +60,7 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     torch.Size([20])
     """
     tree = tree_of(run)
+    flag("exact", exact)
     done = tree["series"].sizes["problem"]
     problem = done - 1 if problem is None else whole("problem", problem, -1)
     if problem >= done:
@@ -95,6 +96,8 @@ def tree_of(run: Run) -> xr.DataTree:
         if "weights" not in run or "config" not in run.attrs:
             raise ValueError(f"run: this tree holds {list(run.children) or 'nothing'}; give what ip2lab.train returned")
         return run
+    if not isinstance(run, (str, os.PathLike)):
+        raise TypeError(f"run: {type(run).__name__} is not valid; give what ip2lab.train returned, or its path")
     return records.open_run(run)
 
 
@@ -163,7 +166,7 @@ def probe(
     (6, 150, 20)
     """
     repeats = whole("repeats", repeats, 0)
-    series = restore(run, problem)
+    series = restore(run, whole("problem", problem, -1))
     known = {field.name for field in fields(series.family)} - set(NETWORK_CHANGES)
     settings = {name: changes.pop(name) for name in list(changes) if name in known}
     shown = setting_of(series, max(problem, 0) if on is None else on, settings)
@@ -191,9 +194,11 @@ def setting_of(series: Series, on: int | Problem, settings: dict[str, Any]) -> P
 
 def _activity(series: Series, shown: Problem, repeats: int, stream: np.random.SeedSequence) -> xr.Dataset:
     o, network = series.options, series.network
+    steps = int(shown.steps(o["dt"]).sum())
+    affordable("repeats", repeats, 32.0 * repeats * shown.conditions * steps * network.neurons)
     conditions = np.tile(np.arange(shown.conditions), max(repeats, 1))
     stimuli = show(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
-    bias, steps = network.output_bias, stimuli.inputs.shape[1]
+    bias = network.output_bias
     key = stream.generate_state(1, np.uint64)[0]
     drawn = [draw_noise(network, key, i, steps) for i in range(len(conditions))] if repeats else []
     noise = [each for each in drawn if each is not None]

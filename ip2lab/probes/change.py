@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from ip2lab.learners import show
 from ip2lab.learning import PROBES, Series
+from ip2lab.options import flag, from_zero, several
 from ip2lab.properties import PROPERTIES, hint
 from ip2lab.tasks import Problem
 
@@ -28,17 +28,34 @@ def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
     with torch.no_grad():
         for name in set(changes) & set(network.free):
             _set_property(network, name, changes[name])
-        _reset(series, _names(changes.get("reset", ())))
-        _shuffle(network, _names(changes.get("shuffle", ())), seed)
+        _reset(series, _names(changes, "reset"))
+        _shuffle(network, _names(changes, "shuffle"), seed)
         for name in ("silence", "clamp"):
             if changes.get(name) is not None:
-                _lesion(series, shown, np.unique(np.asarray(changes[name], int)), clamp=name == "clamp")
+                _lesion(series, shown, _neurons(network, name, changes[name]), clamp=name == "clamp")
         _switch(network, changes)
     series.learner.load(series.learner.state())
 
 
-def _names(given: str | Iterable[str]) -> list[str]:
-    return [given] if isinstance(given, str) else list(given)
+def _names(changes: dict[str, Any], name: str) -> list[str]:
+    given = changes.get(name, ())
+    names = [given] if isinstance(given, str) else several(name, given, "names of properties or weights")
+    if not all(isinstance(each, str) for each in names):
+        raise TypeError(f"{name}: {given!r} is not valid; give names of properties or weights")
+    return names
+
+
+def _neurons(network: Any, name: str, given: Any) -> np.ndarray:
+    """Return which neurons are meant, each once."""
+    try:
+        numbers = np.atleast_1d(np.asarray(given))
+    except (TypeError, ValueError):
+        numbers = np.array([None])
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise TypeError(f"{name}: {given!r} is not valid; give numbers of neurons, or one")
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < network.neurons:
+        raise ValueError(f"{name}: neurons {numbers.tolist()} are not all among 0 to {network.neurons - 1}")
+    return np.unique(numbers).astype(int)
 
 
 def _set_property(network: Any, name: str, values: Any) -> None:
@@ -78,8 +95,6 @@ def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool)
     network = series.network
     if "recurrent_weights" not in network.weights:
         raise ValueError(f"this network ({type(network).__name__}) has no recurrent neurons to silence or clamp")
-    if neurons.size and not 0 <= neurons.min() <= neurons.max() < network.neurons:
-        raise ValueError(f"neurons: {neurons.tolist()} are not all among 0 to {network.neurons - 1}")
     if clamp:
         o = series.options
         inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
@@ -96,12 +111,16 @@ def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool)
 
 def _switch(network: Any, changes: dict[str, Any]) -> None:
     if "noise" in changes:
-        network.noise = float(changes["noise"])
-    if changes.get("recurrent") is False:
+        network.noise = from_zero("noise", changes["noise"])
+    if "recurrent" in changes and not flag("recurrent", changes["recurrent"]):
         network.recurrent_weights.zero_()
     switches = {name: changes[name] for name in ("spiking", "readout") if name in changes}
     if switches and not hasattr(network, "model"):
         raise ValueError(f"{next(iter(switches))}: only the spiking network has it")
+    if "spiking" in switches:
+        switches["spiking"] = flag("spiking", switches["spiking"])
+    if switches.get("readout") not in (None, "spikes", "membrane"):
+        raise ValueError(f"readout: {switches['readout']!r} is not valid; give 'spikes' or 'membrane'")
     if switches.get("spiking") is False and changes.get("readout") != "membrane":
         raise ValueError(
             "spiking: without spikes there is nothing to read but the membrane; give readout='membrane' too"

@@ -88,20 +88,20 @@ def changed_series(
     **changes: Any,
 ) -> Series:
     """Return the series that :func:`learn_on` goes through."""
-    tree = tree_of(run)
+    problems, tree = whole("problems", problems, 1), tree_of(run)
     old = restore(tree, problem, exact=True)
     options = {name: changes.pop(name) for name in list(changes) if name in old.options and name not in MADE_ONCE}
     if "silence" in changes and old.options.get("readout") == "membrane":
         raise ValueError(
             "silence: a silenced neuron's membrane is still read out; only runs that read spikes can learn on"
         )
-    order = None if seed is not None else list(range(old.problem, old.problem + whole("problems", problems, 1)))
+    order = None if seed is not None else list(range(old.problem, old.problem + problems))
     attrs: dict[str, Any] = {str(name): value for name, value in tree.attrs.items()}
     attrs["config"] = {**attrs["config"], "record": {**old.options["record"], "kept": None}}
     if family is not None:
         other = make_family(family)
         attrs["family"], attrs["config"]["family"] = other.name, other.settings()
-    if learnable != "same":
+    if not isinstance(learnable, str) or learnable != "same":
         attrs["learnable"] = learnable_names(old.model, learnable, "adaptation" in old.network.signals, old.seed)
     if seed is not None:
         attrs["seed"], options = whole("seed", seed, 0), {"network_seed": None, "problem_seed": None} | options

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.learning import Series, Unrecorded, one_torch_thread, train
-from ip2lab.options import whole
+from ip2lab.options import flag, from_zero, several, whole
 from ip2lab.probes.again import Run, probe, restore, tree_of
 from ip2lab.probes.learn import changed_series
 from ip2lab.properties import PROPERTIES
@@ -55,8 +55,8 @@ def delays(
     >>> delays(run, 0, [500, 2000], repeats=2).accuracy.dims
     ('delay',)
     """
-    delays = np.array(list(delays), float)
-    probes = [probe(run, problem, repeats=repeats, delay=float(delay), **changes) for delay in delays]
+    delays = [from_zero("delays", delay) for delay in several("delays", delays, "numbers of ms")]
+    probes = [probe(run, problem, repeats=repeats, delay=delay, **changes) for delay in delays]
     return xr.Dataset(
         {
             "loss": ("delay", [float(each.loss.mean()) for each in probes], LOSS),
@@ -97,14 +97,14 @@ def retention(
     """
     tree = tree_of(run)
     after = tree["series"].sizes["problem"] - 1 if after is None else whole("after", after, 0)
-    old = list(range(after + 1)) if on is None else [whole("on", each, 0) for each in on]
+    old = list(range(after + 1)) if on is None else [whole("on", each, 0) for each in several("on", on, "problems")]
     probes = [probe(tree, after, on=each) for each in old]
     found = {
         "loss": ("problem", [float(each.loss.mean()) for each in probes], LOSS),
         "accuracy": ("problem", [float(each.correct.mean()) for each in probes], ACCURACY),
         "trials_to_criterion": ("problem", tree["series"].trials_to_criterion.sel(problem=old).values, TRIALS),
     }
-    if relearn:
+    if flag("relearn", relearn):
         again = [_learn(changed_series(tree, after, 1, problems_order=[each]))[0] for each in old]
         found["trials_again"] = "problem", again, TRIALS | {"long_name": "trials to criterion, learnt again"}
     return xr.Dataset(found, {"problem": ("problem", old, {"units": "1", "long_name": "problem of the series"})})
@@ -171,16 +171,18 @@ def lesions(
     (2, 3)
     """
     tree = tree_of(run)
+    bins, controls = whole("bins", bins, 2), whole("controls", controls, 1)
+    next_problems, seed = whole("next_problems", next_problems, 0), whole("seed", seed, 0)
     intact = restore(tree, problem)
     problem = intact.problem - 1
     values = _binned_by(tree, problem, by, of)
     order = np.argsort(values, kind="stable")
-    parts = np.array_split(order, whole("bins", bins, 2))
+    parts = np.array_split(order, bins)
     before = probe(tree, problem)
     strata = _strata(before, intact)
     rng = np.random.default_rng([seed, problem])
     sets = [[part, *(_matched(part, strata, rng) for _ in range(controls))] for part in parts]
-    kind = "clamp" if clamp else "silence"
+    kind = "clamp" if flag("clamp", clamp) else "silence"
     effects = [[probe(tree, problem, **_change(kind, chosen)) for chosen in row] for row in sets]
     loss = np.array([[float(each.loss.mean()) for each in row] for row in effects])
     right = np.array([[float(each.correct.mean()) for each in row] for row in effects])
@@ -258,11 +260,11 @@ def _change(name: str, value: Any) -> dict[str, Any]:
 
 def _binned_by(tree: xr.DataTree, problem: int, by: str, of: str) -> np.ndarray:
     table = tree["properties"].to_dataset()
-    if by not in table.data_vars:
+    if not isinstance(by, str) or by not in table.data_vars:
         raise ValueError(f"by: this run has no property {by!r}; it has {', '.join(map(str, table.data_vars))}")
     values = {"value": table[by].sel(problem=problem).values, "initial": table[by].sel(problem=-1).values}
     values["change"] = values["value"] - values["initial"]
-    if of not in values:
+    if not isinstance(of, str) or of not in values:
         raise ValueError(f"of: {of!r} is unknown; known: 'value', 'initial', 'change'")
     return values[of]
 
@@ -324,7 +326,10 @@ def transplants(
     >>> transplants(run, kinds=["properties", "nothing"], seeds=[7], problems=1).trials_to_criterion.shape
     (2, 1, 1)
     """
-    tree, seeds = tree_of(run), [whole("seeds", seed, 0) for seed in seeds]
+    tree, seeds = tree_of(run), [whole("seeds", seed, 0) for seed in several("seeds", seeds, "seeds")]
+    kinds, problems = several("kinds", kinds, "words"), whole("problems", problems, 1)
+    if not kinds or not seeds:
+        raise ValueError(f"kinds: {kinds}, seeds: {seeds}; give at least one of each")
     wrong = [kind for kind in kinds if kind not in KINDS]
     if wrong:
         raise ValueError(f"kinds: {wrong[0]!r} is unknown; known: {', '.join(KINDS)}")

@@ -242,6 +242,7 @@ def template(
         raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
     if not isinstance(neurons, int | np.integer) or neurons < 1:
         raise ValueError(f"neurons is {neurons!r}; expected a whole number of at least 1")
+    _check_kinds(properties=properties, probes=probes, weights=weights, adaptation=adaptation, model=model)
     labels = _labels(neurons, inputs, outputs, time, epochs, probes)
     sizes = {dim: len(labels[dim]) for dim in ("neuron", "presynaptic", "input", "output", "time")}
     sizes["probe"] = len(labels["condition"])
@@ -254,6 +255,30 @@ def template(
     return datasets
 
 
+def _check_kinds(*, properties: Any, probes: Any, weights: Any, adaptation: Any, model: Any) -> None:
+    wanted = {
+        "model": (isinstance(model, str), "a word"),
+        "properties": (isinstance(properties, Iterable) and not isinstance(properties, str), "names of properties"),
+        "probes": (isinstance(probes, Mapping), "a mapping of labels"),
+        "weights": (
+            isinstance(weights, Mapping) and all(isinstance(dims, Iterable) for dims in weights.values()),
+            "a mapping of names to dims",
+        ),
+        "adaptation": (isinstance(adaptation, bool | np.bool_), "True or False"),
+    }
+    given = locals()
+    for name, (right, words) in wanted.items():
+        if not right:
+            raise TypeError(f"{name} is {given[name]!r}; expected {words}")
+
+
+def _cast(name: str, values: Any, dtype: Any) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=dtype)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name} is {values!r}; expected a list of {'words' if dtype is str else 'numbers'}") from None
+
+
 def _labels(
     neurons: int, inputs: Any, outputs: Any, time: Any, epochs: Any, probes: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
@@ -263,9 +288,9 @@ def _labels(
         raise UnknownName(f"probes lacks {lacking[0]!r}; expected labels under {', '.join(PROBE_LABELS)}")
     text = {"input": inputs, "output": outputs, "epoch": epochs, **{name: probes[name] for name in PROBE_LABELS[1:4]}}
     numbers = {"condition": probes["condition"], "repeat": probes["repeat"]}
-    labels = {"neuron": np.arange(neurons), "presynaptic": np.arange(neurons), "time": np.asarray(time, dtype=float)}
-    labels |= {name: np.asarray(values, dtype=str) for name, values in text.items()}
-    labels |= {name: np.asarray(values, dtype="int64") for name, values in numbers.items()}
+    labels = {"neuron": np.arange(neurons), "presynaptic": np.arange(neurons), "time": _cast("time", time, float)}
+    labels |= {name: _cast(name, values, str) for name, values in text.items()}
+    labels |= {name: _cast(name, values, "int64") for name, values in numbers.items()}
     for name, values in labels.items():
         partner = "time" if name == "epoch" else "condition" if name in PROBE_LABELS else name
         if values.ndim != 1 or values.shape != labels[partner].shape:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed
+from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed, stream
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Association(Family):
 
     def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli of a problem."""
-        stimuli = self.patterns(np.random.default_rng(seed))
+        stimuli = self.patterns(stream(seed))
         k, fixation = self.stimuli, self.stimuli
         inputs = np.zeros((k, 4, self.channels + 1))
         inputs[:, 0, :-1] = stimuli

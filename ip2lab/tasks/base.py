@@ -6,6 +6,7 @@ tables over its conditions and epochs, free of any time step, and a trial is tho
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ import xarray as xr
 from ip2lab.properties import hint
 
 FIXATION_INPUT = 1 / np.sqrt(10)
+MOST_STEPS = 1_000_000  # of a trial, and trials at once: more is a mistake in units, or would not fit any memory
+MOST_CHANNELS = 10_000
 Seed = int | np.random.SeedSequence | np.random.Generator | None
 
 
@@ -121,8 +124,14 @@ class Problem:
 
     def steps(self, dt: float, share: float = 0.5) -> np.ndarray:
         """Return the number of time steps of `dt` ms in each epoch (epoch,); ``share`` as in :meth:`Epoch.length`."""
-        ends = np.cumsum([0.0] + [epoch.length(share) for epoch in self.epochs])
-        counts = np.diff(np.rint(ends / dt).astype(int))
+        if not _is_number(dt) or not dt > 0:
+            raise ValueError(f"dt: {dt!r} is not valid; give a positive number of ms")
+        ends = np.rint(np.cumsum([0.0] + [epoch.length(share) for epoch in self.epochs]) / dt)
+        if not ends[-1] <= MOST_STEPS:
+            raise ValueError(
+                f"dt = {dt:g} ms makes {ends[-1]:.3g} steps of a trial; at most {MOST_STEPS:,} can be done"
+            )
+        counts = np.diff(ends.astype(int))
         if (counts < 1).any():
             epoch = self.epochs[int(np.argmin(counts))]
             wrong = f"dt = {dt:g} ms leaves no step for the epoch {epoch.name!r} ({epoch.duration} ms)"
@@ -159,11 +168,19 @@ class Problem:
         >>> trials.response.values.tolist()
         ['response 1', 'response 2']
         """
-        chosen = np.arange(self.conditions) if conditions is None else np.atleast_1d(np.asarray(conditions))
-        if chosen.size == 0 or chosen.dtype.kind not in "iu" or chosen.min() < 0 or chosen.max() >= self.conditions:
+        if isinstance(conditions, Sized) and len(conditions) > MOST_STEPS:
+            raise ValueError(f"conditions: {len(conditions)} are too many trials at once; give at most {MOST_STEPS:,}")
+        chosen = np.arange(self.conditions) if conditions is None else np.atleast_1d(_array("conditions", conditions))
+        if (
+            chosen.ndim != 1
+            or chosen.size == 0
+            or chosen.dtype.kind not in "iu"
+            or chosen.min() < 0
+            or chosen.max() >= self.conditions
+        ):
             last = self.conditions - 1
             raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {last}")
-        inputs, target, rows = self.arrays(chosen, dt, None if seed is None else np.random.default_rng(seed))
+        inputs, target, rows = self.arrays(chosen, dt, None if seed is None else stream(seed))
         names = np.array([epoch.name for epoch in self.epochs] + [""])
         scored = np.array([epoch.scored for epoch in self.epochs] + [False])
         steps = ("trial", "time")
@@ -279,8 +296,10 @@ class Family:
         if not _is_number(self.noise) or not self.noise >= 0:
             raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
         for field in ("stimuli", "channels"):
-            if not isinstance(getattr(self, field), (int, np.integer)):
-                raise ValueError(f"{field}: {getattr(self, field)!r} is not a number of them; give a whole number")
+            number = getattr(self, field)
+            if not isinstance(number, (int, np.integer)) or number > MOST_CHANNELS:
+                wanted = f"give a whole number up to {MOST_CHANNELS:,}"
+                raise ValueError(f"{field}: {number!r} is not a number of them; {wanted}")
         if not 2 <= self.stimuli < self.channels:
             wanted = f"give 2 to {self.channels - 1}"
             raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; {wanted}")
@@ -310,6 +329,21 @@ class Family:
 
 
 FAMILIES: dict[str, type[Family]] = {}
+
+
+def stream(seed: Seed) -> np.random.Generator:
+    """Return the random stream of a seed; ValueError for what is no seed."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(f"seed: {seed!r} is not valid; give a whole number from 0") from None
+
+
+def _array(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: {values!r} is not valid; give one list of numbers") from None
 
 
 def _is_number(value: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed, require_length
+from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed, require_length, stream
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DMS(Family):
 
     def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli of a problem."""
-        stimuli = self.patterns(np.random.default_rng(seed))
+        stimuli = self.patterns(stream(seed))
         pairs = list(product(range(self.stimuli), repeat=2))
         sample, test = np.array(pairs).T
         inputs = np.zeros((len(pairs), 5, self.channels + 1))
@@ -89,7 +89,7 @@ class ContextDMS(DMS):
 
     def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli and the two cues of a problem."""
-        rng = np.random.default_rng(seed)
+        rng = stream(seed)
         plain = super().problem(rng)
         k, context = plain.conditions, np.repeat([0, 1], plain.conditions)
         cues = np.zeros((2 * k, 5, self.channels))

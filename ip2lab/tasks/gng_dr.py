@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed
+from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed, stream
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class GoNoGoRecall2(Family):
 
     def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli of a problem."""
-        stimuli = self.patterns(np.random.default_rng(seed))
+        stimuli = self.patterns(stream(seed))
         k, fixation = 2 * self.stimuli, self.stimuli
         which, no_go = np.divmod(np.arange(k), 2)
         inputs = np.zeros((k, 4, self.channels + 3))

@@ -144,7 +144,7 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: neurons.psth(abs(d), level=95),
             ValueError,
-            r"level=95, width=50.0; expected a coverage between 0 and 1",
+            r"level=95; expected a coverage between 0 and 1",
         ),
         (lambda d: neurons.firing_rate(abs(d), width=-1), ValueError, r"width=-1; expected a positive number of ms"),
         (

@@ -24,17 +24,17 @@ COMMON = {"neurons": 20, "seed": 5}
 UNREACHED = {"criterion": 1e-9}
 KINDS: dict[str, dict[str, Any]] = {
     "a commit after every ten trials": {"problems": 4, "max_trials": 120, "criterion": 0.3, "record": {"interval": 0}},
-    "long problems": {"problems": 2, "max_trials": 5000, **UNREACHED, "record": {"interval": 0.1}},
+    "long problems": {"problems": 2, "max_trials": 5000, **UNREACHED, "record": {"interval": 0.3}},
     "every option": {
-        "problems": 4, "max_trials": 150, "criterion": 0.1, "record": {"interval": 0.1, "trajectories": 7},
+        "problems": 4, "max_trials": 150, "criterion": 0.1, "record": {"interval": 0.3, "trajectories": 7},
         "adaptation": True, "learnable": ["tau_soma", "tau_adaptation", "gain"], "freeze_after": 1, "l2": {"bias": 0.1},
         "reset_optimizer": "none", "rate_weight": 0.01, "problems_order": [4, 1, 4, 2], "dtype": "float64",
         "delay": [100.0, 300.0], "between_problems": "shuffle_properties",
     },
-    "rate network": {"model": "rate", "problems": 2, "max_trials": 800, **UNREACHED, "record": {"interval": 0.05}},
+    "rate network": {"model": "rate", "problems": 2, "max_trials": 800, **UNREACHED, "record": {"interval": 0.2}},
     "attention": {
         "model": "attention", "neurons": 70, "problems": 2, "max_trials": 60, **UNREACHED,
-        "record": {"interval": 0.05},
+        "record": {"interval": 0.3},
     },
     "one endless problem": {"problems": 1, "max_trials": 100_000_000, **UNREACHED},
     "one endless problem, often kept": {
