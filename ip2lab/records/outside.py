@@ -100,10 +100,14 @@ class TrainingRecorder:
         path: str | Path | None = None,
     ) -> None:
         family, signals = make_family(family), _names("signals", signals, TRACES)
+        if not signals:
+            raise ValueError(f"signals: there are none; expected one or more of {', '.join(TRACES)}")
         start = {} if properties is None else properties
         learnable = _names("learnable", learnable, _names("properties", start, PROPERTIES))
-        if not isinstance(window, int) or window < 1 or not criterion > 0:
-            raise ValueError(f"criterion is {criterion!r}, window {window!r}; expected a positive and a whole number")
+        _check({"neurons": (neurons, 1), "window": (window, 1), "seed": (seed, 0)}, {"dt": dt, "criterion": criterion})
+        config = {} if config is None else config
+        if not isinstance(config, Mapping) or not isinstance(model, str) or not model:
+            raise TypeError(f"config is {config!r}, model {model!r}; expected a mapping and a name")
         shown = family.problem(0).trials(dt=dt)
         self._datasets = template(
             model=model,
@@ -129,7 +133,7 @@ class TrainingRecorder:
         self._dt, self._criterion, self._window = float(dt), float(criterion), window
         self._conditions, self._problem, self._earlier = family.problem(0).conditions, 0, 0
         before = self._properties(start, -1)
-        self._recorder = Recorder(path, self._datasets, named | {"config": own | dict(config or {})})
+        self._recorder = Recorder(path, self._datasets, named | {"config": own | dict(config)})
         self._recorder.append("properties", **before)
         self._begin()
 
@@ -166,15 +170,17 @@ class TrainingRecorder:
         ValueError
             A loss that is not finite, an unknown condition, properties that are missing, unknown or of another shape.
         """
-        row = (float(_array(loss)), float(_array(loss if response_loss is None else response_loss)))
-        if not np.isfinite(row).all():
+        row = [_array(loss), _array(loss if response_loss is None else response_loss)]
+        if not all(map(_real, row)):
             cure = "leave the trial out and end the problem: problem(reason='loss not finite')"
-            raise ValueError(f"loss: {row} has to be finite; {cure}")
-        if not isinstance(condition, int | np.integer) or not 0 <= condition < self._conditions:
+            raise ValueError(f"loss: {loss!r}, response_loss: {response_loss!r} have to be finite numbers; {cure}")
+        if not _whole(condition) or not 0 <= condition < self._conditions:
             raise ValueError(f"condition: {condition!r} is not valid; give 0 to {self._conditions - 1}")
+        if _array(correct).shape or _array(correct).dtype != bool:
+            raise TypeError(f"correct: {correct!r} is not valid; give True or False")
         place = {"trial": [len(self._trials) + 1]}
         now = None if properties is None else self._properties(properties, self._problem) | place
-        self._trials.append((*row, bool(correct), int(condition)))
+        self._trials.append((float(row[0]), float(row[1]), bool(correct), int(condition)))
         if now:
             self._recorder.append("trajectories", **now)
         if self._recorder.due:
@@ -217,9 +223,11 @@ class TrainingRecorder:
             Something that is missing, unknown or of another shape, or no trial since the last problem.
         """
         trials, solved, rate = len(self._trials), self._solved, np.nan
+        if not isinstance(reason, str):
+            raise TypeError(f"reason: {reason!r} is not valid; give words")
         if not trials:
             raise ValueError("problem: there was no trial since the last one; record each by trial(loss=..., ...)")
-        rows = {"properties": self._properties(properties or {}, self._problem)}
+        rows = {"properties": self._properties({} if properties is None else properties, self._problem)}
         if weights is not None:
             rows["weights"] = self._checked("weights", weights, self._problem)
         if activity is not None:
@@ -317,19 +325,44 @@ class TrainingRecorder:
             values, sizes = _array(given[name]), {dim: variable.sizes[dim] for dim in variable.dims[1:]}
             if values.ndim == 0 and group == "properties":
                 values = np.full(tuple(sizes.values()), values)
-            if values.shape != tuple(sizes.values()):
-                raise ValueError(f"{group}: {name!r} has shape {values.shape}; expected {sizes}")
+            if values.shape != tuple(sizes.values()) or values.dtype.kind not in "biuf":
+                raise ValueError(
+                    f"{group}: {name!r} is {values.dtype} of shape {values.shape}; expected numbers {sizes}"
+                )
             rows[name] = (values != 0 if variable.dtype == bool else values)[None]
         return rows
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """Return names, or say which one is unknown."""
-    names = (given,) if isinstance(given, str) else tuple(given)
+    try:
+        names = (given,) if isinstance(given, str) else tuple(given)
+    except TypeError:
+        raise TypeError(f"{what} is {given!r}; expected names") from None
     for name in names:
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             raise ValueError(f"{what}: {name!r} is unknown; known: {', '.join(known) or 'none'}{hint(name, known)}")
     return names
+
+
+def _check(whole: Mapping[str, tuple[Any, int]], positive: Mapping[str, Any]) -> None:
+    """Raise ValueError unless numbers are whole and not below the least one, or positive."""
+    for name, (value, least) in whole.items():
+        if not _whole(value) or value < least:
+            raise ValueError(f"{name} is {value!r}; expected a whole number from {least}")
+    for name, value in positive.items():
+        if not _real(value) or not value > 0:
+            raise ValueError(f"{name} is {value!r}; expected a positive number")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _real(value: Any) -> bool:
+    """Tell whether this is one finite number, of Python's or numpy's."""
+    array = np.asarray(value)
+    return array.shape == () and array.dtype.kind in "iuf" and bool(np.isfinite(array))
 
 
 def _array(values: Any) -> np.ndarray:
