@@ -224,3 +224,23 @@ def test_a_rate_for_a_property_where_nothing_learns():
 def test_a_setting_of_the_family_is_sent_to_the_family():
     with pytest.raises(TypeError, match=r"has no option 'delay'; that is for the family: ip2lab.family\(NAME, delay="):
         resolve("spiking", {"delay": 500})
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "meant"),
+    [
+        ("spikin", {}, "spiking"),
+        ("spiking", {"learning_rates": 1}, "learning_rate"),
+        ("spiking", {"neuron": 10}, "neurons"),
+        ("rate", {"singular_value": 1}, "singular_values"),
+        ("spiking", {"record": {"trajectory": 5}}, "trajectories"),
+    ],
+)
+def test_which_name_may_have_been_meant(model, options, meant):
+    with pytest.raises((TypeError, ValueError), match=rf"; did you mean '{meant}'\?$"):
+        resolve(model, options)
+
+
+def test_which_property_may_have_been_meant():
+    with pytest.raises(ValueError, match=r"learnable: unknown property 'treshold'; .*; did you mean 'threshold'\?$"):
+        learnable_names("spiking", "treshold")

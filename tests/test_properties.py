@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ip2lab import PROPERTIES
 from ip2lab.networks import kernels, structures
 from ip2lab.networks.spiking import to_value
+from ip2lab.properties import hint
 
 NAMES = list(PROPERTIES)
 share = st.floats(1e-6, 1 - 1e-6)  # where a value lies between its bounds, on a logarithmic axis
@@ -128,3 +129,13 @@ def test_the_table_is_a_mapping_that_shows_itself():
     assert len(PROPERTIES) == len(NAMES) == len(set(NAMES))
     assert "gain" in PROPERTIES and "tau_axon" not in PROPERTIES
     assert all(name in repr(PROPERTIES) for name in NAMES)
+
+
+def test_an_unknown_name_reads_as_text_and_says_which_one_is_meant():
+    with pytest.raises(KeyError) as caught:
+        PROPERTIES["tau_some"]
+    text = str(caught.value)
+    assert text.startswith("unknown property 'tau_some'; known: tau_dendrite, ")
+    assert text.endswith("; did you mean 'tau_soma'?")
+    assert "mood" not in PROPERTIES and PROPERTIES.get("mood") is None
+    assert hint("mood", PROPERTIES) == hint(3, PROPERTIES) == hint("x", []) == ""
