@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import ipywidgets
@@ -16,10 +17,12 @@ from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, families
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
 from ip2lab.views.style import colours
 
-EVERY = 0.35  # seconds between two updates, with room for their own time: two a second at least
+EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
+SHARE = 0.08  # of one processor that drawing may take: what costs more is drawn less often
+ALL = ("curve", "loss", "raster", "shift")
 HEIGHT = 260  # of a panel, in pixels
 LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
 
@@ -27,8 +30,9 @@ LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
 class LiveTraining(Explorer):
     """Choose a family and what may learn, start, and watch.
 
-    The training runs in a thread of its own, so the notebook stays usable. Earlier runs of the same widget stay in
-    the picture of the curves, grey, to compare with.
+    The training runs in a thread of its own, and what it has come to is drawn in another, so the notebook stays usable
+    and the training waits for no picture. Earlier runs of the same widget stay in the picture of the curves, to
+    compare with. A run with a `path` goes on after a stop, in this widget or in a new one.
 
     Parameters
     ----------
@@ -37,7 +41,8 @@ class LiveTraining(Explorer):
     problems : int
         Length of the series.
     path : str or Path, optional
-        Where the run is stored while it trains; then it can go on after a stop. In memory by default.
+        Where the run is stored while it trains; then it can go on after a stop. In memory by default. What is there
+        already is gone on with.
     **options
         Passed to :func:`ip2lab.train`.
 
@@ -56,7 +61,7 @@ class LiveTraining(Explorer):
     1
     """
 
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {"curve": (), "loss": (), "raster": (), "shift": ()}
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(ALL, ())
     GRID = '"curve loss" "raster shift" / minmax(0, 1fr) minmax(0, 1fr)'
 
     def __init__(
@@ -74,10 +79,12 @@ class LiveTraining(Explorer):
         self._series: Any = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._stopping, self._going = threading.Event(), threading.Event()
-        self._drawn = self._start = 0.0
-        self._turn = self._solved = 0
+        self._stopping, self._going, self._news = threading.Event(), threading.Event(), threading.Event()
+        self._next = self._start = 0.0
+        self._turn = 0
+        self._latest: SimpleNamespace | None = None  # what the training had come to when it was looked at last
         self._first: dict[str, np.ndarray] = {}
+        self._born: dict[str, np.ndarray] | None = None  # the properties before learning, of a run that goes on
         self._trained: dict[str, Any] = {}
         self._name = ""
         name = family.name if isinstance(family, Family) else family
@@ -110,6 +117,30 @@ class LiveTraining(Explorer):
         self._buttons["start"].on_click(lambda _: self.start())
         self._buttons["pause"].on_click(lambda _: self.pause() if self._going.is_set() else self.go_on())
         self._buttons["stop"].on_click(lambda _: self.stop())
+        if self.path is not None and Path(self.path).exists():
+            self._take_up(as_run(self.path))
+        for control in controls.values():
+            control.observe(lambda _: self._label_start(), "value")
+
+    def _take_up(self, run: xr.DataTree) -> None:
+        """Set the controls to what a stored run was trained with, so that Start goes on with it."""
+        config, learnable = run.attrs["config"], "+".join(run.attrs["learnable"])
+        known = {"tau_dendrite+tau_soma+threshold": "default", "": "nothing"}
+        chosen = {
+            "family": run.attrs["family"],
+            "learnable": known.get(learnable, learnable),
+            "seed": run.attrs["seed"],
+        }
+        chosen |= {"start": config["start"], "neurons": config["neurons"], "problems": config["problems"]}
+        for name, value in chosen.items():
+            control = self.controls[name]
+            if hasattr(control, "options") and value not in [
+                o[1] if isinstance(o, tuple) else o for o in control.options
+            ]:
+                raise ValueError(f"{self.path} holds a run with {name} {value!r}, which this widget does not offer")
+            control.value = value
+        self.run, self._trained = run, self.state
+        self._label_start()
 
     def _blanks(self) -> dict[str, Any]:
         """Pictures of the build that the first ones of a training have: those then only exchange data."""
@@ -129,12 +160,17 @@ class LiveTraining(Explorer):
 
     def start(self) -> None:
         """Start to train with what is chosen; after a stop of a stored run, go on with it."""
-        if self._thread is not None and self._thread.is_alive():
+        if self._thread_lives():
             raise RuntimeError("a training is under way; stop it first")
-        self._error, self._series, self._first, self._start = None, None, {}, time.monotonic()
+        self._error, self._series, self._latest, self._first = None, None, None, {}
+        self._start, self._next = time.monotonic(), 0.0
         self._stopping.clear()
+        self._news.clear()
         self._going.set()
-        self._name = self._unused(self._title())
+        again = self._continues()
+        self._name = self._title() if again else self._unused(self._title())
+        born = self.run["properties"].to_dataset().isel(problem=0) if again and self.run is not None else {}
+        self._born = {str(name): born[name].values for name in born} or None
         self._enable(True)
         self._say("preparing; where the kernels must be compiled, once on this machine, this takes half a minute")
         self._thread = threading.Thread(target=self._train, daemon=True)
@@ -143,6 +179,7 @@ class LiveTraining(Explorer):
     def pause(self) -> None:
         """Hold the training where it is."""
         self._going.clear()
+        self._say(f"{self._words()} &nbsp;·&nbsp; paused")
         self._buttons["pause"].description, self._buttons["pause"].icon = "Resume", "play"
 
     def go_on(self) -> None:
@@ -172,34 +209,56 @@ class LiveTraining(Explorer):
         for control in self.controls.values():
             control.disabled = training
 
+        self._label_start()
+
+    def _label_start(self) -> None:
+        self._buttons["start"].description = "Go on" if self._continues() else "Start"
+
+    def _thread_lives(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
     def _say(self, words: str) -> None:
         self._status.value = f"<span style='font-size: 13px'>{words}</span>"
 
-    # ------------------------------------------------------------------ the thread
+    # ------------------------------------------------------------------ the threads
 
     def _train(self) -> None:
         import warnings
 
         from ip2lab import learning
 
+        over = threading.Event()
+        painter = threading.Thread(target=self._paint, args=(over,), daemon=True)
+        painter.start()
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "the run was stopped before its end")
                 self.run = self._begin(learning)
             self.runs[self._name] = self.run
-            self._say(f"{self._words()} &nbsp;·&nbsp; {'done' if self.run.attrs['complete'] else 'stopped'}")
         except Exception as error:
             self._error = error
             self._say(f"<b style='color: #c2455d'>{type(error).__name__}: {error}</b>")
         finally:
-            self._enable(False)
+            over.set()
+            self._news.set()
+            painter.join()
             if self._series is not None and self._error is None:
-                self._look()
+                self._latest = self._snapshot(ended=True)
+                self._say(f"{self._words()} &nbsp;·&nbsp; {'done' if self._complete() else 'stopped'}")
+                self._look(ALL)
+            self._enable(False)
+
+    def _complete(self) -> bool:
+        return self.run is not None and bool(self.run.attrs["complete"])
+
+    def _continues(self) -> bool:
+        """Whether what is chosen goes on with the stored run: the same, unfinished or with more problems."""
+        if self.path is None or self.run is None or {**self.state, "problems": 0} != {**self._trained, "problems": 0}:
+            return False
+        return not self._complete() or self.state["problems"] > self.run["series"].sizes["problem"]
 
     def _begin(self, learning: Any) -> xr.DataTree:
-        s = self.state
-        unfinished = self.path is not None and self.run is not None and not self.run.attrs["complete"]
-        again = unfinished and {**s, "problems": 0} == {**self._trained, "problems": 0}
+        s, again = self.state, self._continues()
         self._trained = s
         if again and self.path is not None:
             return learning.resume(self.path, problems=s["problems"], progress=self._tell)
@@ -216,48 +275,67 @@ class LiveTraining(Explorer):
         )
 
     def _tell(self, series: Any) -> None:
-        """What the series calls some ten times a second, in its own thread."""
+        """What the series calls some ten times a second, in its own thread: leave what is to be drawn, and go on."""
         self._series = series
         if not self._first:
-            self._first = self._values()
-        if self._stopping.is_set():
-            return series.stop()
-        if time.monotonic() - self._drawn >= EVERY:
+            self._first = self._values() if self._born is None else self._born
+        if not self._stopping.is_set() and not self._news.is_set() and time.monotonic() >= self._next:
             self._turn += 1
-            news = ("curve",) if len(series.trials_to_criterion) != self._solved else ()
-            self._look((*news, "loss", "raster" if self._turn % 2 else "shift"))
+            self._latest = self._snapshot()
+            self._news.set()
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
-        return None
 
-    def _look(self, panels: Sequence[str] = ("curve", "loss", "raster", "shift")) -> None:
+    def _snapshot(self, ended: bool = False) -> SimpleNamespace:
+        """Copy what the pictures need; spikes, which need a trial of their own, every other time."""
+        series, before = self._series, self._latest
+        spikes = None if before is None else before.spikes
+        if hasattr(series, "trials") and "spikes" in series.network.signals and (self._turn % 2 or ended):
+            spikes = _spikes_now(series)
+        now = SimpleNamespace(problem=series.problem, trial=series.trial, spikes=spikes, values=self._values())
+        now.done = np.array(series.trials_to_criterion)
+        now.news = before is None or len(now.done) != len(before.done)
+        now.loss, now.correct, now.within = series.current.loss, series.current.correct, series.problem
+        now.loss, now.correct = now.loss[: now.trial].copy(), now.correct[: now.trial].copy()
+        if not now.trial and before is not None:  # between two problems: what is shown stays
+            now.loss, now.correct, now.within = before.loss, before.correct, before.within
+        if ended and self.run is not None and not now.trial:
+            last = self.run["trials"].to_dataset()[["loss", "correct", "problem"]]
+            last = last.isel(trial=(last["problem"] == series.problem - 1).values)
+            now.loss, now.correct, now.within = last["loss"].values, last["correct"].values, series.problem - 1
+        return now
+
+    def _paint(self, over: threading.Event) -> None:
+        """Draw what was left, one picture of the network in turn, and say when there is time for the next."""
+        while not over.is_set():
+            self._news.wait()
+            if over.is_set():
+                return
+            began, worked, seen = time.monotonic(), time.thread_time(), self._latest
+            news = ("curve",) if seen is not None and seen.news else ()
+            self._look((*news, "loss", "raster" if self._turn % 2 else "shift"))
+            self._next = began + max(EVERY, (time.thread_time() - worked) / SHARE)
+            self._news.clear()
+
+    def _look(self, panels: Sequence[str]) -> None:
         """Draw panels; what goes wrong in drawing is told and does not end the training."""
         try:
-            self._refresh(panels)
+            elements, captions, notes = self._draw(panels)
+            self.figure.update(captions, notes, **elements)
+            if self._going.is_set() and not self._stopping.is_set() and self._thread_lives():
+                self._say(self._words())
         except Exception as error:
-            self._drawn = time.monotonic()
             self._say(f"the picture could not be drawn: {type(error).__name__}: {error}")
 
-    def _refresh(self, panels: Sequence[str]) -> None:
-        """Draw panels again; while it trains not all at once, so that looking costs little of its speed."""
-        self._drawn, self._solved = time.monotonic(), len(self._series.trials_to_criterion)
-        elements, captions, notes = self._draw(panels)
-        self.figure.update(captions, notes, **elements)
-        self._say(self._words())
-
     def _words(self) -> str:
-        series = self._series
-        if series is None:
+        seen = self._latest
+        if seen is None:
             return ""
+        problems = self._series.problems
         took = time.monotonic() - self._start
-        where = (
-            f"problem {series.problem}, trial {series.trial}"
-            if series.problem < series.problems
-            else "all problems done"
-        )
-        done = f"{len(series.trials_to_criterion)} of {series.problems} problems"
-        return f"<b>{where}</b> &nbsp;·&nbsp; {done} &nbsp;·&nbsp; {took:.0f} s"
+        where = f"problem {seen.problem}, trial {seen.trial}" if seen.problem < problems else "all problems done"
+        return f"<b>{where}</b> &nbsp;·&nbsp; {len(seen.done)} of {problems} problems &nbsp;·&nbsp; {took:.0f} s"
 
     def _learnable(self) -> str | None:
         chosen = self.state["learnable"]
@@ -275,18 +353,17 @@ class LiveTraining(Explorer):
 
     # ------------------------------------------------------------------ the panels
 
-    def _present(self) -> Any:
-        if self._series is None:
+    def _present(self) -> SimpleNamespace:
+        if self._latest is None:
             raise NothingToShow("Choose above, then press Start.")
-        return self._series
+        return self._latest
 
     def _values(self) -> dict[str, np.ndarray]:
         return {n: PROPERTIES[n].to_value(p.detach().cpu().numpy()) for n, p in self._series.network.free.items()}
 
     def _curve(self) -> Picture:
-        series = self._present()
-        done = np.array(series.trials_to_criterion)
-        cap = np.where(np.isnan(done), float(series.options["max_trials"] - series.options["window"]), np.nan)
+        done, o = self._present().done, self._series.options
+        cap = np.where(np.isnan(done), float(o["max_trials"] - o["window"]), np.nan)
         now = xr.Dataset(
             {"trials_to_criterion": ("problem", done), "censored_trials": ("problem", cap)},
             {"problem": np.arange(len(done))},
@@ -298,46 +375,34 @@ class LiveTraining(Explorer):
         names = [*earlier, self._name]  # the first run has the first colour here and in the LearningExplorer
         inks = dict(zip(names, colours(len(names)), strict=True))
         picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=HEIGHT)
+        last = max([self._series.problems, *(one.sizes["problem"] for one in earlier.values())])
         return picture.opts(
-            backend="bokeh", xlim=(0, max(series.problems - 1, 1))
+            backend="bokeh", xlim=(-0.5, max(last - 0.5, 1))
         ), "<b>Trials to criterion</b> over problems"
 
     def _loss(self) -> Picture:
-        series = self._present()
-        n, o = series.trial, series.options
-        if not n:
-            if self.figure.captions.get("loss"):
-                return self.figure.elements["loss"], self.figure.captions["loss"]
+        seen, o = self._present(), self._series.options
+        if not len(seen.loss):
             raise NothingToShow("The first problem begins.")
-        now = series.current
-        table = xr.Dataset(
-            {
-                "loss": ("trial", now.loss[:n].copy()),
-                "correct": ("trial", now.correct[:n].copy()),
-                "problem": ("trial", np.full(n, series.problem)),
-            }
-        )
-        picture = pictures.within_problem_loss(
-            table, series.problem, criterion=o["criterion"], window=o["window"], height=HEIGHT
-        )
-        return (
-            picture,
-            f"<b>Loss within problem {series.problem}</b>, its mean over {o['window']} trials, the criterion (dotted)",
-        )
+        columns = {"loss": seen.loss, "correct": seen.correct, "problem": np.full(len(seen.loss), seen.within)}
+        table = xr.Dataset({name: ("trial", column) for name, column in columns.items()})
+        goal = {name: o[name] for name in ("criterion", "window")}
+        words = f"<b>Loss within problem {seen.within}</b>, its mean over {o['window']} trials, the criterion (dotted)"
+        return pictures.within_problem_loss(table, seen.within, height=HEIGHT, **goal), words
 
     def _raster(self) -> Picture:
-        series = self._present()
-        if not hasattr(series, "trials"):
-            raise NothingToShow("The first trial is under way.")
-        spikes = series.activity().spikes[0].cpu().numpy() > 0
-        rate = 1000 * spikes.mean() / series.options["dt"]
-        return pictures.raster(
-            _spikes(spikes, series.options["dt"]), height=HEIGHT
-        ), f"<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; {rate:.1f} Hz"
+        spikes, dt = self._present().spikes, self._series.options["dt"]
+        if spikes is None:
+            raise NothingToShow(
+                "The first trial is under way."
+                if "spikes" in self._series.network.signals
+                else "This network has no spikes."
+            )
+        words = "<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; "
+        return pictures.raster(_spikes(spikes, dt), height=HEIGHT), f"{words}{1000 * spikes.mean() / dt:.1f} Hz"
 
     def _shift(self) -> Picture:
-        self._present()
-        values = self._values()
+        values = self._present().values
         if not values:
             raise NothingToShow("No property can learn here.")
         ratio = {n: (("problem", "neuron"), np.stack([np.ones_like(v), v / self._first[n]])) for n, v in values.items()}
@@ -361,23 +426,48 @@ class LiveTraining(Explorer):
         )
 
     def code(self) -> str:
-        """Return the call that trains the same run without widgets, and draws its curve."""
+        """Return the call that trains the same run without widgets, and draws what came out."""
         s = self.state
+        family = repr(s["family"])
+        if isinstance(self._family, Family):
+            told = ", ".join(f"{name}={value!r}" for name, value in self._family.settings().items())
+            family = f"ip2lab.family({family}, {told})"
         chosen = {
             "learnable": self._learnable(),
             **{n: s[n] for n in ("problems", "seed", "neurons", "start")},
             **self.options,
         }
-        call = f"run = ip2lab.train({s['family']!r}, {', '.join(f'{n}={v!r}' for n, v in chosen.items())})"
-        return "\n".join(
-            [
-                "import ip2lab",
-                "from ip2lab.views import pictures, show",
-                "",
-                call,
-                "show(pictures.learning_curves(run['series'].to_dataset()))",
+        goal = "**{name: run.attrs['config'][name] for name in ('criterion', 'window')}"
+        lines = [
+            "import ip2lab",
+            "from ip2lab.analysis import neurons",
+            "from ip2lab.views import pictures, show",
+            "",
+            f"run = ip2lab.train({family}, {', '.join(f'{n}={v!r}' for n, v in chosen.items())})",
+            "series, trials = (run[name].to_dataset() for name in ('series', 'trials'))",
+            f"curve = pictures.learning_curves(series, height={HEIGHT})",
+            f"loss = pictures.within_problem_loss(trials, int(trials.problem[-1]), height={HEIGHT}, {goal})",
+            f"raster = pictures.raster(run['activity'].spikes.isel(problem=-1, probe=0), height={HEIGHT})",
+            "drawn = {'Trials to criterion': curve, 'Loss within the last problem': loss, 'Spikes': raster}",
+        ]
+        if self._learnable() is not None:
+            lines += [
+                "values = run['properties'].to_dataset()",
+                "moved = neurons.density((values / values.isel(problem=0, drop=True)).isel(problem=[0, -1]))",
+                f"shift = pictures.shifts(moved, at=int(moved.problem[-1]), height={HEIGHT})",
+                "drawn['Properties'] = shift",
             ]
-        )
+        return "\n".join([*lines, "show(drawn)"])
+
+
+def _spikes_now(series: Any) -> np.ndarray:
+    """(time, neuron): what a network does in one noise-free trial of its problem's first condition."""
+    import torch
+
+    bias = series.network.output_bias
+    with torch.no_grad():
+        one = torch.as_tensor(series.trials.probe.inputs[:1], dtype=bias.dtype, device=bias.device)
+        return np.asarray(series.network(one).spikes[0].cpu().numpy() > 0)
 
 
 def _spikes(spikes: np.ndarray, dt: float) -> xr.DataArray:
