@@ -1,9 +1,16 @@
-"""How fast three linked plots follow a slider: our live figure beside jupyter_bokeh around the same HoloViews plots.
+"""How fast pictures follow a hand, in a real JupyterLab in headless Chromium.
 
-    python benchmarks/views.py [--moves 12]
+    python benchmarks/views.py [--moves 12]            # beside jupyter_bokeh
+    python benchmarks/views.py --goals [--moves 12]    # the explorer of populations, on small and on large runs
 
-Opens one notebook in a real JupyterLab in headless Chromium and moves two sliders with the arrow keys, in turn. Prints
-one JSON line: median (and largest) milliseconds from the key press to the last thing drawn for each, and their ratio.
+The first opens three linked plots, drawn by our live figure and by jupyter_bokeh around the same HoloViews plots, and
+moves two sliders with the arrow keys, in turn. It prints one JSON line: median (and largest) milliseconds from the key
+press to the last thing drawn for each, and their ratio.
+
+The second prints how long the explorer takes to appear (seconds from running its cell to the last thing drawn) on the
+largest recorded run, how it follows the slider there, on a run of 1000 problems with 200 stored probe trials and on one
+of 800 neurons (moves in turn), by how much the kernel's memory grows over 1000 moves, what was asked from outside this
+machine, and what the page said.
 """
 
 from __future__ import annotations
@@ -72,6 +79,30 @@ READY = """() => { const w = window.jupyterapp.shell.currentWidget; const cells 
   return w.context.sessionContext.session.kernel.status === 'idle' }"""
 
 
+SETUP = """
+import sys
+sys.path.insert(0, {tests!r})
+from make_run import make_run
+import ip2lab
+from ip2lab import views
+views.PopulationExplorer
+kept = (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377, 610, 987)
+many = make_run({folder!r} + "/many.zarr", problems=1000, neurons=100, steps=100, repeats=100, kept=kept)
+wide = make_run({folder!r} + "/wide.zarr", problems=60, neurons=800, steps=100, kept=kept)
+few = make_run({folder!r} + "/few.zarr", problems=60, neurons=100, steps=100, kept=kept)
+shipped = ip2lab.example({largest!r})
+"""
+EXPLORERS = {"shipped": "shipped", "few": "few", "many": "many", "wide": "wide"}
+RSS = "int(open('/proc/self/statm').read().split()[1]) * 4096"
+RUN_CELL = """async index => {
+  const w = window.jupyterapp.shell.currentWidget; w.content.activeCellIndex = index; window.__drawn = [];
+  window.__key = performance.now(); await window.jupyterapp.commands.execute('notebook:run-cell') }"""
+ASK = """async text => {
+  const k = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+  const reply = await k.requestExecute({code: '', user_expressions: {found: text}}).done;
+  return reply.content.user_expressions.found.data['text/plain'] }"""
+
+
 def notebook(*cells: str) -> str:
     """Return a notebook of code cells as JSON."""
     made = [
@@ -99,6 +130,10 @@ def lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
         name: str(home / name.lower())
         for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
     }
+    settings = home / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # all cells stay on the page
+    places["JUPYTERLAB_SETTINGS_DIR"] = str(home / "settings")
     command = [
         sys.executable,
         "-m",
@@ -127,7 +162,7 @@ def lab(folder: Path) -> tuple[subprocess.Popen[bytes], str]:
     raise SystemExit("JupyterLab did not start")
 
 
-def open_notebook(page: Any, address: str, name: str) -> None:
+def open_notebook(page: Any, address: str, name: str, limit: int = 120_000) -> None:
     """Open a notebook, run all its cells and wait for the end."""
     page.goto(f"{address}/lab/tree/{name}?reset", wait_until="domcontentloaded")
     page.wait_for_selector(".jp-Notebook", timeout=120_000)
@@ -136,48 +171,112 @@ def open_notebook(page: Any, address: str, name: str) -> None:
         timeout=120_000,
     )
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(READY, timeout=120_000)
+    page.wait_for_function(READY, timeout=limit)
     page.wait_for_timeout(3000)
 
 
-def move(page: Any, handle: Any, wait: int = 1200) -> float:
-    """Press the right arrow on a slider; milliseconds to the last thing drawn."""
+def move(page: Any, handle: Any, wait: int = 1200, key: str = "ArrowRight") -> float:
+    """Press an arrow on a slider; milliseconds to the last thing drawn."""
     handle.evaluate("node => node.scrollIntoView({block: 'start'})")
     page.wait_for_timeout(400)
     handle.focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press(key)
     page.wait_for_timeout(wait)
-    key, drawn = page.evaluate("[window.__key, window.__drawn]")
-    return float(drawn[-1] - key)
+    pressed, drawn = page.evaluate("[window.__key, window.__drawn]")
+    return float(drawn[-1] - pressed) if drawn else float("nan")
+
+
+def paint(page: Any, address: str, folder: Path, moves: int) -> dict[str, Any]:
+    """Three linked plots, ours and jupyter_bokeh's."""
+    Path(folder, "paint.ipynb").write_text(notebook(COMMON, OURS, THEIRS))
+    open_notebook(page, address, "paint.ipynb")
+    handles = page.locator(".jp-OutputArea .noUi-handle")
+    found: dict[str, list[float]] = {"ours": [], "jupyter_bokeh": []}
+    for _ in range(moves):  # in turn, so that both see the same machine
+        for i, name in enumerate(found):
+            found[name].append(move(page, handles.nth(i)))
+    report: dict[str, Any] = {
+        name: {"median_ms": round(statistics.median(v)), "max_ms": round(max(v))} for name, v in found.items()
+    }
+    report["ratio"] = round(statistics.median(found["ours"]) / statistics.median(found["jupyter_bokeh"]), 3)
+    return report
+
+
+def largest() -> str:
+    """The name of the recorded run that takes most room."""
+    data = Path(__file__).parents[1] / "data"
+    sizes = {p.stem: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) for p in data.glob("*.zarr")}
+    return max(sizes, key=lambda name: sizes[name])
+
+
+def goals(page: Any, address: str, folder: Path, moves: int) -> dict[str, Any]:
+    """The explorer of populations on small and on large runs."""
+    words = {"tests": str(Path(__file__).parents[1] / "tests"), "folder": str(folder), "largest": largest()}
+    cells = [f"e_{name} = views.PopulationExplorer({run})\ne_{name}" for name, run in EXPLORERS.items()]
+    Path(folder, "goals.ipynb").write_text(notebook(SETUP.format(**words)))
+    open_notebook(page, address, "goals.ipynb", 600_000)
+    report: dict[str, Any] = {"largest": words["largest"], "appears_s": {}, "moves_ms": {}}
+    for name, cell in zip(EXPLORERS, cells, strict=True):
+        page.evaluate("window.jupyterapp.commands.execute('notebook:insert-cell-below')")
+        source = "text => window.jupyterapp.shell.currentWidget.content.activeCell.model.sharedModel.setSource(text)"
+        page.evaluate(source, cell)
+        count = page.locator(".ip2lab-figure").count()
+        page.evaluate(RUN_CELL, page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex"))
+        page.wait_for_function(f"document.querySelectorAll('.ip2lab-figure').length > {count}", timeout=120_000)
+        page.wait_for_timeout(3000)
+        key, drawn = page.evaluate("[window.__key, window.__drawn]")
+        report["appears_s"][name] = round((drawn[-1] - key) / 1000, 2)
+    found: dict[str, list[float]] = {name: [] for name in EXPLORERS}
+    outputs = page.locator(".jp-OutputArea-child", has=page.locator(".ip2lab-figure"))
+    for turn in range(moves):
+        for i, name in enumerate(EXPLORERS):
+            right = turn % 2 == 0 or (turn % 6 < 3 and name != "shipped")  # mostly to problems not seen before
+            key = "ArrowRight" if right else "ArrowLeft"
+            found[name].append(move(page, outputs.nth(i).locator(".noUi-handle").first, key=key))
+    report["moves_ms"] = {name: round(statistics.median(v)) for name, v in found.items()}
+    print(json.dumps(report), file=sys.stderr)
+    report["grown_mb"] = memory(page, outputs.nth(1).locator(".noUi-handle").first)
+    return report
+
+
+def memory(page: Any, handle: Any, moves: int = 1000) -> float:
+    """Megabytes by which the kernel grows over many moves, after the first hundred; the page must answer in the end."""
+    handle.focus()
+    before = 0
+    for n in range(moves + 100):
+        page.keyboard.press("ArrowRight" if n // 12 % 2 == 0 else "ArrowLeft")
+        if n == 100:
+            before = int(page.evaluate(ASK, RSS))
+    grown = int(page.evaluate(ASK, RSS)) - before
+    page.wait_for_timeout(2000)
+    move(page, handle)
+    return round(grown / 1e6, 1)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--moves", type=int, default=12)
+    parser.add_argument("--goals", action="store_true")
     chosen = parser.parse_args()
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        Path(folder, "paint.ipynb").write_text(notebook(COMMON, OURS, THEIRS))
         server, address = lab(Path(folder))
+        outside: list[str] = []
+        said: list[str] = []
+        local = (address, address.replace("http", "ws"), "data:", "blob:")
         try:
             browser = playwright.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
             )
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
+            page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+            page.on("pageerror", lambda e: said.append(str(e)))
+            page.on("request", lambda r: None if r.url.startswith(local) else outside.append(r.url))
             page.add_init_script(HOOK)
-            open_notebook(page, address, "paint.ipynb")
-            handles = page.locator(".jp-OutputArea .noUi-handle")
-            found: dict[str, list[float]] = {"ours": [], "jupyter_bokeh": []}
-            for _ in range(chosen.moves):  # in turn, so that both see the same machine
-                for i, name in enumerate(found):
-                    found[name].append(move(page, handles.nth(i)))
-            report: dict[str, Any] = {
-                name: {"median_ms": round(statistics.median(v)), "max_ms": round(max(v))} for name, v in found.items()
-            }
-            report["ratio"] = round(statistics.median(found["ours"]) / statistics.median(found["jupyter_bokeh"]), 3)
-            report["load"] = round(os.getloadavg()[0], 1)
+            report = (goals if chosen.goals else paint)(page, address, Path(folder), chosen.moves)
+            report |= {"outside": outside, "errors": said, "load": round(os.getloadavg()[0], 1)}
             print(json.dumps(report))
         finally:
             os.killpg(server.pid, signal.SIGTERM)

@@ -94,12 +94,14 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
     and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
     drawn again. With a control ``panels`` (:class:`Switches`) only those that it names are shown and computed, two
-    in a row; panels in ``SLOW`` wait until nothing has changed for a moment. Arrow keys move the controls in ``KEYS``.
+    in a row; panels in ``SLOW`` wait until nothing has changed for a moment. Arrow keys move the controls in ``KEYS``;
+    ``EVENTS`` says beforehand what each panel listens to, which makes the explorer appear sooner.
     """
 
     PANELS: ClassVar[dict[str, tuple[str, ...]]]
     GRID: ClassVar[str] = ""
     SLOW: ClassVar[frozenset[str]] = frozenset()
+    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {}
     LATER: ClassVar[frozenset[str]] = frozenset()  # drawn a moment after the others have appeared
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
@@ -119,7 +121,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._waiting |= self.LATER & set(self._seen)
         elements, captions, notes = self._draw(shown)
         elements = {name: elements[name] if name in elements else self._blank(name) for name in shown}
-        self.figure = Figure({name: elements.get(name) for name in self.PANELS}, self._grid(), captions, notes)
+        self.figure = Figure(
+            {name: elements.get(name) for name in self.PANELS}, self._grid(), captions, notes, self.EVENTS
+        )
         self.figure.listen("", "key", self._press)
         for control in self.controls.values():
             control.observe(self._follow, "value")

@@ -95,12 +95,17 @@ def loader() -> Loader:
     return Loader(script=gzip.compress(source.read_bytes(), 6))
 
 
+def bokeh_name(event: str) -> str:
+    """What Bokeh calls an event."""
+    return REGION if event == "region" else event
+
+
 class Panel:
     """One element of a figure as it is drawn now; nothing is drawn before there is one."""
 
-    def __init__(self, element: hv.Element | hv.Overlay | None) -> None:
+    def __init__(self, element: hv.Element | hv.Overlay | None, events: Sequence[str] = ()) -> None:
         self.root = column(sizing_mode="stretch_width")
-        self.events: set[str] = set()
+        self.events = {bokeh_name(event) for event in events}
         self.element: Any = None
         self.build: tuple[Any, ...] = ()
         self.plot: Any = None
@@ -296,6 +301,8 @@ class Figure(anywidget.AnyWidget):
         One below the other by default. A panel that it does not name is not shown; another grid can be set later.
     captions, notes : mapping of str to str, optional
         HTML above a panel; a plain message in the place of a panel that has nothing to show.
+    events : mapping of str to sequence of str, optional
+        What will be listened to in which panel. Said beforehand it costs nothing; see :meth:`listen`.
 
     Examples
     --------
@@ -321,8 +328,9 @@ class Figure(anywidget.AnyWidget):
         grid: str = "",
         captions: Mapping[str, str] | None = None,
         notes: Mapping[str, str] | None = None,
+        events: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        self._panels = {name: Panel(element) for name, element in panels.items()}
+        self._panels = {name: Panel(element, (events or {}).get(name, ())) for name, element in panels.items()}
         self._legends = {name: panel.legend for name, panel in self._panels.items()}
         self._captions, self._notes = dict(captions or {}), dict(notes or {})
         self._changes: list[Any] = []
@@ -400,8 +408,10 @@ class Figure(anywidget.AnyWidget):
             self._handlers[panel if event == "legend" else "", event] = handler
             self.listened = [*self.listened, panel] if event == "legend" else self.listened
             return
-        event = REGION if event == "region" else event
+        event = bokeh_name(event)
         self._handlers[panel, event] = handler
+        if event in self._panels[panel].events:
+            return
         self._panels[panel].events.add(event)
         if self._panels[panel].plot is not None:
             with self.at_once():

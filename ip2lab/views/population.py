@@ -52,7 +52,7 @@ PANELS = {  # name: the words on its button
     "angles": "angles",
     "decoding": "decoding",
 }
-FIRST = ("trajectories", "raster", "loadings", "average", "variance", "dimensions")  # what is shown at first
+FIRST = ("trajectories", "raster", "loadings", "average")  # what is shown at first
 LONG = {"found", "decision", "manifold", "decoded", "communities"}  # lines that take a while
 WORDS = {
     "no variance": "No neuron changes its activity here: there are no components to show.",
@@ -93,6 +93,11 @@ class PopulationExplorer(Explorer):
         "dimensions": ("problem", "signal", "repeats"),
         "angles": ("problem", "signal", "repeats"),
         "decoding": ("problem", "time", "signal", "by", "span"),
+    }
+
+    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
+        **dict.fromkeys(PANELS, ("tap",)),
+        **dict.fromkeys(("trajectories", "raster", "loadings", "scatter"), ("tap", "region")),
     }
 
     def __init__(self, run: xr.DataTree) -> None:
