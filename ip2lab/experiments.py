@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from ip2lab import records
 from ip2lab.learning import Series, prepared, resume, train
+from ip2lab.options import flag
 from ip2lab.records.writing import unborn
 
 KEPT = ("trials_to_criterion", "censored_trials", "trials", "failed", "loss", "accuracy", "firing_rate", "duration")
@@ -86,7 +87,7 @@ def run_many(
     >>> runs.trials.dims, runs.seed.values
     (('run', 'problem'), array([0, 1]))
     """
-    plan = _checked(plan)
+    plan, progress = _checked(plan), flag("progress", progress)
     paths = [None if folder is None else Path(folder) / f"{i:04d}.zarr" for i in range(len(plan))]
     with tqdm(total=len(plan), unit="run", disable=not progress) as bar:
         arguments = list(zip(plan, paths, strict=True))

@@ -37,7 +37,7 @@ from tqdm.auto import tqdm
 
 from ip2lab.experiments import run_each, text_of
 from ip2lab.learning import Series, Unrecorded, one_torch_thread
-from ip2lab.options import learnable_names, resolve, whole
+from ip2lab.options import flag, learnable_names, resolve, several, whole
 from ip2lab.records import open_search, write_search
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
@@ -131,7 +131,7 @@ def search_plasticity(
     >>> found.trials.dims, found.sizes["round"]
     (('configuration', 'seed', 'round'), 1)
     """
-    family, seeds = make_family(family), _seeds(seeds)
+    family, seeds, progress = make_family(family), _seeds(seeds), flag("progress", progress)
     arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
     _check(seeds, arguments, method)
     names = [_label(each, options) for each in arguments]
@@ -177,7 +177,7 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
 def _candidates(model: str, candidates: Sequence[Any] | None, options: Mapping[str, Any]) -> Sequence[Any]:
     if candidates is None:
         return subsets(learnable_names(model, "all", bool(options.get("adaptation", False))))
-    return candidates
+    return several("candidates", candidates, "configurations")
 
 
 def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[str, Any]:

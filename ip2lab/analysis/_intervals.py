@@ -19,7 +19,7 @@ def _trains(
     pooled = [] if trial is None else [trial] if isinstance(trial, str) else list(trial)
     check(spikes, time=time, finite=True)
     for name in pooled:
-        check(spikes, trial=name)
+        check(spikes, trial=name, time=time)
     if spikes.dtype.kind != "b" and bool(((spikes != 0) & (spikes != 1)).any()):
         raise ValueError(
             f"{called(spikes)} holds values other than 0 and 1; intervals need bins of at most one spike: "

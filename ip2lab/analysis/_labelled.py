@@ -72,6 +72,17 @@ def check_different(**roles: str | None) -> None:
             raise ValueError(f"{role}={dim!r} and {other}={dim!r}; expected two different dims")
 
 
+def check_together(first: xr.DataArray, second: xr.DataArray) -> None:
+    """Raise ValueError where two arrays do not fit along a dim that both have."""
+    for dim in set(first.dims) & set(second.dims):
+        for data in (first, second):
+            if dim in data.coords and not data.indexes[dim].is_unique:
+                raise ValueError(f"{called(data)} has labels along {dim!r} more than once; give each its own")
+        if (dim not in first.coords or dim not in second.coords) and first.sizes[dim] != second.sizes[dim]:
+            came = f"{called(first)} has {first.sizes[dim]} along {dim!r}, {called(second)} {second.sizes[dim]}"
+            raise ValueError(f"{came}; expected equally many, or labels that tell which belong together")
+
+
 def check_finite(data: xr.DataArray) -> None:
     """Raise ValueError naming the first NaN or infinite value of `data`."""
     if data.dtype.kind != "f":

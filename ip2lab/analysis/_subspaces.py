@@ -211,6 +211,8 @@ def _leading(rows: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, 
     found, share = np.empty((len(rows), k, rows.shape[-1])), np.empty(len(rows))
     for i, own in enumerate(rows):
         axes, variance, *_ = principal_axes(own)
+        if not variance.sum() > 0:
+            raise ValueError(f"{called(data)} is constant in one of its problems; there are no directions in it")
         if len(axes) < k:
             raise ValueError(f"{k} directions are asked for; {called(data)} has {len(axes)} in one of its problems")
         found[i], share[i] = axes[:k], variance[:k].sum() / variance.sum()

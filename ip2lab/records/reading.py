@@ -146,6 +146,8 @@ def source_of(path: Any) -> Source:
         return path
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a run's folder")
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"path is {path!r}; expected a path that can be one")
     if isinstance(path, str) and "://" in path:
         return storage.at_address(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", os.fspath(path)):  # longer than the letter of a drive
