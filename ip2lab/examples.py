@@ -169,10 +169,9 @@ def made_with() -> dict[str, str]:
     """Return what the last bits depend on beside the versions: the processor, and the source of the kernels."""
     from llvmlite import binding  # type: ignore[import-untyped]
 
-    from ip2lab.networks.compiling import source_files
+    from ip2lab.networks.compiling import STEP, source_of
 
-    source = b"".join(path.read_bytes() for path in source_files())
-    return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source).hexdigest()}
+    return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source_of(STEP)).hexdigest()}
 
 
 def checksum(path: str | Path) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from ip2lab.networks import kernels, rate_kernels, structures
+from ip2lab.networks import kernels, rate_kernels, structures, updates
 from ip2lab.networks.rate import RateNetwork
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
@@ -108,10 +108,13 @@ class CompiledLearner:
     """
 
     slots: tuple[str, ...] = SLOTS
+    _kind: Any = structures  # where the named tuples of weights and trace stand
     kept: tuple[str, ...] = ("moment1", "moment2", "step")
 
     def __init__(self, network: Any, rates: Rates) -> None:
         self.network, self.rates = network, rates
+        if isinstance(network, SpikingNetwork):
+            network.check_autapses()
         dtype = network.bias.detach().numpy().dtype
         names = [name for name, _ in network.named_parameters()]
         sizes = [p.numel() for p in network.parameters()]
@@ -129,18 +132,20 @@ class CompiledLearner:
             tensor.copy_(parameter.detach())
             parameter.data = tensor
         values, slopes, g_values = (np.zeros((len(self.slots), network.neurons), dtype) for _ in range(3))
+        values[[k for k, name in enumerate(self.slots) if name in ("threshold", "gain")]] = (
+            1  # where there is no such property
+        )
         self.transform = self._transform()
         updated = (flat, gradient, moment1, moment2, np.zeros(1, np.int64))
         self.learner = self._start(updated, views, g_views, (values, slopes, g_values))
-        kernels.set_values(flat, self.transform, values, slopes, False)
+        updates.set_values(flat, self.transform, values, slopes, False)
         self.set_rates(rates)
 
     def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
-        values[0][[2, 5]] = 1  # threshold and gain; no adaptation unless there is
-        names = list(self.network.weights)
-        weights, g_weights = (structures.Weights(*(v[name] for name in names)) for v in (views, g_views))
-        lanes = np.zeros(self.network.neurons, np.uint64)
-        parts = [*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes]
+        names, kind = list(self.network.weights), self._kind.Weights
+        weights, g_weights = (kind(*(v[name] for name in names)) for v in (views, g_views))
+        lanes, target = np.zeros(self.network.neurons, np.uint64), np.array([self.rates.rate_target or 0.0])
+        parts = [*updated, weights, g_weights, *values, *self._make_room(1).values(), lanes, target]
         return structures.Learner._make(parts)
 
     def _make_room(self, steps: int) -> dict[str, Any]:
@@ -148,11 +153,16 @@ class CompiledLearner:
         net = self.network
         dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
         return {
-            "trace": structures.make_trace((steps,), net.neurons, outputs, dtype, bool(net.model.adaptation)),
+            "trace": self._make_trace(steps),
             "noise": np.zeros((steps, net.neurons), dtype),
             "d_logits": np.zeros((steps, outputs), dtype),
-            "d_spikes": np.zeros((steps, net.neurons), dtype),
+            "d_neurons": np.zeros((steps, net.neurons), dtype),
         }
+
+    def _make_trace(self, steps: int) -> Any:
+        net = self.network
+        dtype, adaptation = net.bias.detach().numpy().dtype, bool(net.model.adaptation)
+        return structures.make_trace((steps,), net.neurons, len(net.output_bias), dtype, adaptation)
 
     def _transform(self) -> structures.Transform:
         rows = [PROPERTIES[name] for name in self.slots]
@@ -171,7 +181,7 @@ class CompiledLearner:
         self.rates = rates
         self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in self.slots]))
         # the kernels' values follow an update only where a property learns: let none stay behind when it stops
-        kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
+        updates.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
         names = [name for name in self.starts if name in rates.rate]
         start = np.array([self.starts[name] for name in names], np.int64)
         self.rule = structures.Rule(
@@ -243,7 +253,7 @@ class CompiledLearner:
         """Go back to such a state."""
         for name, value in state.items():
             getattr(self.learner, name)[:] = value
-        kernels.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
+        updates.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
 
 
 class RateLearner(CompiledLearner):
@@ -251,23 +261,11 @@ class RateLearner(CompiledLearner):
 
     slots = ("tau",)
     kept = (*CompiledLearner.kept, "target")
+    _kind = rate_kernels
 
-    def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
-        names = list(self.network.weights)
-        weights, g_weights = (rate_kernels.Weights(*(v[name] for name in names)) for v in (views, g_views))
-        lanes, target = np.zeros(self.network.neurons, np.uint64), np.array([self.rates.rate_target or 0.0])
-        room = self._make_room(1).values()
-        return rate_kernels.Learner._make((*updated, weights, g_weights, *values, *room, lanes, target))
-
-    def _make_room(self, steps: int) -> dict[str, Any]:
+    def _make_trace(self, steps: int) -> Any:
         net = self.network
-        dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
-        return {
-            "trace": rate_kernels.make_trace(steps, net.neurons, outputs, dtype),
-            "noise": np.zeros((steps, net.neurons), dtype),
-            "d_logits": np.zeros((steps, outputs), dtype),
-            "d_current": np.zeros((steps, net.neurons), dtype),
-        }
+        return rate_kernels.make_trace(steps, net.neurons, len(net.output_bias), net.bias.detach().numpy().dtype)
 
     def set_rates(self, rates: Rates) -> None:
         """Learn with other rates from now on."""
@@ -373,12 +371,12 @@ class PlainLearner:
     def _penalties(self, activity: Any) -> torch.Tensor:
         rates, total = self.rates, activity.logits.new_zeros(())
         for name, weight in rates.l2.items():
+            if name not in self.named:  # frozen
+                continue
             if name == "recurrent_weights" and rates.singular:
                 squares = torch.linalg.svdvals(self.named[name]).square()[: rates.singular]
-            elif name in self.named:
-                squares = self.named[name].square()
             else:
-                continue
+                squares = self.named[name].square()
             total = total + weight * squares.mean()
         if rates.rate_weight > 0 and "spikes" in activity._fields:
             hertz = activity.spikes[0].mean(0) * 1000 / self.network.dt
@@ -449,7 +447,7 @@ def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Te
     if not network.noise_scale > 0:
         return None
     noise = np.empty((steps, network.neurons), network.output_bias.detach().cpu().numpy().dtype)
-    kernels.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
+    updates.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
     return torch.from_numpy(noise[None]).to(network.output_bias.device)
 
 
@@ -506,7 +504,7 @@ def show(
 
 
 def score(logits: np.ndarray, stimuli: structures.Stimuli) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each trial (trial,) and whether it was answered (trial,), as :func:`kernels.cross_entropy`."""
+    """Return the loss of each trial (trial,) and whether it was answered (trial,), as :func:`updates.cross_entropy`."""
     logits = logits.astype(float)
     shifted = logits - logits.max(-1, keepdims=True)
     probability = np.exp(shifted)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from tqdm.auto import tqdm
 
 from ip2lab import networks, records
 from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, score
-from ip2lab.networks import kernels, structures
+from ip2lab.networks import structures
 from ip2lab.options import learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
@@ -106,7 +104,7 @@ def train(
     >>> run["series"].sizes["problem"], run.attrs["complete"]
     (2, True)
     """
-    _check_progress(progress)
+    check_progress(progress)
     series = prepared(family, model, learnable=learnable, problems=problems, seed=seed, **options)
     with interruptible(series):
         return series.record(path).run(progress)
@@ -164,7 +162,7 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     >>> ip2lab.resume(path, problems=2, progress=False)["series"].sizes["problem"]
     2
     """
-    _check_progress(progress)
+    check_progress(progress)
     attrs = records.open_run(path).attrs
     length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
     series = Series.of({str(name): value for name, value in attrs.items()}, length)
@@ -334,7 +332,6 @@ class Series:
 
     def attributes(self) -> dict[str, Any]:
         """Return what is written down of the run beside its numbers: what it is, and what it is made with."""
-        packages = ("ip2lab", "numpy", "torch", "numba", "xarray", "zarr")
         return {
             "family": self.family.name,
             "model": self.model,
@@ -347,7 +344,6 @@ class Series:
                 **({"origin": _plain(self.origin)} if self.origin else {}),
                 **{name: _plain(value) for name, value in self.options.items()},
             },
-            "versions": {name: _version(name) for name in packages} | {"python": platform.python_version()},
         }
 
     # ---------------------------------------------------------------- what is drawn and how it learns
@@ -564,7 +560,8 @@ class Series:
         return float(loss.mean()), float(answered.mean())
 
 
-def _check_progress(progress: Any) -> None:
+def check_progress(progress: Any) -> None:
+    """Raise TypeError unless `progress` is one."""
     if not (isinstance(progress, bool) or callable(progress)):
         raise TypeError(f"progress: {progress!r} is not valid; give True, False or a function of the series")
 
@@ -607,8 +604,6 @@ def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]
     if progress is False:
         yield lambda: None
         return
-    if progress is True and kernels.must_compile():
-        print("compiling (once; half a minute to a minute) ...", flush=True)
     named = f"{series.model} ({series.parameters:,} parameters)"
     bar = tqdm(total=series.problems, initial=series.problem, unit="problem", desc=named) if progress is True else None
     tell = progress if callable(progress) else lambda series: _show(series, bar)
@@ -646,10 +641,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     return list(value) if isinstance(value, (tuple, set, range)) else value
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "unknown"

@@ -98,7 +98,7 @@ def starts(draw):
     start=starts(),
     neurons=st.integers(1, 9),
     steps=st.integers(1, 25),
-    trials=st.integers(1, 3),
+    trials=st.sampled_from([1, 2, 4, 5, 17, 18]),
     dt=st.sampled_from([0.5, 5.0, 20.0, 50.0]),
     readout=st.sampled_from(["spikes", "membrane", "none"]),
     switches=st.tuples(*[st.booleans()] * 4),
@@ -299,11 +299,11 @@ from ip2lab.networks import kernels
 from ip2lab.learners import draw_noise
 from ip2lab.networks.spiking import SpikingNetwork
 net = SpikingNetwork(1, 1, 3, noise=1.0, dtype=torch.float64)
-print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().hex(), kernels.must_compile())
+print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().hex())
 """
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path / "ip2lab" / "py.typed"))
     done = execute(code, cwd=tmp_path, **nowhere)
     assert done.returncode == 0, done.stderr
-    file, bits, must = done.stdout.split()
-    assert file.startswith(str(tmp_path)) and must == "True"
+    file, bits = done.stdout.split()
+    assert file.startswith(str(tmp_path))
     assert bits == noise(5, steps=2, neurons=3).tobytes().hex()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ip2lab.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream, draw_noise, make_learner
-from ip2lab.networks import kernels, structures
+from ip2lab.networks import structures, updates
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
@@ -316,7 +316,7 @@ def test_loss_and_correctness_by_hand():
         waiting = (probe.weight[row] > 0) & ~answer
         kept = (probability.argmax(1) == probe.target[row])[waiting].all()
         correct = kept and probability[answer].mean(0).argmax() == row
-        got = kernels.cross_entropy(
+        got = updates.cross_entropy(
             np.ascontiguousarray(logits),
             probe.target[row],
             probe.weight[row],

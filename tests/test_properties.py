@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2lab import PROPERTIES
-from ip2lab.networks import kernels, structures
+from ip2lab.networks import structures, updates
 from ip2lab.networks.spiking import to_value
 from ip2lab.properties import hint
 
@@ -89,7 +89,7 @@ def test_every_implementation_of_the_transform_is_the_formula(name):
             start, learns, one * row.bounds[0], one * row.log_range, np.array([decays]), dt
         )
         values, slopes = np.zeros((2, 1, len(free)))
-        kernels.set_values(free, transform, values, slopes, False)
+        updates.set_values(free, transform, values, slopes, False)
         used = torch.exp(-dt / value) if decays else value
         np.testing.assert_allclose(values[0], used.detach(), rtol=1e-12)
         slope = torch.autograd.grad(used.sum(), leaf, retain_graph=True)[0]

@@ -3,9 +3,6 @@
 The equations stand in :mod:`ip2lab.networks.rate`, whose plain loop is the oracle of what is here. Rates are dense,
 so recurrent input is a sum over all neurons, four at a time, and the weight gradients of a trial are matrix products.
 Arrays are C-contiguous and (time, neuron); weights lie with the presynaptic side first.
-
-Parts of :mod:`ip2lab.networks.kernels` are compiled into this; numba's cache on disk looks at the age of this file
-only, so whoever changes those parts touches this file, too.
 """
 
 from __future__ import annotations
@@ -15,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ip2lab.networks.kernels import _compiled, cross_entropy, fill_noise, input_drive, set_values, update
+from ip2lab.networks.compiling import compiled
+from ip2lab.networks.rows import add_all, dot_all, input_drive
+from ip2lab.networks.updates import cross_entropy, fill_noise, set_values, solved, update
 
 
 class Weights(NamedTuple):
@@ -37,27 +36,6 @@ class Trace(NamedTuple):
     logits: Any
 
 
-class Learner(NamedTuple):
-    """Everything that changes while it learns, flat, and views of it; `target` is that of the mean squared rate."""
-
-    flat: Any
-    gradient: Any
-    moment1: Any
-    moment2: Any
-    step: Any
-    weights: Any
-    g_weights: Any
-    values: Any
-    slopes: Any
-    g_values: Any
-    trace: Any
-    noise: Any
-    d_logits: Any
-    d_current: Any
-    lanes: Any
-    target: Any
-
-
 def make_trace(steps: int, neurons: int, outputs: int, dtype: Any) -> Trace:
     """Return room for a trial of `steps` steps."""
     return Trace(
@@ -71,10 +49,10 @@ def _product(left, right, result):
 
 
 # matrix products call a library: inlined, each would only be compiled once more
-product = _compiled(_product, forceinline=False)
+product = compiled(_product, forceinline=False)
 
 
-@_compiled
+@compiled
 def softplus(x, value, slope):
     """Write log(1 + exp(x)) and its derivative, to 1e-7, in arithmetic that is vectorised."""
     kind = x.dtype.type
@@ -96,50 +74,7 @@ def softplus(x, value, slope):
         slope[i] = (one if x[i] > 0 else e) / (one + e)
 
 
-@_compiled
-def add_all(total, weights, source):
-    """Add ``source @ weights`` to `total`, four rows at a time."""
-    n, j = total.shape[0], 0
-    while j + 4 <= source.shape[0]:
-        f0, f1, f2, f3 = source[j], source[j + 1], source[j + 2], source[j + 3]
-        w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
-        for i in range(n):
-            total[i] += (f0 * w0[i] + f1 * w1[i]) + (f2 * w2[i] + f3 * w3[i])
-        j += 4
-    while j < source.shape[0]:
-        f0, w0 = source[j], weights[j]
-        for i in range(n):
-            total[i] += f0 * w0[i]
-        j += 1
-
-
-@_compiled
-def dot_all(result, weights, vector):
-    """Add ``weights @ vector`` to `result`, four rows at a time."""
-    n, j, zero = vector.shape[0], 0, vector.dtype.type(0)
-    while j + 4 <= result.shape[0]:
-        w0, w1, w2, w3 = weights[j], weights[j + 1], weights[j + 2], weights[j + 3]
-        s0, s1, s2, s3 = zero, zero, zero, zero
-        for i in range(n):
-            v = vector[i]
-            s0 += w0[i] * v
-            s1 += w1[i] * v
-            s2 += w2[i] * v
-            s3 += w3[i] * v
-        result[j] += s0
-        result[j + 1] += s1
-        result[j + 2] += s2
-        result[j + 3] += s3
-        j += 4
-    while j < result.shape[0]:
-        s0, w0 = zero, weights[j]
-        for i in range(n):
-            s0 += w0[i] * vector[i]
-        result[j] += s0
-        j += 1
-
-
-@_compiled
+@compiled
 def forward(inputs, noise, decay, weights, trace):
     """Simulate a trial: `inputs` (time, input), `noise` (time, neuron; empty: none), `decay` exp(-dt/tau) (neuron,)."""
     steps, n = trace.slopes.shape
@@ -166,7 +101,7 @@ def forward(inputs, noise, decay, weights, trace):
             trace.logits[t, k] = total
 
 
-@_compiled
+@compiled
 def backward(inputs, decay, weights, trace, d_logits, pull, d_current, g_decay, g_weights):
     """Write the gradients of a trial into `g_weights` and `g_decay`.
 
@@ -217,10 +152,10 @@ def _pull_singular(weights, gradient, weight, count):
     gradient += weights.dtype.type(2 * weight / count) * np.dot(np.dot(weights, top), np.ascontiguousarray(top.T))
 
 
-pull_singular = _compiled(_pull_singular, forceinline=False)
+pull_singular = compiled(_pull_singular, forceinline=False)
 
 
-@_compiled
+@compiled
 def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, learner):
     """Do one trial and its update. Return loss, loss of the response, whether it was answered, and mean squared rate.
 
@@ -250,7 +185,7 @@ def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, lear
     side = 1.0 if level > learner.target[0] else -1.0
     pull = decay.dtype.type(rule.rate_weight * side * 2 / size)
     backward(
-        inputs, decay, weights, trace, d_logits, pull, learner.d_current[:steps], learner.g_values[0], learner.g_weights
+        inputs, decay, weights, trace, d_logits, pull, learner.d_neurons[:steps], learner.g_values[0], learner.g_weights
     )
     if singular[0] > 0:
         pull_singular(weights.recurrent, learner.g_weights.recurrent, singular[0], int(singular[1]))
@@ -261,7 +196,7 @@ def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, lear
     return loss, response_loss, answered, level
 
 
-@_compiled
+@compiled
 def learn(
     stimuli,
     rows,
@@ -285,10 +220,6 @@ def learn(
         losses[trial], response_losses[trial], answered[trial], levels[trial] = one
         if not math.isfinite(losses[trial]):
             return trial + 1, 2
-        if trial + 1 > goal.window:
-            total = 0.0
-            for k in range(trial + 1 - goal.window, trial + 1):
-                total += losses[k]
-            if total / goal.window < goal.criterion:
-                return trial + 1, 1
+        if solved(losses, trial, goal):
+            return trial + 1, 1
     return last, 0

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ip2lab.networks import kernels, structures
+from ip2lab.networks import batches, kernels, structures
 from ip2lab.properties import PROPERTIES, UnknownName
 
 READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readout
@@ -134,7 +134,7 @@ class _Compiled(torch.autograd.Function):
         arrays = [_array(p) for p in learnt]
         neurons, weights = structures.Neurons(*arrays[:6]), structures.Weights(*arrays[6:])
         x = _array(inputs)
-        eta = np.empty((0, 0, 0), x.dtype) if noise is None else _array(noise)
+        eta = np.empty((*x.shape[:2], 0), x.dtype) if noise is None else _array(noise)
         trace = structures.make_trace(
             x.shape[:2], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation)
         )
@@ -149,13 +149,13 @@ class _Compiled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         x, neurons, weights, model, trace = ctx.kept
-        empty = np.empty((0, 0, 0), x.dtype)
+        empty = np.empty((*x.shape[:2], 0), x.dtype)
         d_logits = np.zeros_like(trace.logits) if grads[0] is None else _array(grads[0])
         d_spikes, d_membrane = (empty if grad is None else _array(grad) for grad in grads[1:3])
         g_neurons = structures.Neurons(*map(np.zeros_like, neurons))
         g_weights = structures.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
-        kernels.backward(
+        batches.backward(
             x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
         )
         g_x = torch.from_numpy(g_inputs) if ctx.needs_input_grad[1] else None
@@ -390,7 +390,16 @@ class SpikingNetwork(nn.Module):
             return simulate(inputs, noise, self._neurons(), weights, self.model)
         return Activity(*_Compiled.apply(self.model, inputs, noise, *self._neurons(), *weights))
 
+    def check_autapses(self) -> None:
+        """Raise ValueError where someone gave neurons of a network without autapses a connection to themselves."""
+        if not self.autapses and self.recurrent_weights.diagonal().any():
+            raise ValueError(
+                "recurrent_weights: neurons are connected to themselves, and this network has no autapses; "
+                "set the diagonal to 0, or build the network with autapses=True"
+            )
+
     def _check_inputs(self, inputs: Tensor, noise: Tensor | None) -> None:
+        self.check_autapses()
         channels = self.input_weights.shape[1]
         if inputs.ndim != 3 or inputs.shape[2] != channels:
             raise ValueError(f"inputs: shape {tuple(inputs.shape)} is not (trial, time, input) with {channels} inputs")

@@ -58,7 +58,7 @@ class Model(NamedTuple):
 def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
     """Return room for the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
     d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
-    a = np.zeros((*shape, neurons) if adaptation else (0,) * (len(shape) + 1), dtype)  # stays zero where nothing spikes
+    a = np.zeros((*shape, neurons if adaptation else 0), dtype)  # stays zero where nothing spikes
     return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)
 
 
@@ -118,7 +118,11 @@ class Stimuli(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """Everything that changes while it learns, flat, and views of it: parameters, gradient, both moments, the step."""
+    """Everything that changes while it learns, flat, and views of it: parameters, gradient, both moments, the step.
+
+    `d_neurons` is room for derivatives (time, neuron): by the spikes, or by the summed input of a rate network, whose
+    `target` is that of the mean squared rate.
+    """
 
     flat: Any
     gradient: Any
@@ -133,5 +137,6 @@ class Learner(NamedTuple):
     trace: Any
     noise: Any
     d_logits: Any
-    d_spikes: Any
+    d_neurons: Any
     lanes: Any
+    target: Any
