@@ -476,10 +476,10 @@ def versions() -> dict[str, str]:
     Examples
     --------
     >>> list(versions())
-    ['python', 'ip2lab', 'numpy', 'torch', 'xarray', 'zarr']
+    ['python', 'ip2lab', 'numpy', 'torch', 'numba', 'xarray', 'zarr']
     """
     found = {"python": platform.python_version()}
-    for name in ("ip2lab", "numpy", "torch", "xarray", "zarr"):
+    for name in ("ip2lab", "numpy", "torch", "numba", "xarray", "zarr"):
         try:
             found[name] = packages.version(name)
         except packages.PackageNotFoundError:
