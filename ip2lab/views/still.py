@@ -124,7 +124,9 @@ def _page(figure: Figure) -> str:
         return column(Div(text=words), panel.plot.state, sizing_mode="stretch_width")
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
-    return file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
+    page = file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
+    # what Panel, which HoloViews brings along, would have fetched for models of its own, none of which are here
+    return re.sub(r'<script [^>]*\bsrc="[^"]*"[^>]*></script>\s*', "", page)
 
 
 def _grid(figure: Figure) -> tuple[list[Any], list[float]]:
