@@ -135,22 +135,6 @@ def test_population_of_a_silent_network_says_so(run: xr.DataTree) -> None:
     assert "No neuron changes its activity" in explorer.figure.notes["trajectories"]
 
 
-def test_a_neuron_is_picked_by_its_line(run: xr.DataTree) -> None:
-    explorer = NeuronExplorer(run)
-    tau = run["properties"].to_dataset().tau_dendrite
-    explorer._pick_line(4.0, float(tau.sel(problem=4)[7]))
-    assert explorer.state["neuron"] == 7
-    assert "Neuron 7" in explorer.figure.captions["trace"]
-
-
-def test_a_problem_without_activity_says_where_there_is_some(run: xr.DataTree) -> None:
-    explorer = NeuronExplorer(run)
-    explorer.state = {"problem": 4}
-    assert explorer.figure.notes["trace"].startswith(
-        "No activity was kept after problem 4; the nearest problems that have it: "
-    )
-
-
 def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
     explorer = NeuronExplorer(run)
     explorer.state = {"problem": 3, "property": "threshold"}
