@@ -37,7 +37,9 @@ html_math_renderer = "mathml"  # what browsers draw by themselves: MathJax would
 
 def copy_notebooks() -> None:
     """Lay the notebooks where Sphinx finds them; they live at the top because they are the user interface."""
-    (HERE / "notebooks").mkdir(exist_ok=True)
+    for folder in ("generated", "notebooks"):  # what an earlier build left
+        shutil.rmtree(HERE / folder, ignore_errors=True)
+    (HERE / "notebooks").mkdir()
     for path in (HERE.parent / "notebooks").glob("*.ipynb"):
         shutil.copy(path, HERE / "notebooks")
 
