@@ -85,7 +85,7 @@ SEARCH = {
     "cd_dms": (20, 20_000),
 }
 EXHAUSTIVE, JUDGEMENT = range(500, 504), range(504, 509)  # seeds of the exhaustive search, and to judge both
-HALVING = [range(first, first + 7) for first in (520, 530, 540, 550, 560)]  # seeds of halving, time and again
+HALVING = [range(first, first + 5) for first in (520, 530, 540, 550, 560)]  # seeds of halving, time and again
 
 
 def load() -> dict[str, Any]:

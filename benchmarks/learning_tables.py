@@ -20,7 +20,7 @@ problems not solved in 8000 trials. A series that took too many trials in all (2
 """
 SEARCH = """\
 Which of the paper's three properties should learn (eight configurations, homogeneous start): successive halving, each
-time on seven seeds of its own, and the configuration with the fewest trials in an exhaustive search on four others; all
+time on five seeds of its own, and the configuration with the fewest trials in an exhaustive search on four others; all
 judged on five more. Regret: trials that halving's choices take beyond those of the exhaustive choice, as a ratio of
 geometric means over seeds with its 95 % interval (paired, t). Random: the same for a configuration drawn at random.
 Cost: trials of the search as a share of what the exhaustive one costs on as many seeds. In the exhaustive search and in
