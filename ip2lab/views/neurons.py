@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import ipywidgets
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis import connectivity, neurons
+from ip2lab.analysis import neurons
 from ip2lab.views import pictures
 from ip2lab.views.explorer import (
     Chosen,
@@ -20,20 +20,15 @@ from ip2lab.views.explorer import (
     Switches,
     as_run,
     dropdown,
-    group,
     slider,
     source,
 )
 from ip2lab.views.figure import inside
 from ip2lab.views.population import trial_name
+from ip2lab.views.signals import NO_ACTIVITY, NO_WEIGHTS, NOISY, WIDTH, Signals
 from ip2lab.views.style import axis, span
 
-WIDTH = 50.0  # ms, standard deviation of the smoothing of firing rates
-NOISY = 20  # trials of each condition
 MOST = 100  # neurons silenced one by one; more would take longer than a person waits
-NO_ACTIVITY = "This run keeps no activity."
-NO_WEIGHTS = "This run keeps no recurrent weights."
-NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
 ROWS = (  # panels side by side, with their widths in quarters
     {"over": 3, "density": 1},
     {"within": 2, "scatter": 2},
@@ -80,6 +75,11 @@ class NeuronExplorer(Explorer):
     }
     SLOW: ClassVar[frozenset[str]] = frozenset({"lesion"})
     LATER: ClassVar[frozenset[str]] = frozenset({"trace", "history", "excitability", "partners", "channels"})
+    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "density": ("tap",),
+        "history": ("tap",),
+        **dict.fromkeys(("over", "within", "scatter", "partners", "lesion"), ("tap", "region")),
+    }
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
         "ArrowRight": ("problem", 1),
@@ -88,32 +88,20 @@ class NeuronExplorer(Explorer):
     }
 
     def __init__(self, run: xr.DataTree) -> None:
-        self.run = run = as_run(run)
-        self.properties = group(run, "properties").load()
+        self.made = Signals(as_run(run))
+        self.run, self.properties, self.steps = self.made.run, self.made.properties, self.made.steps
+        self.activity, self.weights = self.made.activity, self.made.weights
         names = [str(v) for v in self.properties.data_vars]
         if not names:
-            raise ValueError(f"the run's model {run.attrs.get('model')!r} has no intrinsic properties to look at")
-        self.steps = group(run, "trajectories").load() if "trajectories" in run.children else None
-        self.activity = group(run, "activity") if "activity" in run.children else None
-        if self.activity is not None and not self.activity.sizes.get("problem"):
-            self.activity = None
-        self.weights = group(run, "weights") if "weights" in run.children else None
-        if self.weights is not None and ("recurrent_weights" not in self.weights or not self.weights.sizes["problem"]):
-            self.weights = None
+            raise ValueError(f"the run's model {self.run.attrs.get('model')!r} has no intrinsic properties to look at")
         self.densities = neurons.density(self.properties)
-        self._recorded = lru_cache(8)(self._read)
-        self._noisy = lru_cache(8)(self._do_noisy)
-        self._matrix = lru_cache(16)(lambda problem: self.weights["recurrent_weights"].sel(problem=problem).load())
-        self._same_trial = lru_cache(4)(lambda signal, trial: self.activity[signal].isel(probe=trial).load())
-        self._values = lru_cache(None)(self._measure)
-        self._silenced = lru_cache(None)(self._do_lesions)
         self._last: dict[str, tuple[Any, Any]] = {}
         self._controls(names)
 
     def _controls(self, names: Sequence[str]) -> None:
         problems = self.properties["problem"].values.tolist()
         count = self.properties.sizes["neuron"]
-        words = [(self._words(n), n) for n in names]
+        words = [(self.made.words(n), n) for n in names]
         first, second = sorted(names, key=lambda n: n not in ("tau_dendrite", "tau_soma"))[:2] * (1 + (len(names) == 1))
         self._trials = (
             [] if self.activity is None else [trial_name(self.activity, i) for i in range(self.activity.sizes["probe"])]
@@ -131,7 +119,7 @@ class NeuronExplorer(Explorer):
             "neuron": box,
             "property": dropdown("property", words, first),
             "against": dropdown("against", words, second),
-            "colour": dropdown("colour", self._colours()),
+            "colour": dropdown("colour", self.made.colours()),
             "trial": dropdown("one trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
             "repeats": dropdown(
                 "rates from", [("the recorded trials", 0), (f"{NOISY} noisy trials of each condition", NOISY)]
@@ -146,8 +134,7 @@ class NeuronExplorer(Explorer):
             [c["panels"]],
         ]
         super().__init__(controls, rows)
-        with self.figure.at_once():
-            self._listen()
+        self._listen()
 
     def _listen(self) -> None:
         hear = self.figure.listen
@@ -168,9 +155,6 @@ class NeuronExplorer(Explorer):
                 cells = [name for name, width in there.items() for _ in range(4 * width // sum(there.values()))]
                 rows.append(f'"{" ".join(cells)}"')
         return " ".join(rows) + " / " + " ".join(["minmax(0, 1fr)"] * 4)
-
-    def _words(self, name: str) -> str:
-        return str(self.properties[name].attrs.get("long_name", name))
 
     def _busiest(self) -> int:
         """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
@@ -218,7 +202,7 @@ class NeuronExplorer(Explorer):
         if name == "scatter":
             return [np.log(self._now(s[which])) for which in ("property", "against")], members, (True, True)
         if name == "partners":
-            matrix = self._matrix(self._near(self.weights)).values
+            matrix = self.made.matrix(self._near(self.weights)).values
             return [matrix[:, s["neuron"]], matrix[s["neuron"]]], members, (False, False)
         found, rate = self._lesions()
         members = found["neuron"].values
@@ -242,41 +226,11 @@ class NeuronExplorer(Explorer):
         chosen = self.state["problem"]
         return f"after problem {kept}" + ("" if kept == chosen else f", the nearest to {chosen} that was kept")
 
-    def _read(self, problem: int) -> xr.Dataset:
-        if self.activity is None:
-            raise NothingToShow(NO_ACTIVITY)
-        return pictures.worded(self.activity.sel(problem=problem).load())
-
-    def _again(self, question: str, *given: Any, **changes: Any) -> xr.Dataset:
-        """Ask one of :mod:`ip2lab.probes`, or say why that cannot be."""
-        try:
-            from ip2lab import probes
-        except ImportError:
-            raise NothingToShow(NO_TORCH) from None
-        try:
-            answer: xr.Dataset = getattr(probes, question)(self.run, *given, **changes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise NothingToShow(f"The network of this run cannot be made again: {error}") from None
-        return answer
-
-    def _do_noisy(self, problem: int) -> xr.Dataset:
-        return pictures.worded(self._again("probe", problem, repeats=NOISY))
-
-    def _do_lesions(self, problem: int, members: tuple[int, ...]) -> xr.Dataset:
-        return self._again("silenced", problem, members)
-
     def _trials_now(self) -> xr.Dataset:
         """The trials of the chosen neuron (probe, time)."""
         problem = self._kept()
-        found = self._noisy(problem) if self.state["repeats"] else self._recorded(problem)
+        found = self.made.noisy(problem) if self.state["repeats"] else self.made.recorded(problem)
         return found.isel(neuron=self.state["neuron"])
-
-    def _firing(self, problem: int) -> xr.DataArray:
-        """How active each neuron is in the trials of a problem (neuron)."""
-        found = self._recorded(problem)
-        if "spikes" in found:
-            return neurons.firing_rate(found["spikes"]).mean("probe", keep_attrs=True)
-        return found["activity"].mean(["probe", "time"], keep_attrs=True)
 
     def _same(self, panel: str, key: Any, make: Callable[[], Any]) -> Any:
         """What was made last for a panel, where it was for the same: a picture that is the same is not sent again."""
@@ -286,46 +240,6 @@ class NeuronExplorer(Explorer):
 
     # ------------------------------------------------------------------ colours
 
-    def _colours(self) -> list[tuple[str, str]]:
-        """What the neurons may be coloured by: words, and the kind with a name."""
-        found = [("all alike", "none")]
-        if self.weights is not None:
-            found.append(("community", "community"))
-        if self.activity is not None:
-            coords = self.activity.coords
-            labels = [c for c in ("stimulus", "context", "response") if c in coords and len(np.unique(coords[c])) > 1]
-            found += [(f"selectivity for the {label}", f"selectivity {label}") for label in labels]
-            found.append(("activity", "activity"))
-        ends = [("at the start", 0), ("in the end", -1)]
-        for name, values in self.properties.data_vars.items():
-            found += [
-                (f"{self._words(str(name))} {when}", f"{when.split()[-1]} {name}")
-                for when, place in ends
-                if np.ptp(values.isel(problem=place).values) > 0
-            ]
-        return found
-
-    def _measure(self, colour: str) -> xr.DataArray:
-        """What the neurons are coloured by (neuron): as it is after the last problem that was kept."""
-        kind, _, name = colour.partition(" ")
-        if kind in ("start", "end"):
-            return self.properties[name].isel(problem=0 if kind == "start" else -1)
-        if kind == "community":
-            last = self._matrix(int(self.weights["problem"][-1]))
-            try:
-                return connectivity.communities(last, runs=20)["community"]
-            except ImportError:
-                raise NothingToShow("communities need scikit-network: pip install scikit-network") from None
-        last = int(self.activity["problem"][-1])
-        if kind == "activity":
-            return self._firing(last)
-        noisy = self._noisy(last)
-        signal = neurons.firing_rate(noisy["spikes"], width=WIDTH) if "spikes" in noisy else noisy["activity"]
-        try:
-            return neurons.selectivity(signal, name, trial="probe").max("time", keep_attrs=True)
-        except ValueError as error:
-            raise NothingToShow(str(error)) from None
-
     def _tint(self) -> tuple[list[str] | None, dict[str, str], str]:
         """Colour of each neuron, what the colours mean, and words about it."""
         colour = self.state["colour"]
@@ -333,7 +247,7 @@ class NeuronExplorer(Explorer):
             return None, {}, ""
         words = next(words for words, key in self.controls["colour"].options if key == colour)
         try:
-            inks, key = pictures.shades(self._values(colour))
+            inks, key = pictures.shades(self.made.values(colour))
         except NothingToShow as reason:
             return None, {}, f" &nbsp;·&nbsp; no {words}: {reason}"
         return inks, key, f" &nbsp;·&nbsp; colour: {words}"
@@ -447,7 +361,7 @@ class NeuronExplorer(Explorer):
 
     def _trace(self) -> Picture:
         s, kept = self.state, self._kept()
-        probe = self._recorded(kept).isel(neuron=s["neuron"], probe=s["trial"])
+        probe = self.made.recorded(kept).isel(neuron=s["neuron"], probe=s["trial"])
         rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(probe['spikes'])):.1f} Hz" if "spikes" in probe else ""
         words = f"<b>Neuron {s['neuron']}</b>, {self._trials[s['trial']]}, {self._after(kept)}{rate}"
         level, key = self._threshold(probe, kept), (kept, s["neuron"], s["trial"])
@@ -465,7 +379,7 @@ class NeuronExplorer(Explorer):
     def _history(self) -> Picture:
         s, kept = self.state, self._kept()
         signal = "spikes" if "spikes" in self.activity else "activity"
-        table = self._same_trial(signal, s["trial"]).isel(neuron=s["neuron"])
+        table = self.made.same_trial(signal, s["trial"]).isel(neuron=s["neuron"])
         words = f"<b>Neuron {s['neuron']}</b> in this trial, after every problem that was kept"
         key = (kept, s["neuron"], s["trial"])
         return self._same("history", key, lambda: pictures.history(table, at=kept)), words
@@ -506,11 +420,13 @@ class NeuronExplorer(Explorer):
         marks = {"inks": self._tint()[0], "chosen": s["selected"]}
         words = f"<b>Recurrent weights of neuron {s['neuron']}</b>, one point a partner, {self._after(kept)}"
         key = (kept, s["neuron"], s["colour"], s["selected"])
-        return self._same("partners", key, lambda: pictures.partners(self._matrix(kept), s["neuron"], **marks)), words
+        return self._same(
+            "partners", key, lambda: pictures.partners(self.made.matrix(kept), s["neuron"], **marks)
+        ), words
 
     def _both_ways(self) -> xr.Dataset:
         """Recurrent weights of the neuron, to and from every other one (neuron)."""
-        matrix, neuron = self._matrix(self._near(self.weights)), self.state["neuron"]
+        matrix, neuron = self.made.matrix(self._near(self.weights)), self.state["neuron"]
         coming = matrix.isel(neuron=neuron, drop=True).rename(presynaptic="neuron")
         return xr.Dataset({"weight_to": matrix.isel(presynaptic=neuron, drop=True), "weight_from": coming})
 
@@ -535,11 +451,11 @@ class NeuronExplorer(Explorer):
             raise NothingToShow("This run keeps no weights and activity, with which its network could run again.")
         kept, count = self._near(self.weights), self.properties.sizes["neuron"]
         drawn = np.arange(count) if count <= MOST else np.random.default_rng(0).choice(count, MOST, replace=False)
-        found = [self._silenced(kept, tuple(sorted(drawn.tolist())))]
+        found = [self.made.silenced(kept, tuple(sorted(drawn.tolist())))]
         more = {self.state["neuron"], *self.state["selected"]} - set(drawn.tolist())
-        found += [self._silenced(kept, (each,)) for each in sorted(more)]
+        found += [self.made.silenced(kept, (each,)) for each in sorted(more)]
         whole = xr.concat(found, "neuron", data_vars="minimal", compat="override", coords="minimal", join="outer")
-        return whole, self._firing(self._near(self.activity))
+        return whole, self.made.firing(self._near(self.activity))
 
     def _lesion(self) -> Picture:
         s = self.state
@@ -547,7 +463,7 @@ class NeuronExplorer(Explorer):
         one = found.sel(neuron=s["neuron"])
         words = [_cost(f"without neuron {s['neuron']}", found, one["loss"], one["accuracy"])]
         if len(s["selected"]) > 1:
-            both = self._again("probe", self._near(self.weights), silence=s["selected"])
+            both = self.made.again("probe", self._near(self.weights), silence=s["selected"])
             words.append(_cost(f"without the {len(s['selected'])}", found, both["loss"].mean(), both["correct"].mean()))
         marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": self._tint()[0]}
         after = self._after(self._near(self.weights))
@@ -589,36 +505,10 @@ class NeuronExplorer(Explorer):
             f"name, against, problem = {s['property']!r}, {s['against']!r}, {s['problem']}",
             f"neuron, chosen = {s['neuron']}, {s['selected']}",
             "now = properties.sel(problem=problem)",
-            *self._code_of_colours(),
+            *self.made.code_of_colours(s["colour"] if self._tint()[0] is not None else "none"),
         ]
         titles = [f"    {self.figure.captions[name]!r}: {name}," for name in shown]
         return "\n".join([*head, *(line for name in shown for line in calls[name]), "show({", *titles, "})"])
-
-    def _code_of_colours(self) -> list[str]:
-        kind, _, name = self.state["colour"].partition(" ")
-        if kind == "none" or self._tint()[0] is None:
-            return ["inks, key = None, {}"]
-        values = f"properties[{name!r}].isel(problem={0 if kind == 'start' else -1})"
-        lines = []
-        if kind == "community":
-            last = int(self.weights["problem"][-1])
-            lines = [f"recurrent = run['weights'].to_dataset()['recurrent_weights'].sel(problem={last})"]
-            values = "connectivity.communities(recurrent, runs=20)['community']"
-        elif kind == "activity":
-            values = self._code_of_firing(int(self.activity["problem"][-1]))
-        elif kind == "selectivity":
-            signal = (
-                "neurons.firing_rate(noisy['spikes'], width=50)" if "spikes" in self.activity else "noisy['activity']"
-            )
-            lines = [f"noisy = ip2lab.probe(run, {int(self.activity['problem'][-1])}, repeats={NOISY})"]
-            values = f"neurons.selectivity({signal}, {name!r}, trial='probe').max('time', keep_attrs=True)"
-        return [*lines, f"inks, key = pictures.shades({values})"]
-
-    def _code_of_firing(self, problem: int) -> str:
-        there = f"run['activity'].to_dataset().sel(problem={problem})"
-        if "spikes" in self.activity:
-            return f"neurons.firing_rate({there}['spikes']).mean('probe', keep_attrs=True)"
-        return f"{there}['activity'].mean(['probe', 'time'], keep_attrs=True)"
 
     def _code_of_properties(self) -> dict[str, list[str]]:
         marks = "inks=inks, chosen=chosen"
@@ -673,7 +563,7 @@ class NeuronExplorer(Explorer):
             found["lesion"] = [
                 "from ip2lab.probes import silenced",
                 f"lost = silenced(run, {self._near(self.weights)}{which})",
-                f"rate = {self._code_of_firing(self._near(self.activity))}",
+                f"rate = {self.made.code_of_firing(self._near(self.activity))}",
                 "lesion = pictures.lesion_costs(lost, rate, picked=neuron, inks=inks, chosen=chosen)",
             ]
         return found
