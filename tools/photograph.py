@@ -81,11 +81,12 @@ def _one(page: Page, address: str) -> bytes:
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(DONE, timeout=300_000)
     shown = page.locator(".jp-OutputArea-output").last
-    shown.locator("canvas").first.wait_for(timeout=120_000)
+    shown.get_by_role("checkbox").or_(shown.locator("button")).first.wait_for(timeout=120_000)
     start = shown.get_by_role("button", name="Start")
     if start.count():
         start.click()
         page.wait_for_timeout(20_000)
+    shown.locator("canvas:visible").first.wait_for(timeout=120_000)
     page.wait_for_timeout(6000)  # panels that are drawn later
     picture = shown.screenshot()
     page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
