@@ -59,7 +59,7 @@ nightly: $(VENV)/.installed-dev lowest
 # a warning is no error there; compiled kernels are cached apart, for numba's cache holds one version.
 .venv-lowest/.installed: pyproject.toml constraints-lowest.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt $(INDEX) -e '.[lab,communities,dask]' pytest hypothesis networkx pyyaml
+	.venv-lowest/bin/python -m pip install -q --disable-pip-version-check -c constraints-lowest.txt $(INDEX) -e '.[test]'
 	@touch $@
 
 lowest: .venv-lowest/.installed
