@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ip2lab.learning import Progress, Series, interruptible
+from ip2lab.learning import Progress, Series, check_progress, interruptible
 from ip2lab.options import learnable_names, whole
 from ip2lab.probes.again import Run, restore, tree_of
 from ip2lab.probes.change import change
@@ -71,6 +71,7 @@ def learn_on(
     >>> float(on["series"].loss[0]) == float(run["series"].loss[1])
     True
     """
+    check_progress(progress)
     given = {"family": family, "learnable": learnable, "seed": seed}
     series = changed_series(run, problem, problems, **given, **changes)
     with interruptible(series):

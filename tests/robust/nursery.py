@@ -36,9 +36,9 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": "attention", "neurons": 70, "problems": 2, "max_trials": 60, **UNREACHED,
         "record": {"interval": 0.3},
     },
-    "one endless problem": {"problems": 1, "max_trials": 100_000_000, **UNREACHED},
+    "one endless problem": {"problems": 1, "max_trials": 3_000_000, **UNREACHED},
     "one endless problem, often kept": {
-        "problems": 1, "max_trials": 100_000_000, **UNREACHED, "record": {"interval": 0.5},
+        "problems": 1, "max_trials": 3_000_000, **UNREACHED, "record": {"interval": 0.5},
     },
 }  # fmt: skip
 
