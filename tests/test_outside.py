@@ -11,7 +11,7 @@ import torch
 
 import ip2lab
 from ip2lab.analysis import curves, neurons, population
-from ip2lab.records import TrainingRecorder, open_run
+from ip2lab.records import Recorder, TrainingRecorder, open_run
 
 SETTINGS: dict[str, Any] = {
     "neurons": 4,
@@ -124,6 +124,29 @@ def test_it_cannot_be_made_again(tmp_path: Path) -> None:
         TrainingRecorder("dms", **SETTINGS, path=tmp_path / "run")
 
 
+def test_what_is_recorded_can_be_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Recorder, "due", property(lambda _: True))
+    path = tmp_path / "run"
+    with TrainingRecorder("association", neurons=2, path=path) as recorder:
+        for number in range(1, 4):
+            recorder.trial(loss=1.0, correct=False, condition=1)
+            assert open_run(path)["trials"].sizes["trial"] == number
+            recorder.problem()
+            assert open_run(path)["series"].sizes["problem"] == number
+        recorder.trial(loss=1.0, correct=False, condition=0)
+    assert open_run(path, verify=True)["trials"].problem.values.tolist() == [0, 1, 2, 3]
+    assert not (path / ".lock").exists()
+
+
+def test_wrong_words() -> None:
+    recorder = TrainingRecorder("association", neurons=2)
+    with pytest.raises(TypeError, match="correct: 'yes' is not valid; give True or False"):
+        recorder.trial(loss=1.0, correct="yes", condition=1)
+    recorder.trial(loss=1.0, correct=np.True_, condition=np.int64(1))
+    with pytest.raises(TypeError, match="reason: 3 is not valid; give words"):
+        recorder.problem(reason=3)
+
+
 def test_least_that_can_be_recorded() -> None:
     recorder = TrainingRecorder("association", neurons=2)
     recorder.trial(loss=1.0, correct=False, condition=1)
@@ -162,6 +185,7 @@ def test_least_that_can_be_recorded() -> None:
         ({"config": [1]}, TypeError, r"config is \[1\], model 'theirs'; expected a mapping and a name"),
         ({"seed": "x"}, ValueError, "seed is 'x'; expected a whole number from 0"),
         ({"signals": 3}, TypeError, "signals is 3; expected names"),
+        ({"signals": ()}, ValueError, "signals: there are none; expected one or more of spikes, membrane"),
     ],
 )
 def test_wrong_arguments_of_the_recorder(change: dict[str, Any], error: type[Exception], says: str) -> None:
