@@ -14,9 +14,9 @@ neurons. Trials to criterion are counted from the end of the first window of 50,
 was given up counts with the cap (7950).
 """
 LEARNING = """\
-Fresh seeds that no setting was chosen on. First problem and mean of the second half, per seed; failures are
-problems not solved in 8000 trials. A series that took too many trials in all (26,000; attention and the filter bank
-10,000) was stopped, after as many problems as are named.
+Seeds that no setting was chosen on. First problem and mean of the second half, per seed; failures are problems not
+solved in 8000 trials. A series that took too many trials in all (12,000; `cd_dms` 26,000) was stopped, after as many
+problems as are named.
 """
 SEARCH = """\
 Which of the paper's three properties should learn (eight configurations, homogeneous start): successive halving, each
