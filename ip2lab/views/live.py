@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +22,9 @@ from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, drop
 from ip2lab.views.style import colours
 
 EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
-SHARE = 0.08  # of one processor that drawing may take: what costs more is drawn less often
+SHARE = 0.08  # of the training's time that drawing may take: what costs more is drawn less often
 ALL = ("curve", "loss", "raster", "shift")
+TURNS = ("loss", "raster", "loss", "shift")  # one picture an update, and the curve when there is something new in it
 HEIGHT = 260  # of a panel, in pixels
 LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
 
@@ -30,9 +32,9 @@ LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
 class LiveTraining(Explorer):
     """Choose a family and what may learn, start, and watch.
 
-    The training runs in a thread of its own, and what it has come to is drawn in another, so the notebook stays usable
-    and the training waits for no picture. Earlier runs of the same widget stay in the picture of the curves, to
-    compare with. A run with a `path` goes on after a stop, in this widget or in a new one.
+    The training runs in a thread of its own, so the notebook stays usable; drawing takes a fixed share of its time.
+    Earlier runs of the same widget stay in the picture of the curves, to compare with. A run with a `path` goes on
+    after a stop, in this widget or in a new one.
 
     Parameters
     ----------
@@ -79,12 +81,13 @@ class LiveTraining(Explorer):
         self._series: Any = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        self._stopping, self._going, self._news = threading.Event(), threading.Event(), threading.Event()
-        self._next = self._start = 0.0
+        self._stopping, self._going = threading.Event(), threading.Event()
+        self._start = self._next = self._rested = 0.0
+        self._costs: deque[float] = deque(maxlen=3)
         self._turn = 0
         self._latest: SimpleNamespace | None = None  # what the training had come to when it was looked at last
         self._first: dict[str, np.ndarray] = {}
-        self._born: dict[str, np.ndarray] | None = None  # the properties before learning, of a run that goes on
+        self._epochs: np.ndarray | None = None
         self._trained: dict[str, Any] = {}
         self._name = ""
         name = family.name if isinstance(family, Family) else family
@@ -163,14 +166,11 @@ class LiveTraining(Explorer):
         if self._thread_lives():
             raise RuntimeError("a training is under way; stop it first")
         self._error, self._series, self._latest, self._first = None, None, None, {}
-        self._start, self._next = time.monotonic(), 0.0
+        self._start, self._next, self._rested, self._turn = time.monotonic(), 0.0, 0.0, 0
+        self._costs.extend([SHARE * EVERY] * 2)  # the first drawing of all makes the pictures: no measure of later ones
         self._stopping.clear()
-        self._news.clear()
         self._going.set()
-        again = self._continues()
-        self._name = self._title() if again else self._unused(self._title())
-        born = self.run["properties"].to_dataset().isel(problem=0) if again and self.run is not None else {}
-        self._born = {str(name): born[name].values for name in born} or None
+        self._name = self._title() if self._continues() else self._unused(self._title())
         self._enable(True)
         self._say("preparing; where the kernels must be compiled, once on this machine, this takes half a minute")
         self._thread = threading.Thread(target=self._train, daemon=True)
@@ -220,16 +220,13 @@ class LiveTraining(Explorer):
     def _say(self, words: str) -> None:
         self._status.value = f"<span style='font-size: 13px'>{words}</span>"
 
-    # ------------------------------------------------------------------ the threads
+    # ------------------------------------------------------------------ the thread
 
     def _train(self) -> None:
         import warnings
 
         from ip2lab import learning
 
-        over = threading.Event()
-        painter = threading.Thread(target=self._paint, args=(over,), daemon=True)
-        painter.start()
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "the run was stopped before its end")
@@ -239,11 +236,8 @@ class LiveTraining(Explorer):
             self._error = error
             self._say(f"<b style='color: #c2455d'>{type(error).__name__}: {error}</b>")
         finally:
-            over.set()
-            self._news.set()
-            painter.join()
             if self._series is not None and self._error is None:
-                self._latest = self._snapshot(ended=True)
+                self._latest = self._snapshot(True, ended=True)
                 self._say(f"{self._words()} &nbsp;·&nbsp; {'done' if self._complete() else 'stopped'}")
                 self._look(ALL)
             self._enable(False)
@@ -275,25 +269,35 @@ class LiveTraining(Explorer):
         )
 
     def _tell(self, series: Any) -> None:
-        """What the series calls some ten times a second, in its own thread: leave what is to be drawn, and go on."""
+        """What the series calls some ten times a second, in its own thread."""
         self._series = series
         if not self._first:
-            self._first = self._values() if self._born is None else self._born
-        if not self._stopping.is_set() and not self._news.is_set() and time.monotonic() >= self._next:
-            self._turn += 1
-            self._latest = self._snapshot()
-            self._news.set()
+            self._first = _values(series.born())
+            self._epochs = series.setting.trials(dt=series.options["dt"]).epoch.values[0]
+        if not self._stopping.is_set() and time.monotonic() >= self._next and time.thread_time() >= self._rested:
+            self._draw_now()
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
 
-    def _snapshot(self, ended: bool = False) -> SimpleNamespace:
-        """Copy what the pictures need; spikes, which need a trial of their own, every other time."""
+    def _draw_now(self) -> None:
+        """Draw what is next, and find out when there is time for it again."""
+        self._next, worked = time.monotonic() + EVERY, time.thread_time()
+        panel = TURNS[self._turn % len(TURNS)]
+        self._turn += 1
+        self._latest = self._snapshot(panel == "raster" or self._turn == 1)
+        self._look(ALL if self._turn == 1 else (*(("curve",) if self._latest.news else ()), panel))
+        self._costs.append(time.thread_time() - worked)
+        # in the thread's own time, so that a busy machine slows both alike; one slow drawing is not made up for
+        self._rested = time.thread_time() + sorted(self._costs)[1] * (1 / SHARE - 1)
+
+    def _snapshot(self, with_spikes: bool, ended: bool = False) -> SimpleNamespace:
+        """Copy what the pictures need; spikes need a trial of their own."""
         series, before = self._series, self._latest
         spikes = None if before is None else before.spikes
-        if hasattr(series, "trials") and "spikes" in series.network.signals and (self._turn % 2 or ended):
+        if with_spikes and hasattr(series, "trials") and "spikes" in series.network.signals:
             spikes = _spikes_now(series)
-        now = SimpleNamespace(problem=series.problem, trial=series.trial, spikes=spikes, values=self._values())
+        now = SimpleNamespace(problem=series.problem, trial=series.trial, spikes=spikes, values=_values(series.network))
         now.done = np.array(series.trials_to_criterion)
         now.news = before is None or len(now.done) != len(before.done)
         now.loss, now.correct, now.within = series.current.loss, series.current.correct, series.problem
@@ -305,18 +309,6 @@ class LiveTraining(Explorer):
             last = last.isel(trial=(last["problem"] == series.problem - 1).values)
             now.loss, now.correct, now.within = last["loss"].values, last["correct"].values, series.problem - 1
         return now
-
-    def _paint(self, over: threading.Event) -> None:
-        """Draw what was left, one picture of the network in turn, and say when there is time for the next."""
-        while not over.is_set():
-            self._news.wait()
-            if over.is_set():
-                return
-            began, worked, seen = time.monotonic(), time.thread_time(), self._latest
-            news = ("curve",) if seen is not None and seen.news else ()
-            self._look((*news, "loss", "raster" if self._turn % 2 else "shift"))
-            self._next = began + max(EVERY, (time.thread_time() - worked) / SHARE)
-            self._news.clear()
 
     def _look(self, panels: Sequence[str]) -> None:
         """Draw panels; what goes wrong in drawing is told and does not end the training."""
@@ -358,9 +350,6 @@ class LiveTraining(Explorer):
             raise NothingToShow("Choose above, then press Start.")
         return self._latest
 
-    def _values(self) -> dict[str, np.ndarray]:
-        return {n: PROPERTIES[n].to_value(p.detach().cpu().numpy()) for n, p in self._series.network.free.items()}
-
     def _curve(self) -> Picture:
         done, o = self._present().done, self._series.options
         cap = np.where(np.isnan(done), float(o["max_trials"] - o["window"]), np.nan)
@@ -399,7 +388,9 @@ class LiveTraining(Explorer):
                 else "This network has no spikes."
             )
         words = "<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; "
-        return pictures.raster(_spikes(spikes, dt), height=HEIGHT), f"{words}{1000 * spikes.mean() / dt:.1f} Hz"
+        return pictures.raster(
+            _spikes(spikes, dt, self._epochs), height=HEIGHT
+        ), f"{words}{1000 * spikes.mean() / dt:.1f} Hz"
 
     def _shift(self) -> Picture:
         values = self._present().values
@@ -460,6 +451,11 @@ class LiveTraining(Explorer):
         return "\n".join([*lines, "show(drawn)"])
 
 
+def _values(network: Any) -> dict[str, np.ndarray]:
+    """Return every learnable property's value of each neuron."""
+    return {name: PROPERTIES[name].to_value(free.detach().cpu().numpy()) for name, free in network.free.items()}
+
+
 def _spikes_now(series: Any) -> np.ndarray:
     """(time, neuron): what a network does in one noise-free trial of its problem's first condition."""
     import torch
@@ -470,7 +466,8 @@ def _spikes_now(series: Any) -> np.ndarray:
         return np.asarray(series.network(one).spikes[0].cpu().numpy() > 0)
 
 
-def _spikes(spikes: np.ndarray, dt: float) -> xr.DataArray:
+def _spikes(spikes: np.ndarray, dt: float, epochs: Any = None) -> xr.DataArray:
     """(time, neuron) with labels."""
     times = ("time", np.arange(len(spikes)) * dt, {"long_name": "time from the start of the trial", "units": "ms"})
-    return xr.DataArray(spikes, {"time": times}, ("time", "neuron"), "spikes", {"long_name": "spikes", "units": "1"})
+    coords = {"time": times} if epochs is None else {"time": times, "epoch": ("time", epochs)}
+    return xr.DataArray(spikes, coords, ("time", "neuron"), "spikes", {"long_name": "spikes", "units": "1"})
