@@ -10,12 +10,13 @@ BIN := $(VENV)/bin
 INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 PIP := $(BIN)/python -m pip install -q --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
 
-.PHONY: help lab test nightly lowest lint docs notebooks data bench clean
+.PHONY: help lab test nightly coverage lowest lint docs notebooks data bench clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
 	@echo "make test       run everything: tests, doctests, notebooks"
 	@echo "make nightly    the same with the long tests and fresh random examples"
+	@echo "make coverage   run everything and count lines and branches of the package, compiled code too"
 	@echo "make lint       style, types, import contracts, docstrings"
 	@echo "make docs       build the documentation into docs/_build/html; a warning is an error"
 	@echo "make notebooks  execute the notebooks and write back what a web reader sees (NB=path for one)"
@@ -64,6 +65,12 @@ nightly: $(VENV)/.installed-dev lowest
 
 lowest: .venv-lowest/.installed
 	NUMBA_CACHE_DIR=.venv-lowest/numba .venv-lowest/bin/python -m pytest -o filterwarnings=default -p no:cacheprovider $(LOWEST)
+
+# Compiled code cannot be traced: the second run does tiny networks with the compiler off.
+coverage: $(VENV)/.installed-dev
+	$(BIN)/python -m coverage run -m pytest
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run --append -m pytest tests/robust/test_tiny.py
+	$(BIN)/python -m coverage report
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
