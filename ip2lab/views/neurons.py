@@ -313,9 +313,9 @@ class NeuronExplorer(Explorer):
     def _scatter(self) -> Picture:
         s = self.state
         x, y = (self.properties[name].sel(problem=s["problem"]) for name in (s["property"], s["against"]))
-        limits = tuple(span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
+        xlim, ylim = (span(self.properties[name].values, 0.04, True) for name in (s["property"], s["against"]))
         marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": self._tint()[0]}
-        picture = pictures.scatter(x, y, limits=limits, height=240, **marks)
+        picture = pictures.scatter(x, y, limits=(xlim, ylim), height=240, **marks)
         return picture, f"<b>Two properties</b> after problem {s['problem']}"
 
     # ------------------------------------------------------------------ the neuron that is picked
@@ -474,7 +474,7 @@ class NeuronExplorer(Explorer):
     def data(self) -> xr.Dataset:
         """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
         self.settle()
-        found: dict[str, Any] = dict(self.properties.data_vars)
+        found: dict[Any, Any] = dict(self.properties.data_vars.items())
         parts: dict[str, Callable[[], xr.Dataset]] = {
             "psth": lambda: self._by_condition()[0].drop_vars("trials", errors="ignore"),
             "raster": lambda: self._trials_now().drop_vars(["readout", "loss", "correct"], errors="ignore"),
@@ -484,7 +484,7 @@ class NeuronExplorer(Explorer):
             "lesion": lambda: self._lesions()[0].rename(neuron="silenced"),
         }
         for panel in [name for name in parts if name in self.visible() and not self.figure.notes.get(name)]:
-            found |= parts[panel]().data_vars
+            found |= dict(parts[panel]().data_vars.items())
         bare = {name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()}
         return xr.Dataset(bare).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
 

@@ -39,8 +39,8 @@ class Signals:
         self.run = run
         self.properties = group(run, "properties").load()
         self.steps = group(run, "trajectories").load() if "trajectories" in run.children else None
-        self.activity = self._kept("activity")
-        self.weights = self._kept("weights")
+        self.activity: Any = self._kept("activity")  # a dataset, or None
+        self.weights: Any = self._kept("weights")
         if self.weights is not None and "recurrent_weights" not in self.weights:
             self.weights = None
         self.recorded = lru_cache(8)(self._read)

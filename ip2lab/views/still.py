@@ -145,7 +145,12 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
     from matplotlib.figure import Figure as Page
 
     rows, widths = _grid(figure)
-    looks = {"axes.spines.top": False, "axes.spines.right": False, "svg.fonttype": "none", "axes.linewidth": 0.7}
+    looks: dict[Any, Any] = {
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "svg.fonttype": "none",
+        "axes.linewidth": 0.7,
+    }
     parts = [_shares(row, widths) for row in rows]
     heights = [max(_height(figure, name, share) for name, share in part.items()) for part in parts]
     with matplotlib.rc_context({"font.size": 8.5, **looks}):
@@ -188,7 +193,7 @@ def _panel(strip: Any, ax: Axes, figure: Figure, name: str, share: float) -> Non
     if not figure.notes.get(name):
         return draw(strip, ax, figure.elements[name])
     ax.set_axis_off()
-    place = {"ha": "center", "va": "center", "transform": ax.transAxes, "color": "#666666"}
+    place: dict[str, Any] = {"ha": "center", "va": "center", "transform": ax.transAxes, "color": "#666666"}
     ax.text(0.5, 0.5, textwrap.fill(figure.notes[name], max(int(110 * share), 20)), **place)
     return None
 
@@ -201,7 +206,7 @@ def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
 
     dots = [Line2D([], [], marker="o", linestyle="", color=ink, markersize=4.5) for _, ink in keys]
     names = [name for name, _ in keys]
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
+    place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
     ax.legend(dots, names, frameon=False, fontsize=7.5, handletextpad=0.1, columnspacing=1.0, **place)
     return -(-len(keys) // columns)
 

@@ -37,7 +37,7 @@ READY = """() => { const w = window.jupyterapp.shell.currentWidget, cells = w.co
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("lab")
     cells = [
         {
@@ -48,7 +48,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             "outputs": [],
             "source": c.strip(),
         }
-        for i, c in enumerate(CELLS)
+        for i, c in enumerate(request.module.CELLS)
     ]
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     (folder / "explore.ipynb").write_text(
@@ -72,7 +72,10 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--ServerApp.disable_check_xsrf=True",
         "--LabApp.news_url=",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    settings = folder / ".settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # all cells stay on the page
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings")}
     server = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment, start_new_session=True
     )
@@ -91,7 +94,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Any, lab: str) -> Iterator[Any]:
+def page(request: pytest.FixtureRequest, browser: Any, lab: str) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": 1440, "height": 3600})
     page.said, page.outside = [], []
     page.on("console", lambda m: page.said.append(m.text) if m.type == "error" else None)
@@ -105,7 +108,8 @@ def page(browser: Any, lab: str) -> Iterator[Any]:
     )
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_function(READY, timeout=180_000)
-    page.wait_for_function("document.querySelectorAll('.ip2lab-figure').length === 4", timeout=60_000)
+    drawn = f"document.querySelectorAll('.ip2lab-figure').length === {len(request.module.CELLS)}"
+    page.wait_for_function(drawn, timeout=60_000)
     yield page
     page.close()
 
@@ -121,9 +125,23 @@ def caption(page: Any, index: int, panel: int, text: str) -> None:
     page.wait_for_function(selector, timeout=20_000)
 
 
+def ask(page: Any, code: str) -> str:
+    """Evaluate an expression in the kernel; its repr."""
+    return page.evaluate(
+        """async text => {
+          const kernel = window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel;
+          const reply = await kernel.requestExecute({code: '', user_expressions: {found: text}}).done;
+          return reply.content.user_expressions.found.data['text/plain'] }""",
+        code,
+    )
+
+
 def test_everything_is_drawn_and_nothing_is_asked_for(page: Any) -> None:
-    for index, panels in enumerate((3, 6, 4, 4)):
-        assert figure(page, index).locator(".bk-Figure").count() == panels
+    for index in range(4):
+        shown = figure(page, index).locator(".ip2lab-panel:visible")
+        assert shown.count() >= 3
+        for i in range(shown.count()):
+            assert shown.nth(i).locator(".bk-Figure").count() == 1
     assert page.outside == []
     assert page.said == []
 
@@ -167,6 +185,65 @@ def test_a_run_is_switched_off(page: Any) -> None:
 def test_a_dropdown_changes_the_signal(page: Any) -> None:
     page.locator("select", has_text="membrane potential").first.select_option(label="membrane potential")
     caption(page, 2, 1, "Membrane potential")
+
+
+def test_a_lasso_selects_neurons_in_all_pictures(page: Any) -> None:
+    plot = figure(page, 2).locator(".ip2lab-panel").nth(2).locator(".ip2lab-plot")
+    plot.evaluate("node => node.scrollIntoView({block: 'center'})")
+    page.wait_for_timeout(1000)
+    box = plot.bounding_box()
+    across, down = box["width"], box["height"]
+    page.mouse.move(box["x"] + 0.5 * across, box["y"] + 0.5 * down)
+    page.mouse.move(box["x"] + 0.2 * across, box["y"] + 0.2 * down, steps=4)
+    page.mouse.down()
+    for x, y in ((0.95, 0.2), (0.95, 0.8), (0.2, 0.8)):
+        page.mouse.move(box["x"] + x * across, box["y"] + y * down, steps=6)
+        page.wait_for_timeout(100)
+    page.mouse.up()
+    for index in (2, 3):
+        caption(page, index, 1, "neurons selected")
+        caption(page, index, 4, "selected neurons")
+    assert len(ask(page, "population.state['selected']")) > len("[]")
+
+
+def test_a_name_in_the_legend_hides_its_condition(page: Any) -> None:
+    figure(page, 2).locator(".ip2lab-keys button").first.click()
+    page.wait_for_function(
+        "document.querySelectorAll('.ip2lab-figure')[3].querySelector('.ip2lab-off') !== null", timeout=20_000
+    )
+    assert ask(page, "population.state['hidden']") == "[0]"
+
+
+def test_arrows_and_escape_on_the_figure(page: Any) -> None:
+    before = int(ask(page, "population.state['problem']"))
+    figure(page, 2).focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    caption(page, 2, 0, f"in problem {before + 1}")
+    caption(page, 3, 4, "all neurons")
+
+
+def test_a_state_that_is_set_is_shown_and_panels_come_and_go(page: Any) -> None:
+    word = ask(page, "population.state_text").strip("'")
+    ask(page, "setattr(population, 'state', {'problem': 5, 'panels': ['raster', 'angles'], 'hidden': []})")
+    caption(page, 2, 1, "in problem 5")
+    assert figure(page, 2).locator(".ip2lab-panel:visible").count() == 2
+    page.get_by_role("button", name="dimensions", exact=True).first.click()
+    caption(page, 3, 6, "Participation ratio")
+    ask(page, f"setattr(population, 'state', {word!r})")
+    assert ask(page, "population.state_text").strip("'") == word
+
+
+def test_the_same_notebook_opened_twice(page: Any, browser: Any, lab: str) -> None:
+    page.evaluate("window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function("!window.jupyterapp.shell.currentWidget.context.model.dirty", timeout=20_000)
+    other = browser.new_page(viewport={"width": 1440, "height": 3600})
+    other.goto(f"{lab}/lab/workspaces/other/tree/explore.ipynb", wait_until="domcontentloaded")
+    other.locator(".ip2lab-figure .bk-Figure").nth(8).wait_for(timeout=60_000)
+    ask(page, "setattr(population, 'state', {'problem': 8})")
+    for each in (page, other):
+        caption(each, 2, 0, "in problem 8")
+    other.close()
 
 
 def test_no_errors_in_the_end(page: Any) -> None:

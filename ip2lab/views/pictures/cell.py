@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import holoviews as hv
 import numpy as np
@@ -199,7 +200,7 @@ def trial_raster(
     edges = (np.flatnonzero(np.diff(rows)) + 0.5).tolist()
     if signal.dtype == bool:  # a spike has the number of its condition, which is a colour; no spike is no ink
         values = np.where(values > 0, rows[:, None] + 1.0, 0.0).astype(np.float32)
-        chosen = {"cmap": ["#00000000", *colours(len(kinds))], "clim": (-0.5, len(kinds) + 0.5)}
+        chosen: dict[str, Any] = {"cmap": ["#00000000", *colours(len(kinds))], "clim": (-0.5, len(kinds) + 0.5)}
     else:
         chosen = {"cmap": SEQUENTIAL, "clim": span(values, 0.0), "colorbar": True, "colorbar_opts": {"width": 9}}
     centres = [float(np.flatnonzero(rows == k).mean()) for k in range(len(kinds))]
@@ -418,7 +419,7 @@ def lesion_costs(
     base = float(found["intact_loss"])
     own = colours(1) * rate.size if inks is None else list(inks)
     mine = np.flatnonzero(members == picked)
-    ringed = np.flatnonzero(np.isin(members, chosen))
+    ringed = np.flatnonzero(np.isin(members, chosen)).tolist()
     parts = [
         lines([np.array([[left, base], [right, base]])], names, line_dash="dashed", line_width=1.4),
         points(x[mine], y[mine], names, MARK, size=15),
