@@ -469,10 +469,10 @@ def test_kills_during_commits(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_200_kills_during_commits(tmp_path: Path) -> None:
+def test_200_kills_during_commits(tmp_path: Path, note: Callable[[str], None]) -> None:
     for seed in range(20):
         kill_again_and_again(tmp_path / f"run{seed}", 10, seed)
-    print("200 kills: every run was readable, held its committed prefix, and was finished bit for bit")
+    note("200 kills: every run was readable, held its committed prefix, and was finished bit for bit")
 
 
 def test_a_reader_beside_a_writer(tmp_path: Path) -> None:
@@ -907,9 +907,9 @@ def test_random_damages_are_reported_or_harmless(kept: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.nightly
-def test_500_random_damages(kept: Path, tmp_path: Path) -> None:
+def test_500_random_damages(kept: Path, tmp_path: Path, note: Callable[[str], None]) -> None:
     reported = damages(kept, tmp_path, 500, seed=12)
-    print(f"500 random damages: {reported} reported, {500 - reported} harmless by equality, none passed")
+    note(f"500 random damages: {reported} reported, {500 - reported} harmless by equality, none passed")
 
 
 def test_damaged_checkpoints(store: Path, tmp_path: Path) -> None:
