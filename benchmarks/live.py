@@ -1,10 +1,10 @@
 """What looking costs: the same training with and without LiveTraining's pictures, in turn, in a Jupyter kernel.
 
-    python benchmarks/live.py [--rounds 5] [--family dms] [--problems 20] [--neurons 100]
+    python benchmarks/live.py [--rounds 5] [--family dms] [--problems 60] [--neurons 100]
 
-Prints one JSON line: seconds of both (medians over rounds), what drawing costs in percent (median of the rounds' ratios,
-and all of them), on the clock and in the processor's time of the training thread, and updates a second. Messages go to
-a client that reads them, as a page would.
+Prints one JSON line: seconds of both (medians over rounds), what drawing costs in percent (median of the rounds'
+ratios, and all of them), on the clock and in the processor's time of the training thread, and updates a second.
+Messages go to a client that reads them, as a page would.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--family", default="dms")
-    parser.add_argument("--problems", type=int, default=20)
+    parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--neurons", type=int, default=100)
     cell = nbformat.v4.new_code_cell(CELL.format(**vars(parser.parse_args())))
     notebook = nbformat.v4.new_notebook(cells=[cell])

@@ -285,8 +285,8 @@ class LiveTraining(Explorer):
         self._next, worked = time.monotonic() + EVERY, time.thread_time()
         panel = TURNS[self._turn % len(TURNS)]
         self._turn += 1
-        self._latest = self._snapshot(panel == "raster" or self._turn == 1)
-        self._look(ALL if self._turn == 1 else (*(("curve",) if self._latest.news else ()), panel))
+        self._latest = self._snapshot(panel == "raster")
+        self._look((*(("curve",) if self._latest.news else ()), panel))
         self._costs.append(time.thread_time() - worked)
         # in the thread's own time, so that a busy machine slows both alike; one slow drawing is not made up for
         self._rested = time.thread_time() + sorted(self._costs)[1] * (1 / SHARE - 1)
