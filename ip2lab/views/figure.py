@@ -144,7 +144,7 @@ class Panel:
         state.subscribed_events = set(self.events)  # a change in place is not told
         if REGION in self.events and not any(isinstance(tool, LassoSelectTool) for tool in state.tools):
             # no renderers: the region itself is told, what lies in it is found here and shown by the data
-            tools = LassoSelectTool(renderers=[]), BoxSelectTool(renderers=[])
+            tools = [kind(renderers=[], continuous=False) for kind in (LassoSelectTool, BoxSelectTool)]
             state.add_tools(*tools)
             state.toolbar.active_drag = tools[isinstance(leaves(self.element)[0], hv.Image)]
 
