@@ -65,8 +65,8 @@ def _each(runs: list[dict[str, Any]], which: str, digits: int) -> str:
     return ", ".join("-" if run[which] is None else f"{run[which]:.{digits}f}" for run in runs)
 
 
-def _percent(values: list[float]) -> str:
-    mean, low, high = (f"{100 * value:.0f} %" for value in values)
+def _percent(values: list[float], digits: int = 0) -> str:
+    mean, low, high = (f"{100 * value:.{digits}f} %" for value in values)
     return f"{mean} ({low} to {high})"
 
 
@@ -83,8 +83,8 @@ def _search(entries: dict[str, Any]) -> str:
         cost = ", ".join(f"{100 * one['cost_share']:.0f} %" for one in entry["searches"])
         lines.append(
             f"| {family} | {entry['problems']}, {entry['cap']:,} | {_names(entry['exhaustive'])} | {chosen} | "
-            f"{_percent(entry['regret'])} | {_percent(entry['random'])} | {_percent(entry['random_over_halving'])} | "
-            f"{cost} |"
+            f"{_percent(entry['regret'], 1)} | {_percent(entry['random'])} | "
+            f"{_percent(entry['random_over_halving'])} | {cost} |"
         )
     return "\n".join(lines) + "\n" if entries else ""
 
