@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from ip2lab.learners import draw_noise
+from ip2lab.learners import CompiledLearner, Rates, draw_noise
+from ip2lab.networks import compiling
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 
@@ -186,6 +187,47 @@ def test_without_autapses_their_gradient_is_zero():
         assert net.recurrent_weights.grad.any()
 
 
+def test_what_a_pass_returned_stays_as_it_was():
+    """Large passes write into memory of earlier ones, but only where nobody holds any of it."""
+    net = SpikingNetwork(3, 2, 64, seed=1)
+    x = torch.ones(16, 260, 3) * torch.linspace(0.5, 2, 16)[:, None, None]
+    first = net(x)
+    copies, held = [part.detach().clone() for part in first], first.membrane.detach().numpy()
+    membrane = held.copy()
+    loss = first.logits.square().sum()
+    others = [net(k * x) for k in range(4)]
+    assert len({part.data_ptr() for done in (first, *others) for part in done[1:4]}) == 15
+    for part, copy in zip(first, copies, strict=True):
+        assert torch.equal(part, copy)
+    del first, others, part
+    places = set()
+    for k in range(8):
+        done = net(k * x)
+        places |= {part.data_ptr() for part in done[1:4]}
+    assert len(places) <= 8  # used again
+    assert np.array_equal(held, membrane)
+    loss.backward()
+    got = net.bias.grad.clone()
+    net.zero_grad()
+    net(x).logits.square().sum().backward()
+    assert torch.equal(got, net.bias.grad)
+
+
+def test_autapses_set_by_hand_are_refused_where_there_are_none():
+    net, x = network(neurons=12, seed=1), array(np.random.default_rng(0), 1, 30, 2)
+    with torch.no_grad():
+        net.recurrent_weights[3, 3] = 0.5
+    for compiled in (False, True):
+        with pytest.raises(ValueError, match=r"recurrent_weights: neurons are connected to themselves.*autapses=True"):
+            net(x, compiled=compiled)
+    with pytest.raises(ValueError, match="set the diagonal to 0"):
+        CompiledLearner(net, Rates({}))
+    own = network(neurons=12, seed=1, autapses=True)
+    with torch.no_grad():
+        own.recurrent_weights[3, 3] = 0.5
+    torch.testing.assert_close(own(x, compiled=True).membrane, own(x, compiled=False).membrane)
+
+
 def test_a_nan_stays_one():
     """No fast mathematics hides it: it is how an exploding loss is recognised."""
     net, x = network(neurons=12, seed=1), array(np.random.default_rng(0), 1, 30, 2)
@@ -307,3 +349,33 @@ print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().he
     file, bits = done.stdout.split()
     assert file.startswith(str(tmp_path))
     assert bits == noise(5, steps=2, neurons=3).tobytes().hex()
+
+
+def test_what_takes_long_to_compile_says_so_once(caplog):
+    """Whoever compiles, `train` or a network of one's own, with a progress bar or without; not from memory."""
+    made: dict = {"__name__": "ip2lab.networks.kernels"}
+    exec("def learn(x):\n    return x + 1", made)  # in no file: cannot be kept on disk
+    quick = compiling.compiled(made["learn"])
+    assert quick(1) == 2 and quick(2) == 3
+    assert [record.message for record in caplog.records] == [
+        "ip2lab: compiling kernels.learn (10 to 30 s, in every session: no cache folder can be written) ..."
+    ]
+    assert quick(1.5) == 2.5  # another type is compiled anew
+    assert len(caplog.records) == 2
+
+
+def test_the_cache_knows_what_is_compiled_into_a_function(tmp_path):
+    """A changed file of which parts are compiled into functions of another: numba alone would load the old ones."""
+    shutil.copytree(ROOT / "ip2lab", tmp_path / "ip2lab", ignore=shutil.ignore_patterns("__pycache__"))
+    code = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+import numpy as np
+from ip2lab.networks import batches
+one, result, vectors = np.ones((1, 3)), np.zeros((1, 3)), np.ones((1, 1, 3))
+batches.back_through_weights(result, np.array([[1.0, 0.0, 0.0]]), np.eye(3), vectors, 0, 1.0, np.zeros(4, int), one)
+print(result[0, 0], sum(batches.back_through_weights.stats.cache_hits.values()))
+"""
+    assert [execute(code, tmp_path).stdout for _ in range(2)] == ["1.0 0\n", "1.0 1\n"]
+    rows = tmp_path / "ip2lab" / "networks" / "rows.py"
+    rows.write_text(rows.read_text().replace("+= scale * s0", "+= 2 * scale * s0"))
+    assert execute(code, tmp_path).stdout == "2.0 0\n"

@@ -146,6 +146,20 @@ def test_noise_of_both_learners_is_the_same_bit_for_bit():
     np.testing.assert_array_equal(learner.learner.noise[: wanted.shape[1]].ravel(), wanted.numpy().ravel())
 
 
+def test_no_weight_decay_for_what_is_frozen():
+    """Of the largest singular values of the recurrent weights neither: they are looked at only where they learn."""
+    shown = stream()
+    net = network(shown)
+    rates = rates_of(net)
+    del rates.rate["recurrent_weights"]
+    learner = PlainLearner(net, Rates(rates.rate, l2={"recurrent_weights": 1.0}, singular=2))
+    before = parameters(net)
+    learn(learner, shown, 3)
+    after = parameters(net)
+    assert np.array_equal(before["recurrent_weights"], after["recurrent_weights"])
+    assert not np.array_equal(before["bias"], after["bias"])
+
+
 @pytest.mark.parametrize("kind", [CompiledLearner, PlainLearner])
 def test_frozen_is_frozen_to_the_bit(kind):
     shown = stream()

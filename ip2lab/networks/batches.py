@@ -24,8 +24,6 @@ from ip2lab.networks.kernels import (
 )
 from ip2lab.networks.rows import add, add_outputs, add_product, dot_rows, list_nonzero
 
-TOGETHER = 16  # trials that go back in time side by side: their rows and a step's share of the weights stay in cache
-
 
 @compiled
 def dot_blocks(result, weights, vectors, t):
@@ -155,18 +153,23 @@ def backward_together(
 
 
 @compiled
-def backward(inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs):
-    """Accumulate the gradients of trials: everything as in `backward_trial`, with a trial axis in front."""
-    first, trials = 0, inputs.shape[0]
-    while trials - first > 3:
-        last = min(first + TOGETHER, trials)
-        backward_together(
-            first, last, inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane,
-            g_neurons, g_weights, g_inputs,
-        )  # fmt: skip
-        first = last
-    for b in range(first, trials):
-        backward_trial(
-            inputs[b], neurons, weights, model, one_trial(trace, b), d_logits[b], d_spikes[b], d_membrane[b],
-            g_neurons, g_weights, g_inputs[b],
-        )  # fmt: skip
+def backward(
+    inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs, together
+):
+    """Accumulate the gradients of trials: everything as in `backward_trial`, with a trial axis in front.
+
+    `together` is how many trials go side by side, or None: one after the other. Only what is asked for is compiled.
+    """
+    if together is None:
+        for b in range(inputs.shape[0]):
+            backward_trial(
+                inputs[b], neurons, weights, model, one_trial(trace, b), d_logits[b], d_spikes[b], d_membrane[b],
+                g_neurons, g_weights, g_inputs[b],
+            )  # fmt: skip
+    else:
+        for first in range(0, inputs.shape[0], together):
+            last = min(first + together, inputs.shape[0])
+            backward_together(
+                first, last, inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane,
+                g_neurons, g_weights, g_inputs,
+            )  # fmt: skip

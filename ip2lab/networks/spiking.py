@@ -20,7 +20,10 @@ Bellec et al. (2018).
 from __future__ import annotations
 
 import math
+import sys
+import threading
 import warnings
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -135,9 +138,9 @@ class _Compiled(torch.autograd.Function):
         neurons, weights = structures.Neurons(*arrays[:6]), structures.Weights(*arrays[6:])
         x = _array(inputs)
         eta = np.empty((*x.shape[:2], 0), x.dtype) if noise is None else _array(noise)
-        trace = structures.make_trace(
-            x.shape[:2], len(weights.bias), len(weights.output), x.dtype, bool(model.adaptation)
-        )
+        d, u, s, g = (_room((*x.shape[:2], len(weights.bias)), x.dtype) for _ in range(4))
+        a = np.zeros((*x.shape[:2], len(weights.bias) if model.adaptation else 0), x.dtype)
+        trace = structures.Trace(d, u, a, s, np.empty((*x.shape[:2], len(weights.output)), x.dtype), g)
         kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
@@ -155,11 +158,29 @@ class _Compiled(torch.autograd.Function):
         g_neurons = structures.Neurons(*map(np.zeros_like, neurons))
         g_weights = structures.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
+        together = 16 if len(x) > 3 else None  # their rows, and a step's share of the weights, stay in cache
         batches.backward(
-            x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs
+            x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs, together
         )
         g_x = torch.from_numpy(g_inputs) if ctx.needs_input_grad[1] else None
         return (None, g_x, None, *map(torch.from_numpy, (*g_neurons, *g_weights)))
+
+
+# What large passes wrote into: fresh memory for each would cost a fifth of the time. Small arrays malloc keeps itself.
+_rooms: deque[np.ndarray] = deque(maxlen=8)
+_rooms_lock = threading.Lock()
+
+
+def _room(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Return an array to write into: one from before that nobody, no tensor either, holds any more, or a new one."""
+    with _rooms_lock:
+        for k in range(len(_rooms)):
+            if _rooms[k].shape == shape and _rooms[k].dtype == dtype and sys.getrefcount(_rooms[k]) == 2:
+                return _rooms[k]
+        room = np.empty(shape, dtype)
+        if 1e6 < room.nbytes < 64e6:
+            _rooms.append(room)
+        return room
 
 
 def _array(tensor: Tensor) -> np.ndarray:
