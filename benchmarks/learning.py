@@ -84,7 +84,7 @@ SEARCH = {
     "dms": (40, 16_000),
     "cd_dms": (20, 20_000),
 }
-EXHAUSTIVE, JUDGEMENT = range(500, 504), range(504, 509)  # seeds of the exhaustive search, and to judge both
+FOLDS = (range(500, 504), range(504, 509))  # the exhaustive search sees one of them, the other one judges
 HALVING = [range(first, first + 5) for first in (520, 530, 540, 550, 560)]  # seeds of halving, time and again
 
 
@@ -183,7 +183,7 @@ def tune(args: argparse.Namespace) -> None:
 
 
 def search(args: argparse.Namespace) -> None:
-    """Choose exhaustively once and by halving several times, and judge all of it on seeds of their own."""
+    """Choose by halving several times and exhaustively, and judge all of it on seeds that neither has seen."""
     for family in map(ip2lab.family, args.families):
         problems, cap = SEARCH[family.name]
         bank, asked = Bank(), {"problems": problems, "progress": False}
@@ -194,35 +194,39 @@ def search(args: argparse.Namespace) -> None:
         with patch.object(plasticity, "learn_series", bank.learn):
             halvings = [search_plasticity(family, seeds=seeds, **asked) for seeds in HALVING[: args.searches]]
         with patch.object(plasticity, "learn_series", capped):
-            truth = search_plasticity(family, seeds=EXHAUSTIVE, method="exhaustive", **asked)
-            best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]
-            choices = {"exhaustive": truth.assign_attrs(decision=list(best))}
-            choices |= {f"halving {k}": one for k, one in enumerate(halvings)}
-            choices |= {" + ".join(names): names for names in subsets(PAPER)}
-            found = judge(choices, family, seeds=JUDGEMENT, problems=problems)
-        keep("search", family.name, _judged(found, halvings, truth, best) | {"problems": problems, "cap": cap})
+            folds = [_fold(family, halvings, *seeds, asked) for seeds in (FOLDS, FOLDS[::-1])]
+        keep("search", family.name, _judged(halvings, folds) | {"problems": problems, "cap": cap})
 
 
-def _judged(found: Any, halvings: list[Any], truth: Any, best: tuple[str, ...]) -> dict[str, Any]:
-    logs = np.log(found.trials.values) - np.log(found.trials.values[0])
-    random = logs[1 + len(halvings) :].mean(0)
-    one = truth.attrs["cost"] / len(EXHAUSTIVE)
+def _fold(family: Any, halvings: list[Any], seeds: range, judging: range, asked: dict[str, Any]) -> tuple[Any, ...]:
+    """Return the exhaustive choice, its search, and log ratios to its trials (halvings and all subsets, seed)."""
+    truth = search_plasticity(family, seeds=seeds, method="exhaustive", **asked)
+    best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]
+    choices = {"exhaustive": truth.assign_attrs(decision=list(best))}
+    choices |= {f"halving {k}": one for k, one in enumerate(halvings)}
+    choices |= {" + ".join(names): names for names in subsets(PAPER)}
+    logs = np.log(judge(choices, family, seeds=judging, problems=asked["problems"]).trials.values)
+    return list(best), truth, logs[1:] - logs[0]
+
+
+def _judged(halvings: list[Any], folds: list[tuple[Any, ...]]) -> dict[str, Any]:
+    logs = np.concatenate([fold[2] for fold in folds], axis=1)
+    halving, random = logs[: len(halvings)], logs[len(halvings) :].mean(0)
+    one = sum(truth.attrs["cost"] for _, truth, _ in folds) / sum(map(len, FOLDS))
     searches = [
         {
-            **{name: halving.attrs[name] for name in ("decision", "difference", "reason", "cost")},
-            "regret": [float(found[name][1 + k]) for name in ("regret", "low", "high")],
-            "cost_share": halving.attrs["cost"] / (one * halving.sizes["seed"]),
-            "random_over_it": _interval(random - logs[1 + k]),
+            **{name: each.attrs[name] for name in ("decision", "difference", "reason", "cost")},
+            "regret": _interval(halving[k]),
+            "cost_share": each.attrs["cost"] / (one * each.sizes["seed"]),
         }
-        for k, halving in enumerate(halvings)
+        for k, each in enumerate(halvings)
     ]
     return {
-        "exhaustive": list(best),
+        "exhaustive": [best for best, _, _ in folds],
         "searches": searches,
-        "regret": _interval(logs[1 : 1 + len(halvings)].mean(0)),
+        "regret": _interval(halving.mean(0)),
         "random": _interval(random),
-        "random_over_halving": _interval(random - logs[1 : 1 + len(halvings)].mean(0)),
-        "regrets": dict(zip(found.choice.values.tolist(), np.expm1(logs.mean(1)).tolist(), strict=True)),
+        "random_over_halving": _interval(random - halving.mean(0)),
     }
 
 
