@@ -64,7 +64,8 @@ nightly: $(VENV)/.installed-dev lowest
 	@touch $@
 
 lowest: .venv-lowest/.installed
-	NUMBA_CACHE_DIR=.venv-lowest/numba .venv-lowest/bin/python -m pytest -o filterwarnings=default -p no:cacheprovider $(LOWEST)
+	NUMBA_CACHE_DIR='$(CURDIR)/.venv-lowest/numba' .venv-lowest/bin/python -m pytest -o filterwarnings=default -p no:cacheprovider \
+	    -m "not nightly and not slow and not browser"
 
 # Compiled code cannot be traced: the second run does tiny networks with the compiler off.
 coverage: $(VENV)/.installed-dev
