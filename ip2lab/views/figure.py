@@ -32,7 +32,7 @@ from bokeh.themes import Theme
 from holoviews.plotting.bokeh.element import ElementPlot
 
 from ip2lab.views import still
-from ip2lab.views.style import entries
+from ip2lab.views.style import KEY, entries
 
 HERE = Path(__file__).parent
 # On a logarithmic axis: as many of 1, 2, 5 x 10^k as have room, over less than three quarters of a decade even steps.
@@ -148,11 +148,11 @@ class Panel:
             state.add_tools(*tools)
             state.toolbar.active_drag = tools[isinstance(leaves(self.element)[0], hv.Image)]
 
-    def update(self, element: hv.Element | hv.Overlay) -> bool:
-        """Exchange the data; True where the element had to be drawn anew."""
+    def update(self, element: hv.Element | hv.Overlay, made: tuple[Any, ...]) -> bool:
+        """Exchange the data, of an element of the build `made`; True where the element had to be drawn anew."""
         if element is self.element:
             return False
-        if build(element) != self.build:
+        if made != self.build:
             self.draw(element)
             return True
         before, self.element, self.legend = self.element, element, entries(element)
@@ -218,7 +218,7 @@ def map_columns(plot: ElementPlot, leaf: hv.Element) -> None:
 def leaves(element: hv.Element | hv.Overlay) -> list[hv.Element]:
     """Return the single elements that an element draws, in drawing order: a legend that is words is none of them."""
     parts = list(element) if isinstance(element, hv.Overlay) else [element]
-    return [leaf for leaf in parts if type(leaf) is not hv.Points or not leaf.label] if entries(element) else parts
+    return [leaf for leaf in parts if leaf.group != KEY]
 
 
 def drawn(element: hv.Element | hv.Overlay) -> hv.Element | hv.Overlay:
@@ -377,9 +377,10 @@ class Figure(anywidget.AnyWidget):
         **elements: hv.Element | hv.Overlay,
     ) -> None:
         """Show other elements, captions and notes; what is not named stays. One message, however many panels."""
-        anew = any(build(element) != self._panels[name].build for name, element in elements.items())
+        made = {name: build(element) for name, element in elements.items()}
+        anew = any(made[name] != self._panels[name].build for name in elements)
         with self.at_once() if anew else nullcontext():
-            rebuilt = [self._panels[name].update(element) for name, element in elements.items()]
+            rebuilt = [self._panels[name].update(element, made[name]) for name, element in elements.items()]
         legends = {name: legend for name in elements if (legend := self._panels[name].legend) != self._legends[name]}
         self._captions |= captions or {}
         self._notes |= notes or {}

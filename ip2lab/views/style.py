@@ -180,12 +180,16 @@ def entries(element: Any) -> list[tuple[str, str]]:
     [('go', '#2484c6'), ('no-go', '#d9601a')]
     """
     parts = list(element) if isinstance(element, hv.Overlay) else [element]
-    keys = [leaf for leaf in parts if type(leaf) is hv.Points and leaf.label]
-    if any(np.isfinite(leaf.dimension_values(0)).any() for leaf in keys):
-        return []  # points with a name: Bokeh and matplotlib make a legend of these
-    return [(leaf.label, str(hv.Store.lookup_options("bokeh", leaf, "style").kwargs["color"])) for leaf in keys]
+    return [(leaf.label, _KEYS[leaf.id]) for leaf in parts if leaf.group == KEY and leaf.id in _KEYS]
+
+
+KEY = "Key"  # the group of what is in a picture only for its legend
+_KEYS: dict[int, str] = {}  # the colours of these, by the options that they share
 
 
 @lru_cache(512)
 def _entry(name: str, ink: str, dims: tuple[str, ...]) -> hv.Points:
-    return points([np.nan], [np.nan], dims, ink, name, size=8)
+    style = {"size": 8, "line_color": None, "color": ink}
+    made = styled(hv.Points, {d: np.full(1, np.nan) for d in dims[:2]}, dims, (), style, name, KEY)
+    _KEYS[made.id] = ink
+    return made
