@@ -259,7 +259,8 @@ def _plain_ticks(axis: Any, ends: tuple[float, float]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     decades = np.log10(ends[1] / ends[0])
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2.2 else (1.0,)))
+    subs = (1.0, 2.0, 5.0) if decades < 2.2 else (1.0, 3.0) if decades < 4.5 else (1.0,)
+    axis.set_major_locator(LogLocator(subs=subs))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
