@@ -50,7 +50,7 @@ const step = ten * [1, 2, 5, 10].find((d) => d * ten >= rough);
 for (let i = Math.ceil(low / step); i * step <= high; i++) push(i * step);
 return found;"""
 NUMBER = """
-const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-3;
+const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-4;
 return short ? String(+tick.toPrecision(6)) : (+tick.toPrecision(6)).toExponential().replace("+", "");"""
 TOOLBAR = ":host { transform: scale(0.72); transform-origin: bottom right; background: none !important; }"
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
