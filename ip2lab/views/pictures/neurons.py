@@ -148,7 +148,7 @@ def property_density(
     parts = [
         bands(shapes, [QUIET, colours(1)[0]], names),
         lines([s[:-1] for s in shapes], names, [QUIET, colours(1)[0]], line_width=1.8),
-        lines([np.array([[0.0, v], [0.07 * top, v]]) for v in chosen], names, MARK, line_width=1.4),
+        lines([np.array([[0.0, v], [0.07 * top, v]]) for v in chosen], names, [MARK] * len(chosen), line_width=1.4),
         lines([] if picked is None else [np.array([[0.0, picked], [top, picked]])], names, MARK, line_width=1.6),
         *legend(["before learning", "now"], [QUIET, colours(1)[0]], names),
     ]
