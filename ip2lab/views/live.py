@@ -179,7 +179,6 @@ class LiveTraining(Explorer):
     def pause(self) -> None:
         """Hold the training where it is."""
         self._going.clear()
-        self._say(f"{self._words()} &nbsp;·&nbsp; paused")
         self._buttons["pause"].description, self._buttons["pause"].icon = "Resume", "play"
 
     def go_on(self) -> None:
@@ -276,6 +275,10 @@ class LiveTraining(Explorer):
             self._epochs = series.setting.trials(dt=series.options["dt"]).epoch.values[0]
         if not self._stopping.is_set() and time.monotonic() >= self._next and time.thread_time() >= self._rested:
             self._draw_now()
+        if not self._going.is_set() and not self._stopping.is_set():  # there is time for everything
+            self._latest = self._snapshot(True)
+            self._look(ALL)
+            self._say(f"{self._words()} &nbsp;·&nbsp; paused")
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
@@ -285,8 +288,9 @@ class LiveTraining(Explorer):
         self._next, worked = time.monotonic() + EVERY, time.thread_time()
         panel = TURNS[self._turn % len(TURNS)]
         self._turn += 1
-        self._latest = self._snapshot(panel == "raster")
-        self._look((*(("curve",) if self._latest.news else ()), panel))
+        first = self._turn == 1
+        self._latest = self._snapshot(first or panel == "raster")
+        self._look(ALL if first else (*(("curve",) if self._latest.news else ()), panel))
         self._costs.append(time.thread_time() - worked)
         # in the thread's own time, so that a busy machine slows both alike; one slow drawing is not made up for
         self._rested = time.thread_time() + sorted(self._costs)[1] * (1 / SHARE - 1)

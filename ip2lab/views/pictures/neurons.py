@@ -179,7 +179,7 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     Returns
     -------
     Overlay
-        One density a property.
+        One density a property, each scaled to a height of 1.
 
     Examples
     --------
@@ -189,14 +189,16 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     >>> len(shifts(neurons.density(ratio), at=0))
     3
     """
-    names = ["value over its value before learning", "density"]
+    names = ["value over its value before learning", "density, over its largest"]
     kinds = [str(k) for k in found["property"].values]
     inks = colours(len(kinds))
+    now = found["density"].sel(problem=at)
+    height_of = now.max("point")  # what hardly moves has a density many times as high as what spreads
     curves = [
-        np.column_stack([found["value"].sel(property=k).values, found["density"].sel(property=k, problem=at).values])
+        np.column_stack([found["value"].sel(property=k).values, (now / height_of).sel(property=k).values])
         for k in kinds
     ]
-    top = 1.25 * max(float(c[:, 1].max()) for c in curves)
+    top = 1.1
     xlim = (min(0.5, *(float(c[0, 0]) for c in curves)), max(2.0, *(float(c[-1, 0]) for c in curves)))
     parts = [
         bands([np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves], inks, names),
