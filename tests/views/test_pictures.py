@@ -165,3 +165,13 @@ def test_components_on_the_axes_say_their_share(run: xr.DataTree) -> None:
     found = population.pca(run["activity"].to_dataset().membrane.isel(problem=0), n_components=2)
     label = options(pictures.trajectories(found.scores, share=found.explained_variance_ratio))["xlabel"]
     assert label == f"component 1 ({100 * float(found.explained_variance_ratio[0]):.0f} % of variance)"
+
+
+def test_no_trials_at_all_are_drawn_on_a_logarithmic_axis():
+    series = xr.Dataset({"trials_to_criterion": ("problem", [70.0, 0.0, 3.0])}, {"problem": [0, 1, 2]})
+    for log, lowest in ((True, 0.5), (False, 0.0)):
+        drawn = pictures.learning_curves({"a run": series}, log=log)
+        line = drawn.traverse(lambda element: element, ["Contours", "Path"])
+        heights = np.concatenate([part.array()[:, 1] for whole in line for part in whole.split() if len(part)])
+        assert np.nanmin(heights.astype(float)) == lowest
+        assert pictures.curves.curve_limits({"a run": series}, log=log)[1][0] <= lowest

@@ -12,6 +12,7 @@ import xarray as xr
 from ip2lab.views.pictures.parts import bands, named, scattered
 from ip2lab.views.style import QUIET, axis, colours, legend, lines, looks, marker_line, span, styled
 
+NONE = 0.5  # where no trials at all are drawn on a logarithmic axis
 FEW = 4  # runs of which single trials can still be told apart
 
 
@@ -39,7 +40,7 @@ def learning_curves(
     smooth : int
         Length of the running mean, in problems.
     log, log_problems : bool
-        Logarithmic axes; problems are then counted from 1.
+        Logarithmic axes; no trials at all are then drawn at one half, and problems counted from 1.
     inks : mapping of str to str, optional
         Colour of each run.
     fits : mapping of str to Dataset, optional
@@ -68,7 +69,7 @@ def learning_curves(
     """
     runs = {"run": runs} if isinstance(runs, xr.Dataset) else runs
     inks = inks or dict(zip(runs, colours(len(runs)), strict=True))
-    offset = 1 if log_problems else 0
+    offset, least = 1 if log_problems else 0, NONE if log else 0
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
     shown = {name: series for name, series in runs.items() if series.sizes["problem"]}
     areas, paths, dots, failed = [], [], [], []
@@ -76,12 +77,12 @@ def learning_curves(
         x = series["problem"].values + offset
         values = _capped(series)
         mean = values.mean("member")
-        paths.append(np.column_stack([x, _running(mean, smooth)]))
+        paths.append(np.column_stack([x, _running(mean, smooth).clip(least)]))
         if values.sizes["member"] > 1:
-            areas.append((_band(x, _running(values.quantile([0.1, 0.9], "member"), smooth)), inks[name]))
+            areas.append((_band(x, _running(values.quantile([0.1, 0.9], "member"), smooth).clip(least)), inks[name]))
         given_up = _members(series["trials_to_criterion"]).isnull().values
         solved = mean.values if values.sizes["member"] > 1 else np.where(given_up[0], np.nan, mean.values)
-        dots.append((x, solved, inks[name], name))
+        dots.append((x, solved.clip(least), inks[name], name))
         failed += [
             (x, np.where(lost, row, np.nan), inks[name], name)
             for lost, row in zip(given_up, values.values, strict=True)
@@ -130,7 +131,7 @@ def curve_limits(
     (-0.5, 2.5)
     """
     shown = [series for series in runs.values() if series.sizes["problem"]]
-    every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]])
+    every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]]).clip(NONE if log else 0)
     last = max((float(series["problem"].max()) for series in shown), default=1.0)
     room = max(0.5, 0.012 * last)
     xlim = (0.9, 1.05 * (last + 1)) if log_problems else (-room, last + room)
