@@ -23,6 +23,7 @@ COLUMNS: dict[str, tuple[str, str, bool, bool]] = {  # title, format, more is wo
     "failed": ("problems given up, a run", "{:.1f}", True, False),
 }
 ROW = 24  # height of a row, in pixels
+FEWEST = 3  # seeds for an interval: that of two spans everything
 
 
 def symbol(name: str) -> str:
@@ -91,7 +92,8 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
     Returns
     -------
     Overlay
-        One row a configuration, the best uppermost; the darker, the better. Mean, and 95 % interval over seeds.
+        One row a configuration, the best uppermost; the darker, the better. Mean, and its 95 % interval from three
+        seeds on.
 
     Examples
     --------
@@ -105,12 +107,16 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
     names = ["metric", "configuration"]
     boxes: list[tuple[Any, ...]] = []
     words: list[tuple[Any, ...]] = []
+    few = _few(table, places)
     for column, (metric, (_, form, worse, log)) in enumerate(COLUMNS.items()):
         values = table[metric].sel(configuration=list(places)).transpose("configuration", "statistic").values
         scores = _scores(values[:, 0], worse, log)
         for (mean, low, high), score, row in zip(values, scores, places.values(), strict=True):
             text = form.format(mean) if np.isfinite(mean) else "not reached"
-            text += f"  ({form.format(low)} to {form.format(high)})" if high > low else ""
+            if few[row]:
+                text += f"  ({few[row]} seeds)" if metric == "trials_ratio" else ""
+            elif high > low:
+                text += f"  ({form.format(low)} to {form.format(high)})"
             colour, ink = _cell(score if np.isfinite(score) else 1.0)
             boxes.append((column - 0.49, row - 0.46, column + 0.49, row + 0.46, colour))
             words.append((column, row, text, ink))
@@ -132,6 +138,12 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
         yticks=ticks,
         xaxis="top",
     )
+
+
+def _few(table: xr.Dataset, places: Mapping[str, int]) -> dict[int, int]:
+    """How many seeds each row has where they are too few for an interval that says something, else 0."""
+    seeds = {row: int(table["seeds"].sel(configuration=name)) for name, row in places.items()}
+    return {row: number if number < FEWEST else 0 for row, number in seeds.items()}
 
 
 def _scores(values: np.ndarray, worse: bool, log: bool) -> np.ndarray:
@@ -244,13 +256,14 @@ def seed_ratios(search: xr.Dataset, table: xr.Dataset, *, picked: str | None = N
     ends = table["trials_ratio"].sel(configuration=list(places))
     low, high = span([*ratio.values.ravel(), 1.0], 0.06, True)
     dots, halted, whiskers, middles = [], [], [], []
+    few = _few(table, places)
     for name, row in places.items():
         values, cut = ratio.sel(configuration=name).values, stopped.sel(configuration=name).values == 1
         y = np.full(len(values), float(row))
         dots.append((np.where(cut, np.nan, values), y))
         halted.append((np.where(cut, values, np.nan), y))
         mean, lower, upper = ends.sel(configuration=name).values
-        if upper > lower:
+        if upper > lower and not few[row]:
             whiskers.append(np.array([[max(lower, low), row], [min(upper, high), row]]))
         if np.isfinite(mean):
             middles.append(np.array([[mean, row - 0.3], [mean, row + 0.3]]))
