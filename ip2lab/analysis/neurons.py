@@ -105,8 +105,8 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
         count = spikes.sum(time, dtype=np.int64 if whole else float, skipna=False)  # lazy NaN stay NaN
         rate = (count * (1000.0 / (spikes.sizes[time] * dt))).astype(float)
     else:
-        if not width > 1e-3 * dt:
-            raise ValueError(f"width={width}; expected a positive number of ms, not far below a step of {dt:g}")
+        if not 1e-3 * dt < width < 1e6 * dt:
+            raise ValueError(f"width={width}; expected a positive number of ms, within reason of a step of {dt:g}")
         rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], lazy={}, bins=width / dt) * (1000.0 / dt)
         rate = rate.transpose(*spikes.dims).assign_coords(spikes.coords)  # with their units
     return describe(rate, "firing_rate", "Hz", "firing rate", spikes)

@@ -17,6 +17,7 @@ import xarray as xr
 from make_run import make_run
 
 import ip2lab
+from ip2lab import learning
 from ip2lab.tasks import family
 
 MB = 2**20
@@ -55,7 +56,7 @@ def test_memory_is_flat_while_it_trains(folder, note, steps):
     problems = steps // 2000
     before = len(os.listdir("/proc/self/fd"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ip2lab.learning, "CALL_EVERY", 0.0)
+        patch.setattr(learning, "CALL_EVERY", 0.0)
         run = ip2lab.train(
             TASK, problems=problems, neurons=20, max_trials=2000, criterion=1e-9, path=folder / "run", progress=look
         )
@@ -94,7 +95,7 @@ def test_memory_is_flat_while_it_is_looked_at(run, note, which, count):
     from ip2lab import views
 
     explorer, rng = getattr(views, which)(run), np.random.default_rng(0)
-    for _ in range(count // 2 if count < 100 else count // 5):  # libraries, fonts and every method come in once
+    for _ in range(max(40, count // 5)):  # libraries, fonts and every method come in once
         interact(explorer, rng)
     start = used()
     for _ in range(count):
