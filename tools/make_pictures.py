@@ -20,6 +20,7 @@ from ip2lab.views import still
 from ip2lab.views.explorer import Explorer
 
 DOCS = Path(__file__).parents[1] / "docs"
+LARGEST = 150_000  # bytes
 BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n!\[\w+\]\(pictures/(?P<name>\w+)\.png\))?", re.DOTALL)
 
 
@@ -32,12 +33,16 @@ def value_of(code: str, names: dict[str, Any]) -> Any:
 
 
 def save(picture: bytes, name: str, width: int = 900) -> None:
-    """Write docs/pictures/NAME.png, at most so wide, with at most 128 colours."""
+    """Write docs/pictures/NAME.png, at most so wide, with at most 64 colours, and smaller where it would be large."""
     path = DOCS / "pictures" / f"{name}.png"
     image = Image.open(io.BytesIO(picture)).convert("RGB")
-    image.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
-    image.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
-    print(f"{path.name} {path.stat().st_size / 1000:.0f} kB")
+    while True:
+        image.thumbnail((width, 10 * width), Image.Resampling.LANCZOS)
+        image.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        if path.stat().st_size < LARGEST:
+            break
+        width = int(0.9 * width)
+    print(f"{path.name} {path.stat().st_size / 1000:.0f} kB", flush=True)
 
 
 def main(wanted: list[str]) -> None:

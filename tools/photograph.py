@@ -76,18 +76,19 @@ def photograph(cells: Mapping[str, str], width: int = 1180) -> dict[str, bytes]:
 
 
 def _one(page: Page, address: str) -> bytes:
+    page.set_default_timeout(400_000)
     page.goto(address, wait_until="domcontentloaded")
-    page.wait_for_function(f"!({BUSY})", timeout=120_000)
+    page.wait_for_function(f"!({BUSY})")
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(DONE, timeout=300_000)
-    shown = page.locator(".jp-OutputArea-output").last
-    shown.get_by_role("checkbox").or_(shown.locator("button")).first.wait_for(timeout=120_000)
+    page.wait_for_function(DONE)
+    shown = page.locator(".jp-OutputArea-output:has(.widget-vbox)").last
+    shown.wait_for()
     start = shown.get_by_role("button", name="Start")
     if start.count():
         start.click()
-        page.wait_for_timeout(20_000)
-    shown.locator("canvas:visible").first.wait_for(timeout=120_000)
-    page.wait_for_timeout(6000)  # panels that are drawn later
+        page.wait_for_timeout(30_000)
+    shown.locator("canvas:visible").first.wait_for()
+    page.wait_for_timeout(8000)  # panels that are drawn later
     picture = shown.screenshot()
     page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
     return picture
