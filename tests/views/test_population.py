@@ -165,6 +165,7 @@ def test_a_box_in_the_raster_selects_its_rows_and_its_time(explorer: PopulationE
 
 
 def test_clicks_choose_neurons_trials_times_and_problems(explorer: PopulationExplorer) -> None:
+    explorer.state = {"panels": ["trajectories", "loadings", "variance"]}
     points = shown(explorer, "loadings").array([0, 1])
     explorer._toggle("loadings", *points[7])
     explorer._toggle("loadings", *points[2])
