@@ -486,7 +486,9 @@ class NeuronExplorer(Explorer):
         for panel in [name for name in parts if name in self.visible() and not self.figure.notes.get(name)]:
             found |= dict(parts[panel]().data_vars.items())
         bare = {name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()}
-        return xr.Dataset(bare).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
+        whole = xr.Dataset(bare)
+        words = {name: values.astype(str) for name, values in whole.coords.items() if values.dtype == object}
+        return whole.assign_coords(words).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""

@@ -206,6 +206,9 @@ def test_lesions_and_noisy_trials_run_the_network_again(trained: xr.DataTree) ->
     found = silenced(trained, 1)
     points = list(explorer.figure.elements["lesion"])[-1]
     np.testing.assert_allclose(points.dimension_values(1), found.loss)
+    assert float(found.loss[5]) == float(ip2lab.probe(trained, 1, silence=[5]).loss.mean())
+    with pytest.raises(ValueError, match=r"\[20\] are not all among 0 to 19"):
+        silenced(trained, 1, [20])
     both = float(ip2lab.probe(trained, 1, silence=[2, 5]).loss.mean())
     assert f"without the 2: loss {float(found.intact_loss):.2g} → {both:.2g}" in explorer.figure.captions["lesion"]
     assert next(iter(explorer.figure.elements["raster"])).dimension_values(2, flat=False).shape[0] == 40
