@@ -3,7 +3,8 @@
 Run it with ``make bench``, or ``python benchmarks/core.py [row ...]``. Everything runs on one core, in float32. The
 candidates of a comparison take turns, round by round; what is reported is the median over rounds of the CPU time, and
 ratios are medians of the ratios within a round. Before anything is timed, our gradients must agree with the oracle.
-Each row is kept in ``benchmarks/results/``, and ``benchmarks/RESULTS.md`` is written from what is there.
+Each row is kept in ``benchmarks/results/speed/``, and ``benchmarks/results/speed.md`` and ``scaling.svg`` are written
+from what is there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import peers
 import report
 import runs
 import torch
-from measure import ROUNDS, best_of, clock, clock_piece, interleave, ratio
+from measure import best_of, clock, clock_piece, interleave, ratio
 from torch.nn import functional
 
 import ip2lab
@@ -36,7 +37,7 @@ from ip2lab.networks import structures
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "speed"
 INPUTS, OUTPUTS = 11, 3
 RATES = {
     "learning_rate": 0.004,
@@ -61,7 +62,8 @@ def floor_times(taken: dict[str, list[float]]) -> tuple[list[float], dict[str, t
             _, piece, form = name.split(": ")
             medians.setdefault(piece, {})[form] = float(np.median(times))
     best = {piece: min(forms.items(), key=lambda item: item[1]) for piece, forms in medians.items()}
-    return [sum(taken[f"floor: {piece}: {form}"][k] for piece, (form, _) in best.items()) for k in range(ROUNDS)], best
+    chosen = [taken[f"floor: {piece}: {form}"] for piece, (form, _) in best.items()]
+    return [sum(times) for times in zip(*chosen, strict=True)], best
 
 
 # ---------------------------------------------------------------- what is run
@@ -296,7 +298,7 @@ def _batch(trials: int, neurons: int, steps: int, gain: float) -> dict[str, Any]
         clocks[name] = clock(lambda train=train: train(time_major, target_t))
     case = floor.make_case(network, x, noise)
     clocks |= floor_clocks(case, None)
-    taken = interleave(clocks)
+    taken = interleave(clocks, 5)
     lowest, pieces = floor_times(taken)
     peer = best_of(
         taken, [name for name in taken if name not in ("ip2lab", "plain loop") and not name.startswith("floor")]
@@ -379,7 +381,7 @@ def main(wanted: list[str]) -> None:
     torch.set_num_threads(1)
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[-1]})  # before JAX counts the processors
     print(check_gradients(), flush=True)
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     for name in wanted or ROWS:
         began = time.time()
         (RESULTS / f"{name}.json").write_text(json.dumps(ROWS[name](), indent=1))

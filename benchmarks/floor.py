@@ -276,6 +276,32 @@ def _loss(times, s, w, target, weight, d_logits, scratch):
 
 
 @compiled
+def _read_back(times, d_logits, w, s, gs, g):
+    """What the readout gives back to the spikes, and the gradient of its weights."""
+    for _ in range(times):
+        np.dot(d_logits, w, gs)
+        np.dot(d_logits.T, s, g)
+
+
+@compiled
+def _properties(times, free, values, slopes):
+    """Three properties and their derivatives by what is learnt, two of them as decays."""
+    one = free.dtype.type(1)
+    for _ in range(times):
+        for p in range(free.shape[0]):
+            for i in range(free.shape[1]):
+                share = one / (one + math.exp(-free[p, i]))
+                value = math.exp(share)
+                slope = value * share * (one - share)
+                if p < 2:
+                    decay = math.exp(-one / value)
+                    slope *= decay / (value * value)
+                    value = decay
+                values[p, i] = value
+                slopes[p, i] = slope
+
+
+@compiled
 def _clip_and_adam(times, flat, gradient, moment1, moment2):
     kind = flat.dtype.type
     b1, b2, one, rate, epsilon = kind(0.3), kind(0.999), kind(1), kind(1e-9), kind(1e-8)
@@ -314,6 +340,11 @@ def pieces(case: Case, parameters: int | None) -> dict[str, dict[str, Callable[[
     s_flat, gp_flat = s[:-1].reshape(-1, n), gp[1:].reshape(-1, n)
     target = rng.integers(0, outputs, (steps, trials))
     scratch, d_logits = np.empty((steps * trials, outputs), np.float32), np.empty((steps, trials, outputs), np.float32)
+    d_flat, gs_flat, g_out = (
+        d_logits.reshape(-1, outputs),
+        np.empty((steps * trials, n), np.float32),
+        case.output.copy(),
+    )
     copies, drive = (d.copy(), u.copy(), s.copy()), np.full((trials, n), 0.5, np.float32)
     result = {
         "forward, elementwise": {
@@ -325,6 +356,9 @@ def pieces(case: Case, parameters: int | None) -> dict[str, dict[str, Callable[[
         },
         "readout and loss": {
             "product": lambda k: _loss(k, s.reshape(-1, n), w_out, target, np.float32(1 / steps), d_logits, scratch)
+        },
+        "readout, backward": {
+            "product": lambda k: _read_back(k, d_flat, case.output, s.reshape(-1, n), gs_flat, g_out)
         },
         "backward, elementwise": {
             "loops": lambda k: _elementwise_backward(k, d, u, s, gp, theta, case.beta, case.alpha, sums)
@@ -343,5 +377,7 @@ def pieces(case: Case, parameters: int | None) -> dict[str, dict[str, Callable[[
         lanes, noise = rng.integers(1, 2**63, n, np.uint64), np.empty(d.shape, np.float32)
         flat, gradient, moment1, moment2 = (rng.random(parameters).astype(np.float32) for _ in range(4))
         result["noise"] = {"generator": lambda k: _noise(k, lanes, noise)}
+        free, values, slopes = rng.random((3, 3, n)).astype(np.float32)
+        result["properties"] = {"loop": lambda k: _properties(k, free, values, slopes)}
         result["clip and Adam"] = {"loop": lambda k: _clip_and_adam(k, flat, gradient, moment1, moment2)}
     return result

@@ -1,4 +1,4 @@
-"""Write ``RESULTS.md`` and the plot of cost against size from the rows that have been run."""
+"""Write the report and the plot of cost against size from the rows that have been run."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(folder: Path) -> None:
     if "scaling" in rows:
         lines += _scaling(rows["scaling"])
         plot(rows["scaling"], folder.parent / "scaling.svg")
-    (folder.parent / "RESULTS.md").write_text("\n".join(lines) + "\n")
+    (folder.parent / "speed.md").write_text("\n".join(lines) + "\n")
 
 
 def _machine() -> Iterator[str]:
@@ -120,6 +120,9 @@ def _two(row: dict[str, Any]) -> Iterator[str]:
 
 def _first(row: dict[str, Any]) -> Iterator[str]:
     for name, found in row.items():
+        if "cold" not in found:
+            yield _line(f"seconds before it: {name}", "", None, found["warm"])
+            continue
         yield _line(f"first call, {name}: seconds with a warm cache", "", 0.5, found["warm"], most=True)
         yield _line(f"first call, {name}: seconds with an empty cache", "", None, found["cold"], form="{:.0f}")
 

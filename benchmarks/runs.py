@@ -83,6 +83,7 @@ import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 import ip2lab
 ip2lab.train("association", problems=2, progress=False)
+print("ready", flush=True)
 sys.stdin.readline()
 wall, cpu = time.perf_counter(), time.process_time()
 run = ip2lab.train("association", problems=100, progress=False)
@@ -112,7 +113,8 @@ def _all_cores() -> list[int]:
 def _together(cores: list[int]) -> tuple[float, float]:
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     running = [subprocess.Popen([sys.executable, "-c", _ONE_RUN, str(core)], **pipes) for core in cores]  # type: ignore[call-overload]
-    time.sleep(20)  # until all have imported and compiled
+    for process in running:  # until all have imported and compiled
+        process.stdout.readline()
     for process in running:
         process.stdin.write("\n")
         process.stdin.flush()
@@ -122,33 +124,37 @@ def _together(cores: list[int]) -> tuple[float, float]:
 
 _FIRST_CALL = """
 import time
-import ip2lab, torch
+began = time.process_time()
+import torch, xarray
+import ip2lab
 from ip2lab.networks.spiking import SpikingNetwork
+train, imported = ip2lab.train, time.process_time() - began
 network = SpikingNetwork(11, 3)
 began = time.process_time()
 network(torch.zeros(1, 100, 11)).logits.sum().backward()
 module = time.process_time() - began
 began = time.process_time()
-ip2lab.train("association", problems=1, max_trials=51, progress=False)
-print(module, time.process_time() - began)
+train("association", problems=1, max_trials=51, progress=False)
+print(imported, module, time.process_time() - began)
 """
 
 
 def first() -> dict[str, Any]:
-    """Time the first calls of a new process, CPU seconds: with an empty cache, then with a warm one."""
+    """Time the first calls of a new process after its imports, CPU seconds, with an empty and with a warm cache."""
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"NUMBA_CACHE_DIR": folder}
 
         def call() -> list[float]:
             command = [sys.executable, "-c", _FIRST_CALL]
             done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            return [float(word) for word in done.stdout.split()[-2:]]
+            return [float(word) for word in done.stdout.split()[-3:]]
 
         cold = call()
         warm = np.median([call() for _ in range(3)], axis=0).tolist()
     return {
-        "module": {"cold": cold[0], "warm": warm[0]},
-        "train, 51 trials": {"cold": cold[1], "warm": warm[1]},
+        "imports of torch, xarray and ip2lab": {"warm": warm[0]},
+        "module": {"cold": cold[1], "warm": warm[1]},
+        "train, 51 trials": {"cold": cold[2], "warm": warm[2]},
     }
 
 
