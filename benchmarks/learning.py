@@ -121,7 +121,7 @@ def learn(name: str, family: Any, seed: int, problems: int, changes: dict[str, A
         "done": len(done),
         "failed": found["failed"],
         "trials": found["trials"],
-        "stopped_at": found["cost"] if found["stopped"] else None,
+        "cost": found["cost"],  # with the windows
     }
 
 
@@ -175,8 +175,8 @@ def tune(args: argparse.Namespace) -> None:
         for settings in lever_settings(name, args.tries):
             run = learn(name, family, TUNING, 20, settings, 2 * least)
             finished = run["done"] == 20
-            least = min(least, run["trials"]) if finished else least
-            tried.append({"settings": settings, **{key: run[key] for key in ("trials", "done", "failed")}})
+            least = min(least, run["cost"]) if finished else least
+            tried.append({"settings": settings, **{key: run[key] for key in ("trials", "cost", "done", "failed")}})
         best = min(tried, key=lambda each: (-each["done"], each["failed"], each["trials"]))
         keep("tune", f"{family.name} | {name}", {"tried": tried, "best": best, "seed": TUNING, "problems": 20})
         row(name, f"{name}, tuned", family, args, best["settings"])
