@@ -413,7 +413,7 @@ class SpikingNetwork(nn.Module):
 
     def check_autapses(self) -> None:
         """Raise ValueError where someone gave neurons of a network without autapses a connection to themselves."""
-        if not self.autapses and self.recurrent_weights.diagonal().any():
+        if self.model.recurrent and not self.autapses and self.recurrent_weights.diagonal().any():
             raise ValueError(
                 "recurrent_weights: neurons are connected to themselves, and this network has no autapses; "
                 "set the diagonal to 0, or build the network with autapses=True"
