@@ -132,7 +132,7 @@ def _one_or_each(value: Any) -> bool:
 
 
 def _many(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset, range, np.ndarray))
+    return isinstance(value, (list, tuple, set, frozenset, range)) and len(value) <= MANY
 
 
 def _device(value: Any) -> bool:
@@ -184,7 +184,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "frozen": (lambda v: _many(v) and all(isinstance(name, str) for name in v), "names of parameters"),
     "record": (lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
     "problems_order": (
-        lambda v: v is None or (isinstance(v, (list, tuple, range)) and all(map(_seed, v))),
+        lambda v: v is None or (_many(v) and not isinstance(v, (set, frozenset)) and all(map(_seed, v))),
         "a list of whole numbers from 0, or None",
     ),
     "start": (
