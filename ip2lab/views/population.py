@@ -57,6 +57,7 @@ LONG = {"found", "decision", "manifold", "decoded", "communities"}  # lines that
 WORDS = {
     "no variance": "No neuron changes its activity here: there are no components to show.",
     "torch": "Noisy trials are made by the network itself, for which PyTorch must be installed: pip install torch.",
+    "loadings": "A curved picture has no directions, so neurons have no loadings on it.",
     "index": "There are fewer components than are asked for; choose components 1, 2.",
 }
 
@@ -304,6 +305,10 @@ class PopulationExplorer(Explorer):
             raise NothingToShow(WORDS["torch"]) from None
         except IndexError:
             raise NothingToShow(WORDS["index"]) from None
+        except NameError:  # what is sorted or drawn by loadings has no line where there are none
+            if self.state["method"] != "isomap":
+                raise
+            raise NothingToShow(WORDS["loadings"]) from None
         except (ValueError, KeyError) as error:
             words = str(error.args[0]) if error.args else str(error)
             raise NothingToShow(WORDS["no variance"] if "no variance" in words else words) from None
@@ -349,7 +354,7 @@ class PopulationExplorer(Explorer):
 
     def _loadings(self) -> Picture:
         if self.state["method"] == "isomap":
-            raise NothingToShow("A curved picture has no directions, so neurons have no loadings on it.")
+            raise NothingToShow(WORDS["loadings"])
         self._trajectories()
         return self._value("loadings"), "<b>Loadings</b> of the neurons on the components"
 

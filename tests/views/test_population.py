@@ -266,3 +266,11 @@ def test_a_recipe_evaluates_each_line_once_and_keeps_few_bytes() -> None:
         recipe.value({"a": f"load({n})"}, "a")
     assert recipe._bytes <= MOST_BYTES
     assert sum(v.nbytes for v in recipe._kept.values()) <= MOST_BYTES
+
+
+def test_what_needs_loadings_says_that_a_curved_picture_has_none(run: xr.DataTree) -> None:
+    explorer = PopulationExplorer(run)
+    explorer.state = {"method": "isomap", "order": "loading"}
+    assert "no directions" in explorer.figure.notes["raster"]
+    explorer.state = {"order": "neuron"}
+    assert not explorer.figure.notes["raster"]
