@@ -31,8 +31,7 @@ TUNING = """\
 The same draws of the same levers for every model (learning rate, input gain, learning rate and L2 of the readout,
 what of Adam's state is reset, start of the time constants; a model without a lever keeps its default), one tuning
 seed, 20 problems. Trials in all with the defaults and with the best settings; how these do on fresh seeds stands
-above as *tuned*. A try was stopped at twice what the shortest before it had taken,
-windows of 50 included.
+above as *tuned*. A try was stopped at twice what the shortest before it had taken, windows of 50 included.
 """
 
 
