@@ -182,7 +182,7 @@ class LearningExplorer(Explorer):
             "log_problems": check("log problems", False),
             "fit": check("exponential fit", False),
             "by": dropdown("mean by", list(GROUPINGS), "each run"),
-            "beside": dropdown("side by side", {"nothing": None, **{n: n for n in GROUPINGS}}, None),
+            "beside": dropdown("side by side", {"nothing": "", **{n: n for n in GROUPINGS}}, ""),
             "last": ipywidgets.BoundedIntText(
                 max(1, min(30, most // 2)),
                 1,
@@ -242,7 +242,7 @@ class LearningExplorer(Explorer):
 
     def _sides(self) -> list[tuple[str, dict[str, xr.DataTree]]]:
         """The pictures side by side: a title, and the runs in it, those that are switched off among them."""
-        if self.controls["beside"].value is None:
+        if not self.controls["beside"].value:
             return [("", dict(self.runs))]
         return list(split(self.runs, self._key("beside")).items())[: len(SIDES)]
 

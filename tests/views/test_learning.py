@@ -39,7 +39,7 @@ def test_side_by_side_each_picture_has_its_runs_on_the_same_axes(explorer: Learn
     assert ends[0] == ends[1]
     explorer.state = {"beside": "model", "by": "family"}
     assert len(paths(list(explorer.figure.elements["curve1"])[3])) == 2
-    explorer.state = {"beside": None}
+    explorer.state = {"beside": ""}
     assert explorer.visible() == ["curve", "loss", "final"]
 
 
