@@ -12,12 +12,21 @@ async function run(packed) {
 
 const found = (version) => (window.Bokeh?.version === version ? window.Bokeh : window.Bokeh?.[version]);
 
+// A lasso that begins beside the axes is none: Bokeh would fail an assertion there and take no further drag.
+function guard(lasso) {
+  for (const name of ["_pan", "_pan_end"]) {
+    const own = lasso[name];
+    lasso[name] = function (event) { if (this._is_selecting) own.call(this, event); };
+  }
+}
+
 async function bokeh(model) {
   const loader = await model.widget_manager.get_model(model.get("loader").replace("IPY_MODEL_", ""));
   const version = loader.get("version");
   pages[version] ??= (async () => {
     if (!found(version)) await run(loader.get("script"));
     found(version).set_log_level("error");
+    guard(found(version).require("models/tools/gestures/lasso_select_tool").LassoSelectToolView.prototype);
     return found(version);
   })();
   return pages[version];
