@@ -90,18 +90,22 @@ def lines(
 ) -> hv.Contours:
     """Return many lines as one glyph: `paths` are arrays (point, 2), `colour` one for all or one each."""
     if not len(paths):
-        return _no_lines(tuple(names), isinstance(colour, str), group, tuple(chosen.items()))
+        return _no_lines(tuple(names), colour if isinstance(colour, str) else "", group, tuple(chosen.items()))
     style = {"line_width": 1.0, **chosen, "color": colour if isinstance(colour, str) else "colour"}
     if isinstance(colour, str):
-        return styled(hv.Contours, list(paths), names, (), style, group=group)
-    data = [{names[0]: p[:, 0], names[1]: p[:, 1], "colour": c} for p, c in zip(paths, colour, strict=True)]
-    return styled(hv.Contours, data, names, ("colour",), style, group=group)
+        data: list[Any] = list(paths)
+    else:
+        data = [{names[0]: p[:, 0], names[1]: p[:, 1], "colour": c} for p, c in zip(paths, colour, strict=True)]
+    vdims = () if isinstance(colour, str) else ("colour",)
+    made = styled(hv.Contours, data[:1], names, vdims, style, group=group)
+    made.data = data  # as it is: HoloViews would look at every line, of which there may be a thousand
+    return made
 
 
 @lru_cache(256)
-def _no_lines(names: tuple[str, ...], one_colour: bool, group: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Contours:
+def _no_lines(names: tuple[str, ...], colour: str, group: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Contours:
     """One invisible line, for HoloViews takes no colours from nothing; always the same one, so it is not sent again."""
-    return lines([np.full((2, 2), np.nan)], names, QUIET if one_colour else [QUIET], group, **dict(chosen))
+    return lines([np.full((2, 2), np.nan)], names, colour or [QUIET], group, **dict(chosen))
 
 
 def points(
@@ -109,7 +113,7 @@ def points(
 ) -> hv.Points:
     """Return points, of one colour or of one each."""
     if not len(x):
-        return _no_points(tuple(names), isinstance(colour, str), label, tuple(chosen.items()))
+        return _no_points(tuple(names), colour if isinstance(colour, str) else "", label, tuple(chosen.items()))
     style = {"size": 6, "line_color": None, **chosen, "color": colour if isinstance(colour, str) else "colour"}
     data = {names[0]: np.asarray(x, float), names[1]: np.asarray(y, float)}
     if isinstance(colour, str):
@@ -118,8 +122,8 @@ def points(
 
 
 @lru_cache(256)
-def _no_points(names: tuple[str, ...], one_colour: bool, label: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Points:
-    return points([np.nan], [np.nan], names, QUIET if one_colour else [QUIET], label, **dict(chosen))
+def _no_points(names: tuple[str, ...], colour: str, label: str, chosen: tuple[tuple[str, Any], ...]) -> hv.Points:
+    return points([np.nan], [np.nan], names, colour or [QUIET], label, **dict(chosen))
 
 
 def image(values: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str], **chosen: Any) -> hv.Image:

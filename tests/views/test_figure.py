@@ -62,6 +62,15 @@ def test_colours_follow_where_all_were_alike(sent: list[Any]) -> None:
     assert leaf["glyph"].line_color == "colour" or leaf["glyph"].line_color.field == "colour"
 
 
+def test_lines_that_come_later_have_their_own_colour(sent: list[Any]) -> None:
+    def picture(paths: list[np.ndarray]) -> hv.Overlay:
+        return looks(hv.Overlay([lines(paths, ["x", "y"], "#d9601a")]), xlim=(0, 1), ylim=(0, 1))
+
+    figure = Figure({"a": picture([])})
+    figure.update(a=picture([np.eye(2)]))
+    assert figure._panels["a"].leaves[0].handles["glyph"].line_color == "#d9601a"
+
+
 def test_the_same_element_sends_no_data(sent: list[Any]) -> None:
     element = drawn(["#111111"])
     figure = Figure({"a": element})
