@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from test_browser import ask, figure, lab, page  # noqa: F401
+
+from views.test_browser import ask, figure, lab, page  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 CELLS = [

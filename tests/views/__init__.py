@@ -1,0 +1,1 @@
+"""Tests of views: a package, because some have the names of tests of analysis."""
