@@ -53,6 +53,7 @@ NUMBER = """
 const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-4;
 return short ? String(+tick.toPrecision(6)) : (+tick.toPrecision(6)).toExponential().replace("+", "");"""
 TOOLBAR = ":host { transform: scale(0.72); transform-origin: bottom right; background: none !important; }"
+ON_TOP = ("Marker", "Picked")  # groups of parts that move over the others
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
     json={
@@ -135,6 +136,8 @@ class Panel:
             if many(leaf):
                 plot.handles["source"].data = columns_of(plot, leaf)
             map_columns(plot, leaf)
+            if leaf.group in ON_TOP:  # on a canvas of its own: when it moves nothing else is painted again
+                plot.handles["glyph_renderer"].level = "overlay"
         self._set_ranges(options(element))
         self.root.children = [state]
 

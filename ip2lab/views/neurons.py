@@ -259,11 +259,8 @@ class NeuronExplorer(Explorer):
         values = self.properties[s["property"]]
         inks, legend, tint = self._tint()
         marks = {"picked": s["neuron"], "chosen": s["selected"], "inks": inks, "key": legend}
-        base = self._same(
-            "over",
-            (s["property"], s["neuron"], s["colour"], s["selected"]),
-            lambda: pictures.property_trajectories(values, at=s["problem"], **marks),
-        )
+        kind, at = (s["property"], s["colour"], s["selected"]), s["problem"]
+        base = self._same("over", (kind, s["neuron"]), lambda: self._traced("over", kind, values, at=at, **marks))
         first, now = (
             float(values.sel(problem=p).isel(neuron=s["neuron"])) for p in (values.problem.values[0], s["problem"])
         )
@@ -275,6 +272,12 @@ class NeuronExplorer(Explorer):
             pictures.moved(base, s["problem"]),
             f"<b>{_capital(values)}</b> of every neuron &nbsp;·&nbsp; {words}{many}{tint}",
         )
+
+    def _traced(self, panel: str, kind: Any, values: xr.DataArray, **marks: Any) -> Any:
+        """Lines of a property; where only the picked one is another, the others are those that are there."""
+        picture = pictures.property_trajectories(values, **marks)
+        quiet, *rest = picture
+        return picture.clone([self._same(f"{panel} lines", kind, lambda: quiet), *rest])
 
     def _density(self) -> Picture:
         s = self.state
@@ -305,8 +308,8 @@ class NeuronExplorer(Explorer):
         s, inks, part = self.state, self._tint()[0], self._steps()
         marks = {"picked": s["neuron"], "inks": inks, "chosen": s["selected"], "along": "trial", "height": 240}
         shown = int(part["problem"][0])
-        key = (shown, s["property"], s["neuron"], s["colour"], s["selected"])
-        picture = self._same("within", key, lambda: pictures.property_trajectories(part, **marks))
+        kind = (shown, s["property"], s["colour"], s["selected"])
+        picture = self._same("within", (kind, s["neuron"]), lambda: self._traced("within", kind, part, **marks))
         short = "" if shown == s["problem"] else f", the nearest to {s['problem']} that took long enough"
         return picture, f"<b>Within problem {shown}</b>{short}"
 

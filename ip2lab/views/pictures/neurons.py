@@ -76,8 +76,8 @@ def property_trajectories(
     parts = [
         lines(paths, names, faded(own, chosen), line_width=1, alpha=0.45 if inks is None else 0.7),
         marker_line(at, low, high, names),
-        lines([whole[i] for i in chosen], names, strong, line_width=1.8),
-        lines([] if picked is None else [whole[picked]], names, MARK, line_width=2.6),
+        lines([whole[i] for i in chosen], names, strong, group="Picked", line_width=1.8),
+        lines([] if picked is None else [whole[picked]], names, MARK, group="Picked", line_width=2.6),
         *legend(list(key or {}), list((key or {}).values()), names),
     ]
     ends = (float(x.min()), float(max(x.max(), x.min() + 1)))
