@@ -80,7 +80,8 @@ def interact(explorer: Any, rng: np.random.Generator) -> None:
     name = str(rng.choice(list(explorer.controls)))
     control = explorer.controls[name]
     if hasattr(control, "options") and len(control.options) and not isinstance(control.value, (tuple, list)):
-        options = [option[1] if isinstance(option, tuple) else option for option in control.options]
+        given = control.options.items() if isinstance(control.options, dict) else control.options
+        options = [option[1] if isinstance(option, tuple) else option for option in given]
         explorer.state = {name: options[rng.integers(len(options))]}
     elif isinstance(control.value, bool):
         explorer.state = {name: not control.value}
