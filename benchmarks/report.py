@@ -164,12 +164,18 @@ def plot(row: dict[str, Any], path: Path) -> None:
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib import ticker
 
     figure, axes = plt.subplots(1, len(row), figsize=(3 * len(row), 2.8), layout="constrained")
     for axis, (name, found) in zip(axes, row.items(), strict=True):
         counts = [count * found["ms"][-1] / found["operations"][-1] for count in found["operations"]]
         axis.loglog(found["sizes"], counts, color="0.7", label=f"operations, {found['predicted']:.2f}")
         axis.loglog(found["sizes"], found["ms"], "o", color="C0", label=f"measured, {found['exponent']:.2f}")
+        axis.set_xticks(found["sizes"], [str(size) for size in found["sizes"]], fontsize=7)
+        axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_locator(ticker.NullLocator())
         axis.set_xlabel({"neurons": "neurons", "time": "steps", "trial": "trials", "problem": "problems"}[name])
         axis.legend(frameon=False, fontsize=7, title="exponent", title_fontsize=7)
         axis.spines[["top", "right"]].set_visible(False)

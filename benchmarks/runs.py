@@ -203,8 +203,8 @@ def _pass(neurons: int, time: int, trial: int) -> tuple[Callable[[], Any], float
 
     activity = go()
     threshold = network.properties()["threshold"]
-    rate = float(activity.spikes.mean())
-    near = float(((activity.membrane - threshold).abs() < threshold).float().mean())
+    rate = float(activity.spikes.detach().mean())
+    near = float(((activity.membrane - threshold).detach().abs() < threshold).float().mean())
     each = (2 * rate + near) * neurons**2 + 30 * neurons  # rows forward and in the gradient, products backward; loops
     return go, each * time * trial
 
