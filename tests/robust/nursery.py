@@ -22,6 +22,12 @@ ROOT = Path(__file__).parents[2]
 TASK = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "unscored": 40.0}
 COMMON = {"neurons": 20, "seed": 5}
 UNREACHED = {"criterion": 1e-9}
+ENDLESS = {
+    "problems": 1,
+    "max_trials": 3_000_000,
+    **UNREACHED,
+    "learning_rate": 1e-7,
+}  # else it is solved after a second
 KINDS: dict[str, dict[str, Any]] = {
     "a commit after every ten trials": {"problems": 4, "max_trials": 120, "criterion": 0.3, "record": {"interval": 0}},
     "long problems": {"problems": 2, "max_trials": 5000, **UNREACHED, "record": {"interval": 0.3}},
@@ -36,10 +42,8 @@ KINDS: dict[str, dict[str, Any]] = {
         "model": "attention", "neurons": 70, "problems": 2, "max_trials": 60, **UNREACHED,
         "record": {"interval": 0.3},
     },
-    "one endless problem": {"problems": 1, "max_trials": 3_000_000, **UNREACHED},
-    "one endless problem, often kept": {
-        "problems": 1, "max_trials": 3_000_000, **UNREACHED, "record": {"interval": 0.5},
-    },
+    "one endless problem": ENDLESS,
+    "one endless problem, often kept": ENDLESS | {"record": {"interval": 0.5}},
 }  # fmt: skip
 
 
@@ -75,10 +79,16 @@ class Nursery:
         assert self.end() == 0
         return time.monotonic() - began
 
-    def hit(self, call: str, path: Path, kind: str, after: float, number: int) -> tuple[int, float]:
-        """Send a training a signal after some seconds; return how it ended and when the signal was sent."""
+    def hit(self, call: str, path: Path, kind: str, after: float, number: int, within: str = "") -> tuple[int, float]:
+        """Send a training a signal after some seconds; return how it ended and when the signal was sent.
+
+        With `within`, the signal waits (up to a second) until a file of that pattern lies in the store.
+        """
         pid = self.start(call, path, kind)
         time.sleep(after)
+        late = time.monotonic() + 1
+        while within and time.monotonic() < late and not any(path.rglob(within)):
+            pass
         sent = time.monotonic()
         with suppress(ProcessLookupError):  # it has ended
             os.kill(pid, number)

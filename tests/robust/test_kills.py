@@ -100,8 +100,10 @@ def kill_chain(
     """Kill a training and those that go on with it, then let it end; return what the kills met."""
     met: Counter[str] = Counter()
     (wanted, took), call, done = whole.of(kind), "train", ip2lab.open_run(whole.of(kind)[0])
-    for _ in range(kills):
-        status, _ = trainings.hit(call, path, kind, rng.uniform(0, 0.8 * took), signal.SIGKILL)
+    for i in range(kills):
+        moment = rng.uniform(0, 0.8 * took)
+        # a commit takes milliseconds: every other kill waits for one
+        status, _ = trainings.hit(call, path, kind, moment, signal.SIGKILL, within="*.partial" if i % 2 else "")
         if status == 0:  # it had ended before
             break
         assert status == -signal.SIGKILL
