@@ -393,7 +393,8 @@ class Series:
         """Work on the present problem until it is over or the series is stopped."""
         self.take_up()
         most, every, status = self.options["max_trials"], int(self.options["record"]["trajectories"]), 0
-        while status == 0 and self.trial < min(most, self.pause) and not self._stop.is_set():
+        # one that was begun gets its first trials though it is stopped: what was done between problems is done once
+        while status == 0 and self.trial < min(most, self.pause) and not (self.trial and self._stop.is_set()):
             began = time.perf_counter()
             status = self.do_trials(min(self.trial - self.trial % every + every, most, self.pause))
             self._duration += time.perf_counter() - began

@@ -592,3 +592,19 @@ def test_an_error_in_a_progress_function_leaves_the_store_readable(tmp_path):
     with pytest.raises(RuntimeError, match="mine"):
         train(path=tmp_path / "run.zarr", progress=wrong)
     assert ip2lab.open_run(tmp_path / "run.zarr").attrs["complete"] is False
+
+
+def test_stopped_while_a_problem_begins_it_does_not_begin_twice(tmp_path, monkeypatch):
+    """Shuffling twice is not shuffling once: the stop waits until the problem has trials."""
+    whole, begin = train(between_problems="shuffle_properties"), Series._begin
+
+    def begin_and_stop(series: Series) -> None:
+        begin(series)
+        if series.problem == 1:
+            series.stop()
+
+    monkeypatch.setattr(Series, "_begin", begin_and_stop)
+    with pytest.warns(UserWarning, match="stopped before its end"):
+        train(path=tmp_path / "run", between_problems="shuffle_properties")
+    monkeypatch.undo()
+    assert_same_bits(ip2lab.resume(tmp_path / "run", progress=False), whole)

@@ -216,7 +216,7 @@ def decision(search: xr.Dataset) -> str:
     --------
     >>> import ip2lab
     >>> decision(ip2lab.example("search_association"))[:40]
-    '<b>association: tau_dendrite may learn</b'
+    '<b>association: tau_dendrite may learn</'
     """
     a = search.attrs
     chosen = " and ".join(a["decision"]) or "nothing"

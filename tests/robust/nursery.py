@@ -87,7 +87,7 @@ class Nursery:
         pid = self.start(call, path, kind)
         time.sleep(after)
         late = time.monotonic() + 1
-        while within and time.monotonic() < late and not any(path.rglob(within)):
+        while within and time.monotonic() < late and not holds(path, within):
             pass
         sent = time.monotonic()
         with suppress(ProcessLookupError):  # it has ended
@@ -109,6 +109,14 @@ def nursery() -> Iterator[Nursery]:
         yield made
     finally:
         made.close()
+
+
+def holds(path: Path, pattern: str) -> bool:
+    """Whether there is such a file; folders come and go meanwhile."""
+    try:
+        return any(path.rglob(pattern))
+    except FileNotFoundError:
+        return False
 
 
 def beside(path: Path, what: str) -> Path:

@@ -38,7 +38,10 @@ def make(target: str, **variables: str) -> str:
         pytest.skip("needs make")
     stamp = f"{variables['VENV']}/.installed-lab"
     command = ["make", "-n", "-o", stamp, target, *(f"{name}={value}" for name, value in variables.items())]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    alone = {
+        name: value for name, value in os.environ.items() if not name.startswith("MAKE")
+    }  # not as a part of `make test`
+    return subprocess.run(command, cwd=ROOT, env=alone, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.fixture
