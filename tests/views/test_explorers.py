@@ -126,7 +126,7 @@ def test_population_shows_the_analysis(run: xr.DataTree) -> None:
     signal = population.condition_means(run["activity"].to_dataset().membrane, trial="probe").astype(float)
     scores = population.project(signal.sel(problem=5), population.pca(signal, n_components=6))
     line = next(iter(explorer.figure.elements["trajectories"])).split()[0].array([0, 1])
-    first = scores.isel(condition=0, component=[0, 1]).transpose("time", "component")
+    first = scores.isel(probe=0, component=[0, 1]).transpose("time", "component")
     np.testing.assert_allclose(line, first, rtol=1e-4, atol=1e-4)
 
 
