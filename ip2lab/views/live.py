@@ -22,7 +22,7 @@ from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, drop
 from ip2lab.views.style import colours
 
 EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
-SHARE = 0.08  # of the training's time that drawing may take: what costs more is drawn less often
+SHARE = 0.065  # of the training's time that drawing may take: what costs more is drawn less often
 ALL = ("curve", "loss", "raster", "shift")
 TURNS = ("loss", "raster", "loss", "shift")  # one picture an update, and the curve when there is something new in it
 HEIGHT = 260  # of a panel, in pixels
