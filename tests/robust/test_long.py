@@ -57,10 +57,8 @@ def test_memory_is_flat_while_it_trains(folder, note, steps):
     before = len(os.listdir("/proc/self/fd"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(learning, "CALL_EVERY", 0.0)
-        run = ip2lab.train(
-            TASK, problems=problems, neurons=20, max_trials=2000, criterion=1e-9, learning_rate=1e-7, path=folder / "run",
-            progress=look,
-        )  # fmt: skip
+        never = {"max_trials": 2000, "criterion": 1e-9, "learning_rate": 1e-7}
+        run = ip2lab.train(TASK, problems=problems, neurons=20, path=folder / "run", progress=look, **never)
     assert run["trials"].sizes["trial"] == steps
     start = next(state for problem, state in seen if problem >= problems // 10)
     growth = max(state[0] for _, state in seen) - start[0]
