@@ -16,7 +16,7 @@ import ip2lab
 from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.views import pictures
 
-MOST_BYTES = 16_000_000  # of results that are kept
+MOST_BYTES = 8_000_000  # of results that are kept
 ASSUMED = 100_000  # bytes of what does not tell its size, a picture
 HEADER = {  # what a line may name, and the import that brings it
     "ip2lab": "import ip2lab",
