@@ -42,23 +42,25 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(part for part in parts if part)
 
 
+def _section(title: str, words: str, columns: list[str], rows: list[list[str]]) -> str:
+    """A heading, what is to be known, and a table; nothing where there are no rows."""
+    if not rows:
+        return ""
+    lines = [f"| {' | '.join(row)} |" for row in (columns, *rows)]
+    lines.insert(1, "|---" * len(columns) + "|")
+    return "\n".join([f"## {title}", "", *([words] if words else []), *lines]) + "\n"
+
+
 def _learning(entries: dict[str, Any]) -> str:
-    lines = [
-        "## Families and networks",
-        "",
-        LEARNING,
-        "| family | network | parameters | problems | first problem | second half | failures |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for key, entry in sorted(entries.items()):
         runs, (family, name) = entry["runs"], key.split(" | ")
         first, late = (_each(runs, which, digits) for which, digits in (("first", 0), ("late", 1)))
         stopped = [f" (stopped after {run['done']})" if run["done"] < entry["problems"] else "" for run in runs]
         failed = ", ".join(f"{run['failed']}{word}" for run, word in zip(runs, stopped, strict=True))
-        lines.append(
-            f"| {family} | {name} | {entry['parameters']:,} | {entry['problems']} | {first} | {late} | {failed} |"
-        )
-    return "\n".join(lines) + "\n"
+        rows.append([family, name, f"{entry['parameters']:,}", str(entry["problems"]), first, late, failed])
+    columns = ["family", "network", "parameters", "problems", "first problem", "second half", "failures"]
+    return _section("Families and networks", LEARNING, columns, rows)
 
 
 def _each(runs: list[dict[str, Any]], which: str, digits: int) -> str:
@@ -71,23 +73,15 @@ def _percent(values: list[float], digits: int = 0) -> str:
 
 
 def _search(entries: dict[str, Any]) -> str:
-    lines = [
-        "## The slow level",
-        "",
-        SEARCH,
-        "| family | problems, cap | exhaustive | halving | regret | random | random beyond halving | cost |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for family, entry in sorted(entries.items()):
         chosen = "; ".join(_names(one["decision"]) for one in entry["searches"])
         best = "; ".join(map(_names, entry["exhaustive"]))
         cost = ", ".join(f"{100 * one['cost_share']:.0f} %" for one in entry["searches"])
-        lines.append(
-            f"| {family} | {entry['problems']}, {entry['cap']:,} | {best} | {chosen} | "
-            f"{_percent(entry['regret'], 1)} | {_percent(entry['random'])} | "
-            f"{_percent(entry['random_over_halving'])} | {cost} |"
-        )
-    return "\n".join(lines) + "\n" if entries else ""
+        judged = _percent(entry["regret"], 1), _percent(entry["random"]), _percent(entry["random_over_halving"])
+        rows.append([family, f"{entry['problems']}, {entry['cap']:,}", best, chosen, *judged, cost])
+    columns = ["family", "problems, cap", "exhaustive", "halving", "regret", "random", "random beyond halving", "cost"]
+    return _section("The slow level", SEARCH, columns, rows)
 
 
 def _names(decision: list[str]) -> str:
@@ -95,33 +89,22 @@ def _names(decision: list[str]) -> str:
 
 
 def _tuning(entries: dict[str, Any]) -> str:
-    lines = [
-        "## Equal tuning",
-        "",
-        TUNING,
-        "| family | network | tries | finished | defaults | best | settings of the best |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for key, entry in sorted(entries.items()):
         tried, best, (family, name) = entry["tried"], entry["best"], key.split(" | ")
         finished = sum(each["done"] == entry["problems"] for each in tried)
         settings = json.dumps(best["settings"]) if best["settings"] else "the defaults"
         before = f"{tried[0]['trials']:.0f}" + ("" if tried[0]["done"] == entry["problems"] else " (stopped)")
-        lines.append(
-            f"| {family} | {name} | {len(tried)} | {finished} | {before} | {best['trials']:.0f} | `{settings}` |"
-        )
-    return "\n".join(lines) + "\n" if entries else ""
+        rows.append([family, name, str(len(tried)), str(finished), before, f"{best['trials']:.0f}", f"`{settings}`"])
+    columns = ["family", "network", "tries", "finished", "defaults", "best", "settings of the best"]
+    return _section("Equal tuning", TUNING, columns, rows)
 
 
 def _goudar(entries: dict[str, Any]) -> str:
-    lines = [
-        '## The rate network with `preset="goudar2023"`, dt 1 ms',
-        "",
-        "| problems | " + " | ".join(sorted(entries)) + " | published (ten seeds) |",
-        "|---|" + "---|" * (len(entries) + 1),
-    ]
+    rows = []
     for name, (mean, deviation) in PUBLISHED.items():
-        each = " | ".join(f"{entry[name]:.0f}" if entry.get(name) else "-" for _, entry in sorted(entries.items()))
+        each = [f"{entry[name]:.0f}" if entry.get(name) else "-" for _, entry in sorted(entries.items())]
         published = f"{mean:.0f}" + (f" (sd {deviation})" if deviation else "")
-        lines.append(f"| {'1' if name == 'first' else name} | {each} | {published} |")
-    return "\n".join(lines) + "\n" if entries else ""
+        rows.append(["1" if name == "first" else name, *each, published])
+    columns = ["problems", *sorted(entries), "published (ten seeds)"]
+    return _section('The rate network with `preset="goudar2023"`, dt 1 ms', "", columns, rows if entries else [])

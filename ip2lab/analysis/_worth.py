@@ -55,9 +55,7 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> curves.marginal_worth(search).worth.values.round(2).tolist()
     [0.5]
     """
-    missing = [name for name in ("trials", "stopped", "learns") if name not in search]
-    if missing:
-        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
+    _require(search, "trials", "stopped", "learns")
     trials, stopped = (_by_unit(search[name], over) for name in ("trials", "stopped"))
     learns = search["learns"].transpose("configuration", "property")
     logs = np.full((learns.sizes["property"], *trials.shape), np.nan)
@@ -121,9 +119,7 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> curves.configurations(search).trials_ratio.sel(statistic="mean").values.round(2).tolist()
     [2.0, 1.0]
     """
-    missing = [n for n in ("trials", "late_trials", "problems_done", "failed", "log_ratio") if n not in search]
-    if missing:
-        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
+    _require(search, "trials", "late_trials", "problems_done", "failed", "log_ratio")
     logs = np.log(_by_unit(search["trials"], over))
     best = int(np.nanargmin(np.abs(search["log_ratio"].values)))
     ratio = [
@@ -145,6 +141,12 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     made["seeds"] = describe(number, "seeds", "1", "seeds that it was run with")
     coords = {name: search[name] for name in ("configuration",) if name in search.coords}
     return xr.Dataset(made, {**coords, "statistic": ["mean", "lower", "upper"]})
+
+
+def _require(search: xr.Dataset, *names: str) -> None:
+    missing = [name for name in names if name not in search]
+    if missing:
+        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
 
 
 def _by_unit(values: xr.DataArray, over: str) -> np.ndarray:

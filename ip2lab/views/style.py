@@ -128,13 +128,20 @@ def _no_points(names: tuple[str, ...], colour: str, label: str, chosen: tuple[tu
 
 def image(values: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str], **chosen: Any) -> hv.Image:
     """Return a grid `values` (y, x) as an image; x and y are the centres of its cells, in equal steps."""
-    half = [_step(v) / 2 for v in (x, y)]
+    half = [spacing(v) / 2 for v in (x, y)]
     bounds = tuple(float(end) for end in (x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1]))
     made = hv.Image(values[::-1], [dimension(name) for name in names[:2]], [dimension(names[2])], bounds=bounds)
     return made.opts(backend="bokeh", xlim=(bounds[0], bounds[2]), ylim=(bounds[1], bounds[3]), **chosen)
 
 
-def _step(centres: np.ndarray) -> float:
+def spacing(centres: np.ndarray) -> float:
+    """Return the distance between the first two of places in equal steps.
+
+    Examples
+    --------
+    >>> spacing(np.array([0.0, 20.0, 40.0]))
+    20.0
+    """
     return float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
 
 

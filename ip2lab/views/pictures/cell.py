@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.pictures.parts import bands, borders, faded, named, rings
+from ip2lab.views.pictures.parts import bands, epoch_lines, faded, named, rings, time_axis
 from ip2lab.views.style import (
     MARK,
     QUIET,
@@ -22,8 +22,8 @@ from ip2lab.views.style import (
     looks,
     marker_line,
     points,
+    spacing,
     span,
-    uprights,
 )
 
 
@@ -66,7 +66,7 @@ def neuron_trace(
     shown = [str(v) for v in ("membrane", "dendrite", "activity") if v in probe]
     ink = dict(zip(("membrane", "dendrite", "activity"), (colours(1)[0], colours(3)[2], colours(1)[0]), strict=True))
     names = [
-        axis(probe["time"], "time", probe["time"].attrs.get("units", "ms")),
+        time_axis(probe),
         "potential" if "membrane" in probe else axis(probe[shown[0]]),
     ]
     level = np.broadcast_to(np.nan if threshold is None else np.asarray(threshold, float), time.shape)
@@ -81,14 +81,7 @@ def neuron_trace(
         *([MARK] if "spikes" in probe else []),
     ]
     parts = [
-        uprights(
-            tuple(float(time[i]) for i in borders(probe[shown[0]])),
-            low,
-            high,
-            tuple(names),
-            line_dash="dashed",
-            alpha=0.6,
-        ),
+        epoch_lines(probe[shown[0]], low, high, names, alpha=0.6),
         lines([np.column_stack([time, level])] if threshold is not None else [], names, QUIET, line_width=1.4),
         lines(
             [np.column_stack([time, probe[v].values]) for v in shown], names, [ink[v] for v in shown], line_width=1.7
@@ -136,7 +129,7 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     rate = found["rate"].transpose(by, "time")
     time, kinds = rate["time"].values, [named(by, kind) for kind in rate[by].values]
     inks = colours(len(kinds))
-    names = [axis(rate["time"], "time", rate["time"].attrs.get("units", "ms")), axis(rate)]
+    names = [time_axis(rate), axis(rate)]
     ends = [found[v].transpose(by, "time").values for v in ("lower", "upper") if v in found]
     low, high = span(np.concatenate([rate.values, *ends]), 0.06)
     low = 0.0 if rate.attrs.get("units") == "Hz" else low
@@ -146,7 +139,7 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     ]
     parts = [
         bands(areas, inks, names),
-        uprights(tuple(float(time[i]) for i in borders(rate)), low, high, tuple(names), line_dash="dashed", alpha=0.6),
+        epoch_lines(rate, low, high, names, alpha=0.6),
         lines([np.column_stack([time, row]) for row in rate.values], names, inks, line_width=1.8),
         marker_line(at, low, high, names),
         *legend(kinds, inks, names),
@@ -194,9 +187,9 @@ def trial_raster(
     order = np.argsort(-codes, kind="stable")  # the first condition on top
     rows, time = codes[order], flat["time"].values
     values = flat.values[order].astype(np.float32)
-    step = float(time[1] - time[0]) if len(time) > 1 else 1.0
-    names = [axis(flat["time"], "time", flat["time"].attrs.get("units", "ms")), "trials"]
-    left, right, top = float(time[0] - step / 2), float(time[-1] + step / 2), len(rows) - 0.5
+    half = spacing(time) / 2
+    names = [time_axis(flat), "trials"]
+    left, right, top = float(time[0] - half), float(time[-1] + half), len(rows) - 0.5
     edges = (np.flatnonzero(np.diff(rows)) + 0.5).tolist()
     if signal.dtype == bool:  # a spike has the number of its condition, which is a colour; no spike is no ink
         values = np.where(values > 0, rows[:, None] + 1.0, 0.0).astype(np.float32)
@@ -206,14 +199,7 @@ def trial_raster(
     centres = [float(np.flatnonzero(rows == k).mean()) for k in range(len(kinds))]
     parts = [
         image(values, time, np.arange(len(rows)), [*names, axis(signal)], **chosen),
-        uprights(
-            tuple(float(time[i] - step / 2) for i in borders(flat)),
-            -0.5,
-            top,
-            tuple(names),
-            line_dash="dashed",
-            alpha=0.6,
-        ),
+        epoch_lines(flat, -0.5, top, names, early=half, alpha=0.6),
         lines([np.array([[left, y], [right, y]]) for y in edges], names, alpha=0.6),
         marker_line(at, -0.5, top, names),
     ]

@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.pictures.parts import borders, named
+from ip2lab.views.pictures.parts import epoch_lines, named, time_axis
 from ip2lab.views.style import (
     MARK,
     PALETTE,
@@ -23,8 +23,8 @@ from ip2lab.views.style import (
     looks,
     marker_line,
     points,
+    spacing,
     span,
-    uprights,
 )
 
 FAINT = "55"  # the last two digits of a colour that is there but switched off
@@ -198,17 +198,16 @@ def over_time(
     labels = flat[by].values.tolist() if by else [""]
     ink = {label: QUIET if label in set(quiet) else own for label, own in inks(labels, hidden).items()}
     time = flat["time"].values.astype(float)
-    names = [axis(flat["time"], "time", flat["time"].attrs.get("units", "ms")), axis(values)]
+    names = [time_axis(flat), axis(values)]
     table = flat.values.astype(float)
     low, high = limits or span(table, 0.06)
-    step = float(time[1] - time[0]) if len(time) > 1 else 1.0
+    half = spacing(time) / 2
     rows = [(row, ink[label]) for row, label in zip(table, labels, strict=True) if label not in set(hidden)]
-    edges = tuple(float(time[i] - step / 2) for i in borders(flat))
     stretch = [np.array([[t, low], [t, high]]) for t in marked]
     kinds = [(named(by, kind), ink[kind]) for kind in ink] if by else []
     parts = [
         lines([np.column_stack([time, row]) for row, _ in rows], names, [own for _, own in rows], line_width=2),
-        uprights(edges, low, high, tuple(names), line_dash="dashed"),
+        epoch_lines(flat, low, high, names, early=half),
         lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
         marker_line(at, low, high, names),
         *legend([name for name, _ in kinds], [own for _, own in kinds], names),
@@ -216,7 +215,7 @@ def over_time(
     return looks(
         hv.Overlay(parts),
         height,
-        xlim=(float(time[0] - step / 2), float(time[-1] + step / 2)),
+        xlim=(float(time[0] - half), float(time[-1] + half)),
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],

@@ -9,7 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.style import MARK, QUIET, points, styled
+from ip2lab.views.style import MARK, QUIET, axis, points, styled, uprights
 
 
 def bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str]) -> hv.Polygons:
@@ -34,6 +34,19 @@ def borders(data: xr.DataArray) -> list[int]:
         return []
     epochs = data["epoch"].values
     return [int(i) + 1 for i in np.flatnonzero(epochs[1:] != epochs[:-1])]
+
+
+def epoch_lines(
+    data: xr.DataArray, low: float, high: float, names: Sequence[str], *, early: float = 0.0, **chosen: Any
+) -> hv.Contours:
+    """Dashed lines where an epoch begins; in a grid `early`, half a step, puts them between two cells."""
+    places = tuple(float(t) - early for t in data["time"].values[borders(data)])
+    return uprights(places, low, high, tuple(names), line_dash="dashed", **chosen)
+
+
+def time_axis(data: xr.DataArray | xr.Dataset) -> str:
+    """What the axis of time is called; in ms where the data do not say."""
+    return axis(data["time"], "time", data["time"].attrs.get("units", "ms"))
 
 
 def named(by: str, kind: Any) -> str:

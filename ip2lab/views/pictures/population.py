@@ -11,7 +11,7 @@ import xarray as xr
 
 from ip2lab.analysis import population
 from ip2lab.views.pictures.maps import inks
-from ip2lab.views.pictures.parts import borders, named
+from ip2lab.views.pictures.parts import borders, epoch_lines, named, time_axis
 from ip2lab.views.style import (
     MARK,
     SEQUENTIAL,
@@ -23,8 +23,8 @@ from ip2lab.views.style import (
     looks,
     marker_line,
     points,
+    spacing,
     span,
-    uprights,
 )
 
 
@@ -201,12 +201,12 @@ def raster(
     spikes = flat.dtype == bool
     values = flat.values[order].astype(np.uint8 if spikes else np.float32)
     names = [
-        axis(flat["time"], "time", flat["time"].attrs.get("units", "ms")),
+        time_axis(flat),
         "neuron" + (f", by {order_name}" if order_name else ""),
     ]
-    step = float(time[1] - time[0]) if len(time) > 1 else 1.0
+    half = spacing(time) / 2
     low, high = (0.0, 1.0) if spikes else limits or _ends(values)
-    ends = (float(time[0] - step / 2), float(time[-1] + step / 2))
+    ends = (float(time[0] - half), float(time[-1] + half))
     place = [] if picked is None else [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(order == picked)]
     rows_of = [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(np.isin(order, list(selected)))]
     stretch = [np.array([[t, -0.5], [t, len(order) - 0.5]]) for t in marked]
@@ -221,13 +221,7 @@ def raster(
             colorbar=not spikes,
             colorbar_opts={"title": axis(signal), "width": 9} if not spikes else {},
         ),
-        uprights(
-            tuple(float(time[i] - step / 2) for i in borders(flat)),
-            -0.5,
-            len(order) - 0.5,
-            tuple(names),
-            line_dash="dashed",
-        ),
+        epoch_lines(flat, -0.5, len(order) - 0.5, names, early=half),
         lines(place, names, MARK, line_width=1.6, alpha=0.9),
         lines(rows_of, names, MARK, line_width=max(1.0, min(6.0, 0.7 * height / len(order))), alpha=0.3),
         lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
