@@ -136,9 +136,8 @@ class Signals:
         elif kind == "activity":
             values = self.code_of_firing(int(self.activity["problem"][-1]))
         elif kind == "selectivity":
-            signal = (
-                "neurons.firing_rate(noisy['spikes'], width=50)" if "spikes" in self.activity else "noisy['activity']"
-            )
+            rate = f"neurons.firing_rate(noisy['spikes'], width={WIDTH:g})"
+            signal = rate if "spikes" in self.activity else "noisy['activity']"
             lines = [f"noisy = ip2lab.probe(run, {int(self.activity['problem'][-1])}, repeats={NOISY})"]
             values = f"neurons.selectivity({signal}, {name!r}, trial='probe').max('time', keep_attrs=True)"
         return [*lines, f"inks, key = pictures.shades({values})"]
