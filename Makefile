@@ -8,7 +8,7 @@ TORCH ?=
 
 BIN := $(VENV)/bin
 INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
-PIP := $(BIN)/python -m pip install -q --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
+PIP := $(BIN)/python -m pip install -q --progress-bar off --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
 
 .PHONY: help lab test nightly coverage lowest lint docs notebooks data bench clean
 
