@@ -453,6 +453,17 @@ class _Journal:
             self.path.unlink()
 
 
+def _disjoint(choices: Mapping[str, Any], family: Family, seeds: list[int]) -> None:
+    """Refuse seeds of the evaluation that a search has seen, and searches in the family that share some."""
+    searches = {name: each.attrs for name, each in choices.items() if isinstance(each, xr.Dataset)}
+    for name, asked in searches.items():
+        if seen := sorted(set(seeds) & set(asked["seeds"])):
+            raise ValueError(f"seeds: {seen} were used to find {name!r}; judge it on others")
+    for one, other in combinations([name for name in searches if searches[name]["family"] == family.name], 2):
+        if shared := sorted(set(searches[one]["seeds"]) & set(searches[other]["seeds"])):
+            raise ValueError(f"seeds: {shared} were used to find {one!r} and {other!r}; find each on seeds of its own")
+
+
 def judge(
     choices: Mapping[str, Any],
     family: str | Family,
@@ -472,7 +483,8 @@ def judge(
     family : str or Family
         The family.
     seeds : iterable of int
-        Seeds of the evaluation; one that a search has seen is refused.
+        Seeds of the evaluation; one that a search has seen is refused, and so are two searches in this family that
+        share a seed: they would share its luck.
     problems : int
         Length of the series.
     model, executor, **options
@@ -494,10 +506,7 @@ def judge(
     family, seeds = make_family(family), _seeds(seeds)
     if not choices or not seeds:
         raise ValueError(f"{'seeds' if choices else 'choices'}: there is none; give one or more")
-    for name, choice in choices.items():
-        seen = sorted(set(seeds) & set(choice.attrs["seeds"])) if isinstance(choice, xr.Dataset) else []
-        if seen:
-            raise ValueError(f"seeds: {seen} were used to find {name!r}; judge it on others")
+    _disjoint(choices, family, seeds)
     calls = []
     for choice in choices.values():
         own = json.loads(choice.attrs["options"]) if isinstance(choice, xr.Dataset) else {}

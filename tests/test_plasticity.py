@@ -194,7 +194,7 @@ def test_an_executor_changes_nothing():
         )
 
 
-def test_selection_and_judgement_have_seeds_of_their_own(monkeypatch):
+def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
     monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 0.5 * len(chosen), 0.0))
     found = search_plasticity("dms", seeds=range(7), problems=4, progress=False)
     judged = judge({"found": found, "all": NAMES}, "dms", seeds=[20, 21, 22], problems=4)
@@ -203,6 +203,18 @@ def test_selection_and_judgement_have_seeds_of_their_own(monkeypatch):
     assert (judged.low <= judged.regret).all()
     with pytest.raises(ValueError, match=r"seeds: \[3\] were used to find 'found'; judge it on others"):
         judge({"found": found}, "dms", seeds=[3, 30], problems=4)
+    asked = {"problems": 4, "method": "exhaustive", "progress": False}
+    choices = {"found": found, "best": search_plasticity("dms", seeds=[6, 7], **asked)}
+    with pytest.raises(
+        ValueError, match=r"seeds: \[6\] were used to find 'found' and 'best'; find each on seeds of its"
+    ):
+        judge(choices, "dms", seeds=[20, 21], problems=4)
+    with pytest.raises(ValueError, match=r"seeds: \[7\] were used to find 'best'; judge it on others"):
+        judge(choices | {"best": search_plasticity("dms", seeds=[7, 8], **asked)}, "dms", seeds=[7, 20], problems=4)
+    choices["best"] = search_plasticity("dms", seeds=[7, 8], **asked)
+    assert float(judge(choices, "dms", seeds=[20, 21], problems=4).regret[1]) == pytest.approx(0)
+    choices["best"] = search_plasticity("gng_dr_2", seeds=[5, 6], **asked)  # another family's mask
+    assert judge(choices, "dms", seeds=[20, 21], problems=4).sizes["seed"] == 2
 
 
 @pytest.mark.parametrize(
