@@ -657,6 +657,28 @@ def test_a_path_that_exists(store: Path, tmp_path: Path) -> None:
         open_run(3)  # type: ignore[arg-type]
 
 
+def test_who_looks_while_a_store_is_born_again_finds_no_run_rather_than_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, datasets, seen = tmp_path / "run", make_template(**SMALL), []
+    Recorder(path, datasets, ATTRS)._lock = None  # killed before its first checkpoint
+    dead = {"host": socket.gethostname(), "pid": 2**22 + 1, "time": "", "born": "", "token": ""}
+    (path / ".lock").write_text(json.dumps(dead))
+    remove = shutil.rmtree
+
+    def look(folder: Path) -> None:
+        remove(folder)
+        try:
+            open_run(path)
+        except Exception as error:
+            seen.append(type(error))
+
+    monkeypatch.setattr(shutil, "rmtree", look)
+    Recorder(path, datasets, ATTRS).release()
+    assert set(seen) == {FileNotFoundError}
+    assert len(seen) == 6
+
+
 # ---- a broken store -------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata as packages
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -539,7 +540,8 @@ def _clear(source: Folder) -> None:
     """Remove what a killed writer left at its birth; another one may have come first, then this is its run."""
     if not _empty(source):
         raise FileExistsError(f"{source}: exists already. {ELSEWHERE}")
-    for entry in source.path.iterdir():
+    entries = sorted(source.path.iterdir(), key=Path.is_dir)  # the root first: without it there is no run to be read
+    for entry in entries:
         if entry.is_dir():
             shutil.rmtree(entry)
         elif entry.name != storage.LOCK:
