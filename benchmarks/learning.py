@@ -81,12 +81,12 @@ LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors o
 SEARCH = {
     "association": (40, 20_000, 40),
     "gng_dr_2": (40, 20_000, 40),
-    "gng_dr_4": (40, 20_000, 40),
-    "dms": (40, 24_000, 60),
-    "cd_dms": (20, 32_000, 30),
+    "gng_dr_4": (40, 16_000, 20),
+    "dms": (40, 24_000, 20),
+    "cd_dms": (20, 24_000, 16),
 }
 HALVING, EXHAUSTIVE, JUDGED = range(520, 525), range(500, 505), 600  # seeds A and B, first of the seeds C
-RANDOM = 5  # so many of the seeds C judge a random choice
+RANDOM = 4  # so many of the seeds C judge a random choice
 
 
 def load() -> dict[str, Any]:

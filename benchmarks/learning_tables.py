@@ -23,7 +23,7 @@ Which of the paper's three properties should learn (eight configurations, homoge
 halving on five seeds, and the one with the fewest trials in an exhaustive search on five others; both judged on seeds
 that neither has seen. Regret: trials that halving's choice takes beyond those of the exhaustive one, in all and in the
 second half of the series, as a ratio of geometric means over seeds with its 95 % interval (paired, t); and on how many
-seeds it would be known to 5 % up and down. Random: the same for a configuration drawn at random, on five of those
+seeds it would be known to 5 % up and down. Random: the same for a configuration drawn at random, on four of those
 seeds. Cost: trials of halving as a share of those of the exhaustive search. In the exhaustive
 search, and where a random choice is judged, a run was given up at the cap and counts with it, so that a random choice
 looks better than it is, and the exhaustive search cheaper: without a cap the shares would be smaller.
