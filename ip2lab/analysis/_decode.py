@@ -101,10 +101,8 @@ def decode(
     (True, True)
     """
     trials = [trial] if isinstance(trial, str) else list(trial)
-    if permutations < 1 or (across_time and time is None):
-        raise ValueError(
-            f"permutations={permutations}, across_time={across_time}, time={time!r}: one or more, and a time"
-        )
+    if across_time and time is None:
+        raise ValueError(f"across_time={across_time}, time=None: name the dim of time whose points train and test")
     values = _trials_first(data, trials, time, feature)
     classes, codes = np.unique(labels_along(data, label, trials).values.ravel(), return_inverse=True)
     rng = np.random.default_rng(seed)

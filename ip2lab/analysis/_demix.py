@@ -97,8 +97,6 @@ def demix(
     >>> found.signal.round(1).to_series().to_dict()
     {'time': 0.0, 'stimulus': 0.8, 'context': 0.2, 'stimulus:context': 0.0}
     """
-    if isinstance(factors, str):
-        factors = [factors]
     check_only(data, feature=feature, trial=trial, time=time)
     if not 1 <= n_components <= data.sizes[feature]:
         raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")

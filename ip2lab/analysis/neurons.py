@@ -174,10 +174,8 @@ def psth(
     ({'time': 100, 'neuron': 2}, True)
     """
     spikes, _ = _spikes(spikes, time, trial)
-    if not (0 < level < 1 and width > 0):
-        raise ValueError(
-            f"level={level}, width={width}; expected a coverage between 0 and 1 and a positive number of ms"
-        )
+    if not width > 0:
+        raise ValueError(f"width={width}; expected a positive number of ms")
     if by is None:
         return _psth(spikes, trial, time, width, level)
     labels = labels_along(spikes, by, [trial], least=1)

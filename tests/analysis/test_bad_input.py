@@ -146,6 +146,58 @@ def test_something_else_than_a_labelled_array(name):
             ValueError,
             r"level=95; expected a coverage between 0 and 1",
         ),
+        (lambda d: neurons.psth(abs(d), width=0), ValueError, r"width=0; expected a positive number of ms"),
+        (
+            lambda d: population.decode(d, "cue", time=None, across_time=True),
+            ValueError,
+            r"across_time=True, time=None: name the dim of time",
+        ),
+        (
+            lambda d: population.demix(d, ["cue"], trial="time"),
+            ValueError,
+            r"trial='time' and time='time'; expected two different dims",
+        ),
+        (
+            lambda d: population.dimensionality(d.where(d.time < 30), along="trial"),
+            ValueError,
+            r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)",
+        ),
+        (
+            lambda d: population.project(d, population.pca(d)[["components"]]),
+            ValueError,
+            r"the basis has components; expected components and mean, as pca returns them",
+        ),
+        (
+            lambda d: population.project(d.where(d.time < 30), population.pca(d)),
+            ValueError,
+            r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)",
+        ),
+        (lambda d: population.aligned("ab"), TypeError, r"trials is a str; expected a sequence of arrays, one a trial"),
+        (
+            lambda d: neurons.relative_threshold(d[:, 0], d[:3]),
+            ValueError,
+            r"'rates' has 6 along 'trial', 'rates' 3; expected equally many, or labels that tell",
+        ),
+        (
+            lambda d: neurons.relative_threshold(d[0].assign_coords(time=[0.0] * 8), d[0]),
+            ValueError,
+            r"'rates' has labels along 'time' more than once; give each its own",
+        ),
+        (
+            lambda d: neurons.fi_curve(xr.Dataset({"tau_soma": d[0, 0]}), ["a", "b"]),
+            TypeError,
+            r"currents=\['a', 'b'\]; expected numbers in a row",
+        ),
+        (
+            lambda d: curves.survival(abs(d).rename(trial="problem")[:, 0, 0], limit=0),
+            ValueError,
+            r"limit=0; expected a positive number of trials",
+        ),
+        (
+            lambda d: connectivity.change_size(d[[0]].rename(trial="problem")),
+            ValueError,
+            r"one point along 'problem'; two or more are needed to compare",
+        ),
         (lambda d: neurons.firing_rate(abs(d), width=-1), ValueError, r"width=-1; expected a positive number of ms"),
         (
             lambda d: curves.bootstrap(d, over="seed"),
