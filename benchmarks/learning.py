@@ -2,7 +2,7 @@
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
 python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
-python benchmarks/learning.py search [--families dms ...]
+python benchmarks/learning.py search [--families dms ...] [--judged 40]
 python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
 
@@ -75,18 +75,18 @@ LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors o
     "reset_optimizer": ("all", "first_moment", "none"),
     "start": ("homogeneous", "heterogeneous"),
 }
-# the search, by family: problems of a series, trials after which a run of the exhaustive search or of a random choice
-# is given up, and seeds on which its choice and halving's are judged; what is given up counts with what it had taken by
-# then, which is less than it would take: what is worse looks better than it is, and the exhaustive search cheaper
+# the search, by family: problems of a series, trials after which a run of the exhaustive search is given up, and one of
+# a random choice; it counts with what it had taken by then, which is less than it would take: what is worse looks
+# better than it is, and the exhaustive search cheaper
 SEARCH = {
-    "association": (40, 20_000, 40),
-    "gng_dr_2": (40, 20_000, 40),
-    "gng_dr_4": (40, 16_000, 20),
-    "dms": (40, 24_000, 20),
-    "cd_dms": (20, 24_000, 16),
+    "association": (40, 20_000, 8_000),
+    "gng_dr_2": (40, 20_000, 12_000),
+    "gng_dr_4": (40, 16_000, 16_000),
+    "dms": (40, 24_000, 16_000),
+    "cd_dms": (20, 24_000, 20_000),
 }
-HALVING, EXHAUSTIVE, JUDGED = range(520, 525), range(500, 505), 600  # seeds A and B, first of the seeds C
-RANDOM = 4  # so many of the seeds C judge a random choice
+HALVING, EXHAUSTIVE = range(520, 525), range(500, 505)  # seeds A and B
+RANDOM, JUDGED = range(505, 509), range(600, 700)  # seeds C: those that judge everything, and further ones
 
 
 def load() -> dict[str, Any]:
@@ -189,26 +189,26 @@ def tune(args: argparse.Namespace) -> None:
 def search(args: argparse.Namespace) -> None:
     """Choose by halving on seeds A and exhaustively on seeds B, and judge both, and every set, on seeds C."""
     for family in map(ip2lab.family, args.families):
-        problems, cap, judged = SEARCH[family.name]
+        problems, *caps = SEARCH[family.name]
         bank = Bank()
         asked: dict[str, Any] = {"problems": problems, "progress": False}
 
-        def capped(*given: Any, cap: float = cap, bank: Bank = bank) -> dict[str, Any]:
-            return bank.learn(*given[:6], min(given[6], cap))
+        def capped(cap: float, bank: Bank = bank) -> Any:
+            return lambda *given: bank.learn(*given[:6], min(given[6], cap))
 
-        with patch.object(plasticity, "learn_series", capped):
+        with patch.object(plasticity, "learn_series", capped(caps[0])):
             truth = search_plasticity(family, seeds=EXHAUSTIVE, method="exhaustive", **asked)
-            best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]  # the fewest trials, whether clear or not
-            choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best))}
-            choices |= {" + ".join(names): names for names in subsets(PAPER)}
-            random = judge(choices, family, seeds=range(JUDGED, JUDGED + RANDOM), problems=problems)
+        best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]  # the fewest trials, whether clear or not
         with patch.object(plasticity, "learn_series", bank.learn):
             found = search_plasticity(family, seeds=HALVING, **asked)
-            choices = {"best": choices["best"], "halving": found}
-            both = judge(choices, family, seeds=range(JUDGED, JUDGED + judged), problems=problems)
-        share = found.attrs["cost"] / truth.attrs["cost"]
+            choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best)), "halving": found}
+            both = judge(choices, family, seeds=[*RANDOM, *JUDGED[: args.judged]], problems=problems)
+        choices |= {" + ".join(names): names for names in subsets(PAPER)}
+        with patch.object(plasticity, "learn_series", capped(caps[1])):
+            random = judge(choices, family, seeds=RANDOM, problems=problems)
         entry = {name: found.attrs[name] for name in ("decision", "difference", "reason", "cost")}
-        entry |= {"exhaustive": list(best), "cost_share": share, "problems": problems, "cap": cap, "judged": judged}
+        entry |= {"cost_share": found.attrs["cost"] / truth.attrs["cost"], "exhaustive": list(best)}
+        entry |= {"problems": problems, "caps": caps, "judged": both.sizes["seed"]}
         keep("search", family.name, entry | _judged(both, random))
 
 
@@ -216,11 +216,11 @@ def _judged(both: Any, random: Any) -> dict[str, Any]:
     """Return the intervals of what is judged, and the seeds on which the regret would be known to 5 %."""
     total, late = (np.diff(np.log(both[name].values), axis=0)[0] for name in ("trials", "late_trials"))
     logs = np.log(random.trials.values)
-    drawn, halving = logs[1:].mean(0) - logs[0], total[:RANDOM]
+    best, halving, drawn = logs[0], logs[1], logs[2:].mean(0)
     return {
         "regret": _interval(total),
         "late_regret": _interval(late),
-        "random": _interval(drawn),
+        "random": _interval(drawn - best),
         "random_over_halving": _interval(drawn - halving),
         "seeds_needed": math.ceil((1.96 * total.std(ddof=1) / math.log(1.05)) ** 2),
     }
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--tries", type=int, default=12)
+    parser.add_argument("--judged", type=int, default=40, help="so many of the further seeds judge a search")
     parser.add_argument("--again", action="store_true", help="do again what is there")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="tau_soma")  # the heterogeneous start has somata faster than a step
