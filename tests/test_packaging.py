@@ -82,6 +82,51 @@ def test_version_is_the_same_everywhere():
     assert f"## {ip2lab.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_citation_has_what_its_format_requires():
+    """Its schema was checked once: the program that brings it needs an older jsonschema than Jupyter does."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    for work in (citation, *citation["references"]):
+        names = [tuple(sorted(author.items())) for author in work["authors"]]
+        assert len(set(names)) == len(names)  # two authors of one family name need their given names
+    for reference in citation["references"]:
+        assert {"type", "title", "authors", "doi"} <= set(reference)
+
+
+def test_paper_has_its_sections_and_cites_what_its_bibliography_holds():
+    paper = (ROOT / "paper.md").read_text()
+    head, text = yaml.safe_load(paper.split("---")[1]), paper.split("---", 2)[2]
+    assert {"title", "tags", "authors", "affiliations", "date", "bibliography"} <= set(head)
+    wanted = ["Summary", "Statement of need", "State of the field", "Software design", "Research impact statement"]
+    wanted += ["AI usage disclosure", "Acknowledgements", "References"]
+    assert re.findall(r"^# (.*)$", text, re.MULTILINE) == wanted
+    assert 750 <= len(text.split()) <= 1750
+    listed = re.findall(r"^@\w+\{(\w+),$", (ROOT / head["bibliography"]).read_text(), re.MULTILINE)
+    assert sorted(set(re.findall(r"@(\w+)", text))) == sorted(listed)
+    assert (ROOT / "paper.bib").read_text().count("doi = {10.") == len(listed)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.stem)
+def test_templates_are_forms_and_the_workflow_runs_what_ci_runs(path):
+    content = yaml.safe_load(path.read_text())
+    if path.parent.name == "workflows":
+        steps = content["jobs"]["test"]["steps"]
+        assert [step["run"] for step in steps if "run" in step] == [".ci/run"]
+        assert content["jobs"]["test"]["strategy"]["matrix"]["python"][0] in PROJECT["requires-python"]
+    elif path.stem != "config":
+        assert set(content) == {"name", "description", "labels", "body"}
+        assert all(field["id"] and field["attributes"]["label"] for field in content["body"])
+
+
+@pytest.mark.parametrize(("torch", "index"), [("", False), ("cpu", True)])
+def test_make_takes_pytorch_for_cpus_where_asked(torch, index, tmp_path):
+    command = ["make", "-n", "lab", f"TORCH={torch}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    installs = [line for line in done.stdout.splitlines() if "pip install" in line]
+    assert len(installs) == 2 and all("-c constraints.txt" in line for line in installs)
+    assert all(("download.pytorch.org/whl/cpu" in line) is index for line in installs)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
