@@ -26,6 +26,8 @@ import pytest
 import xarray as xr
 from make_run import make_run
 
+import ip2lab
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MARKER = 123456.6875  # a number that is in the run and in no picture
@@ -177,10 +179,24 @@ def marked() -> xr.DataTree:
     return run
 
 
-def explorers(run: xr.DataTree) -> list[Any]:
+EXPLORERS = ["LearningExplorer", "PopulationExplorer", "NeuronExplorer", "PlasticityExplorer", "LiveTraining"]
+
+
+@pytest.fixture
+def shown(marked: xr.DataTree, request: pytest.FixtureRequest) -> Any:
+    """An explorer, of data with a number and words that belong to no picture."""
     from ip2lab import views
 
-    return [views.LearningExplorer(run), views.PopulationExplorer(run), views.NeuronExplorer(run)]
+    if request.param == "PlasticityExplorer":
+        search = ip2lab.example("search_association").assign(unseen=((), MARKER))
+        return views.PlasticityExplorer({"a search": search.assign_attrs(title="a secret title")})
+    if request.param != "LiveTraining":
+        return getattr(views, request.param)(marked)
+    small = {"problems": 2, "neurons": 12, "max_trials": 40, "window": 10}
+    live = views.LiveTraining("association", property_learning_rate={"tau_soma": MARKER}, **small)
+    live.start()
+    live.wait(300)
+    return live
 
 
 def arrays(value: Any) -> Iterator[np.ndarray]:
@@ -200,11 +216,11 @@ def arrays(value: Any) -> Iterator[np.ndarray]:
             yield from arrays(each)
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["learning", "population", "neurons"])
-def test_an_exported_page_runs_bokeh_only_and_holds_the_picture_only(marked, tmp_path, which):
+@pytest.mark.parametrize("shown", EXPLORERS, indirect=True)
+def test_an_exported_page_runs_bokeh_only_and_holds_the_picture_only(shown, tmp_path):
     from bokeh.resources import INLINE
 
-    page = explorers(marked)[which].export(tmp_path / "page.html").read_text(encoding="utf-8")
+    page = shown.export(tmp_path / "page.html").read_text(encoding="utf-8")
     own = {text.strip() for text in INLINE.js_raw}
     tags = Tags(page)
     assert tags.found == []
@@ -239,9 +255,9 @@ def test_the_search_for_numbers_would_find_one(tmp_path):
     assert any(np.any(np.isclose(values.astype(float), MARKER)) for each in found for values in arrays(each))
 
 
-@pytest.mark.parametrize("which", [0, 1, 2], ids=["learning", "population", "neurons"])
-def test_an_exported_drawing_holds_no_script(marked, tmp_path, which):
-    text = explorers(marked)[which].export(tmp_path / "page.svg").read_text(encoding="utf-8")
+@pytest.mark.parametrize("shown", EXPLORERS, indirect=True)
+def test_an_exported_drawing_holds_no_script(shown, tmp_path):
+    text = shown.export(tmp_path / "page.svg").read_text(encoding="utf-8")
     body = text[text.index("<svg") :]
     page = Tags(body)
     assert page.scripts == []
