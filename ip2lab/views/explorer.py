@@ -21,10 +21,13 @@ from ip2lab import examples, records
 from ip2lab.properties import UnknownName, hint
 from ip2lab.views import still
 from ip2lab.views.figure import Figure, rows_of
+from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import looks
 
 Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
 PATIENCE = 0.3  # seconds after which work shows the busy sign
+NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
+REFUSALS = (ImportError, KeyError, ValueError)  # of an analysis, or where something is not installed
 CALM = 0.25  # seconds without a change after which panels that take long are drawn
 
 
@@ -93,14 +96,16 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
     and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
-    drawn again. With a control ``panels`` (:class:`Switches`) only those that it names are shown and computed, two
-    in a row; panels in ``SLOW`` wait until nothing has changed for a moment. Arrow keys move the controls in ``KEYS``;
-    ``EVENTS`` says beforehand what each panel listens to, which makes the explorer appear sooner.
+    drawn again. With a control ``panels`` (:class:`Switches`) only those whose ``TITLES`` it names are shown and
+    computed, two in a row. What is drawn and what ``code()`` writes out are the same lines, those of ``_lines``; panels
+    that need one of the lines ``LONG`` anew wait until nothing has changed for a moment. Arrow keys move the controls
+    in ``KEYS``; ``EVENTS`` says beforehand what each panel listens to, which makes the explorer appear sooner.
     """
 
     PANELS: ClassVar[dict[str, tuple[str, ...]]]
+    TITLES: ClassVar[dict[str, str]] = {}
     GRID: ClassVar[str] = ""
-    SLOW: ClassVar[frozenset[str]] = frozenset()
+    LONG: ClassVar[frozenset[str]] = frozenset()
     EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {}
     LATER: ClassVar[frozenset[str]] = frozenset()  # drawn a moment after the others have appeared
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
@@ -113,6 +118,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def __init__(self, controls: Mapping[str, ipywidgets.Widget], rows: Sequence[Sequence[ipywidgets.Widget]]) -> None:
         self.controls = dict(controls)
         self._held = False
+        self._made: tuple[dict[str, Any], dict[str, str]] = {}, {}
         self._shown: dict[str, Any] = {}
         self._waiting: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -198,11 +204,13 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def visible(self) -> list[str]:
         """The panels that are shown now, in their order."""
-        return [name for name in self.PANELS if name in self.state.get("panels", self.PANELS)]
+        chosen = self.controls["panels"].value if "panels" in self.controls else self.TITLES.values()
+        return [name for name in self.PANELS if self.TITLES.get(name) in (*chosen, None)]
 
-    def _slow(self) -> set[str]:
-        """The panels that take long to draw now."""
-        return set(self.SLOW)
+    def _slow(self, panels: Sequence[str]) -> set[str]:
+        """Those of some panels that take long to draw, with what is chosen and what is known already."""
+        lines = self._now() if self.LONG else {}
+        return {name for name in panels if name in lines and self._recipe.missing(lines, name) & self.LONG}
 
     def _grid(self) -> str:
         return self.GRID or rows_of(self.visible())
@@ -216,7 +224,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         if self.visible() != self._seen:
             touched = [name for name in self.visible() if name in touched or name not in self._seen]
             self.figure.grid, self._seen = self._grid(), self.visible()
-        slow = self._slow() & set(touched)
+        with self._busy():
+            slow = self._slow(touched)
         self._waiting = self._waiting - set(touched) | slow
         self._redraw([name for name in touched if name not in slow])
         self._shown = now
@@ -273,11 +282,44 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         finally:
             sign.cancel()
 
+    # ------------------------------------------------------------------ the recipe
+    _recipe: Recipe
+
+    def _lines(self) -> dict[str, str]:
+        """Every step by name, from the data to the pictures, with what is chosen put in."""
+        raise NotImplementedError
+
+    def _now(self) -> dict[str, str]:
+        """The lines for what is chosen now, made once."""
+        state = self.state
+        if self._made[0] != state:
+            self._made = state, self._lines()
+        return self._made[1]
+
+    def _value(self, name: str) -> Any:
+        """What a line gives; what is refused takes the picture's place, in the words of who refused it."""
+        try:
+            return self._recipe.value(self._now(), name)
+        except REFUSALS as error:
+            raise NothingToShow(reason(error)) from None
+
     # ------------------------------------------------------------------ what leaves the explorer
+
+    def _there(self) -> list[str]:
+        """The panels that show something."""
+        self.settle()
+        return [name for name in self.visible() if not self.figure.notes.get(name)]
+
+    def _heading(self, panel: str) -> str:
+        """A panel in words."""
+        return self.TITLES[panel]
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
-        raise NotImplementedError
+        shown = self._there()
+        titles = {name: self._heading(name) for name in shown}
+        pairs = [f"    {title[:1].upper() + title[1:]!r}: {name},\n" for name, title in titles.items()]
+        return self._recipe.code(self._now(), shown, "show({\n" + "".join(pairs) + "})")
 
     def data(self) -> xr.Dataset:
         """Return the data behind the pictures."""
@@ -306,6 +348,15 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             self._wait()
         bundle = super()._repr_mimebundle_(**kwargs)
         return still.with_picture(bundle, self.figure)
+
+
+def reason(error: Exception) -> str:
+    """Why something cannot be shown."""
+    if isinstance(error, ImportError) and error.name in ("torch", "ip2lab.probes"):
+        return NO_TORCH
+    if isinstance(error, KeyError) and not isinstance(error, UnknownName):
+        return f"The run lacks what this needs: {error}"
+    return str(error.args[0]) if error.args else str(error)
 
 
 def _unpacked(text: str) -> dict[str, Any]:

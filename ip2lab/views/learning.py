@@ -17,6 +17,7 @@ import xarray as xr
 from ip2lab.analysis import curves
 from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, Switches, as_run, check, dropdown, group, source
+from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import colours
 
 Runs = xr.DataTree | Mapping[str, xr.DataTree] | Sequence[xr.DataTree]
@@ -72,6 +73,8 @@ def split(runs: Mapping[str, xr.DataTree], by: str = "model") -> dict[str, dict[
 def grouped(runs: Mapping[str, xr.DataTree], by: str = "") -> dict[str, xr.Dataset]:
     """Return ``/series`` of runs by name, those that share a model, a family or learnable properties along `run`.
 
+    What has no finished problem yet is left out.
+
     Examples
     --------
     >>> import ip2lab
@@ -79,11 +82,56 @@ def grouped(runs: Mapping[str, xr.DataTree], by: str = "") -> dict[str, xr.Datas
     >>> dict(grouped(runs, "model")["spiking"].sizes)
     {'run': 2, 'problem': 60}
     """
-    if not by:
-        return {name: group(run, "series").load() for name, run in runs.items()}
-    needed = ["trials_to_criterion", "censored_trials"]
-    members = {k: [group(run, "series")[needed].load() for run in some.values()] for k, some in split(runs, by).items()}
-    return {kind: xr.concat(some, "run", join="inner") for kind, some in members.items()}
+    found = {name: group(run, "series").load() for name, run in runs.items()}
+    if by:
+        needed = ["trials_to_criterion", "censored_trials"]
+        kinds = split(runs, by).items()
+        found = {kind: xr.concat([found[n][needed] for n in some], "run", join="inner") for kind, some in kinds}
+    return {kind: series for kind, series in found.items() if series.sizes["problem"]}
+
+
+def fitted(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Return an exponential fit of each curve that is long enough, with its 95 % interval.
+
+    Of one run the interval is that of refits to its resampled residuals. Of several runs, each is fitted by itself;
+    what is returned is the mean, and of three or more runs its interval is drawn over runs.
+
+    Parameters
+    ----------
+    groups : mapping of str to Dataset
+        What :func:`grouped` returns.
+
+    Returns
+    -------
+    dict of str to Dataset
+        As of :func:`ip2lab.analysis.curves.exponential_fit`.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> fits = fitted(grouped({"a run": ip2lab.example("association")}))
+    >>> dict(fits["a run"]["interval"].sizes)
+    {'parameter': 3, 'bound': 2}
+    """
+    long = {name: series for name, series in groups.items() if series.sizes["problem"] >= 6}
+    return {name: _mean_fit(one) if "run" in one.dims else _fit(one, RESAMPLES) for name, one in long.items()}
+
+
+def _fit(series: xr.Dataset, resamples: int = 0) -> xr.Dataset:
+    return curves.exponential_fit(series, failures="cap", resamples=resamples)
+
+
+def _mean_fit(series: xr.Dataset) -> xr.Dataset:
+    """The mean of several runs' fits, and its interval over runs."""
+    each = _fit(series)
+    mean = each.mean("run", keep_attrs=True).assign(at_bound=each["at_bound"].any("run"))
+    if each.sizes["run"] < 3:
+        return mean
+    parameters = each[["scale", "tau", "asymptote"]].to_dataarray("parameter")
+    ends = (curves.bootstrap(values, over="run") for values in (parameters, each["fitted"]))
+    bounds = xr.Variable("bound", ["lower", "upper"])
+    interval, band = (xr.concat([one["lower"], one["upper"]], bounds) for one in ends)
+    return mean.assign(interval=interval, band=band)
 
 
 def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[str, str] | None = None) -> hv.Overlay:
@@ -160,13 +208,12 @@ class LearningExplorer(Explorer):
         "loss": ("shown", "problem"),
         "final": ("shown", "by", "last"),
     }
+    TITLES: ClassVar[dict[str, str]] = {"loss": "loss within the problem", "final": "final efficiency"}
 
     def __init__(self, runs: Runs) -> None:
         self.runs = named(runs)
-        self.series = grouped(self.runs)
-        self.trials = {name: group(run, "trials") for name, run in self.runs.items()}
-        self._fits: dict[tuple[str, ...], xr.Dataset] = {}
-        self._drawn: dict[str, tuple[Any, Any]] = {}
+        self.series = {name: group(run, "series").load() for name, run in self.runs.items()}
+        self._recipe = Recipe({f"run_{i}": run for i, run in enumerate(self.runs.values(), 1)})
         self._at: float | None = None
         most = max((series.sizes["problem"] for series in self.series.values()), default=0)
         several, wide = len(self.runs) > 1, {"style": {"description_width": "initial"}}
@@ -246,10 +293,6 @@ class LearningExplorer(Explorer):
             return [("", dict(self.runs))]
         return list(split(self.runs, self._key("beside")).items())[: len(SIDES)]
 
-    def visible(self) -> list[str]:
-        """The panels that are shown now, in their order."""
-        return [*SIDES[: len(self._sides())], "loss", "final"]
-
     def _grid(self) -> str:
         """One curve over the whole width, or several in rows of up to three; loss and bars below."""
         sides = self.visible()[:-2]
@@ -260,50 +303,63 @@ class LearningExplorer(Explorer):
         areas = " ".join(f'"{" ".join(row)}"' for row in [*wide, ["loss"] * 4 + ["final"] * 2])
         return areas + " / " + " ".join(["minmax(0, 1fr)"] * 6)
 
-    def _groups(self, runs: Mapping[str, xr.DataTree]) -> tuple[dict[str, xr.Dataset], list[str]]:
-        """The series shown, of each run or of all that share something; and what is switched off."""
-        on = {name: run for name, run in runs.items() if name in self.controls["shown"].value}
-        if not on:
-            raise NothingToShow("Every run is switched off.")
-        found = {name: one for name, one in grouped(on, self._key("by")).items() if one.sizes["problem"]}
-        if not found:
-            raise NothingToShow("No problem is finished yet.")
-        return found, [name for name in split(runs, self._key("by")) if name not in found]
-
     @property
     def inks(self) -> dict[str, str]:
         """The colour of each run, or of each group, whatever is switched off."""
         kinds = split(self.runs, self._key("by"))
         return dict(zip(kinds, colours(len(kinds)), strict=True))
 
-    def _fitted(self, groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-        """An exponential fit of each curve that is long enough, made once."""
-        if not self.controls["fit"].value:
-            return {}
-        found = {}
-        for name, series in groups.items():
-            key = (name, self._key("by"), *self.controls["shown"].value)
-            if series.sizes["problem"] >= 6:
-                resamples = RESAMPLES if "run" not in series.dims else 0
-                self._fits.setdefault(key, curves.exponential_fit(series, failures="cap", resamples=resamples))
-                found[name] = self._fits[key]
+    def visible(self) -> list[str]:
+        """The panels that are shown now, in their order."""
+        return [*SIDES[: len(self._sides())], "loss", "final"]
+
+    def _heading(self, panel: str) -> str:
+        if panel in self.TITLES:
+            return self.TITLES[panel]
+        return self._sides()[SIDES.index(panel)][0] or "trials to criterion"
+
+    def _lines(self) -> dict[str, str]:
+        """Every step by name, from the runs to the pictures, with what is chosen put in."""
+        s, by = self.state, self._key("by")
+        numbers = {name: f"run_{i}" for i, name in enumerate(self.runs, 1)}
+        config = self.runs[(s["shown"] or list(self.runs))[0]].attrs.get("config", {})
+        window = ", ".join(f"{name}={config.get(name)!r}" for name in ("criterion", "window"))
+        single = {name: ink for name, ink in zip(self.runs, colours(len(self.runs)), strict=True) if name in s["shown"]}
+        scales = ", ".join(f"{name}={s[name]}" for name in ("log", "log_problems"))
+        found = {
+            **{word: source(self.runs[name], word).removeprefix(f"{word} = ") for name, word in numbers.items()},
+            "runs": _mapping({name: word for name, word in numbers.items() if name in s["shown"]}),
+            "limits": f"pictures.curve_limits(learning.grouped(runs), {scales})",
+            "trials": "{name: run['trials'].to_dataset() for name, run in runs.items()}",
+            "loss": f"pictures.within_problem_loss(trials, {s['problem']}, {window}, inks={single!r})",
+            "groups": f"learning.grouped(runs, {by!r})",
+            "final": f"learning.efficiency_bars(groups, {s['last']}, {self.inks!r})",
+        }
+        for i, (_, runs) in enumerate(self._sides()):
+            on = {name: numbers[name] for name in runs if name in s["shown"]}
+            off = [kind for kind, some in split(runs, by).items() if not on.keys() & some.keys()]
+            looks = f"{scales}, smooth={s['smooth']}, off={off}, limits=limits, inks={self.inks!r}"
+            found |= {
+                f"some_{i}": _mapping(on) if s["beside"] else "runs",
+                f"groups_{i}": f"learning.grouped(some_{i}, {by!r})",
+                f"fits_{i}": f"learning.fitted(groups_{i})" if s["fit"] else "{}",
+                f"still_{i}": f"pictures.learning_curves(groups_{i}, fits=fits_{i}, {looks})",
+                SIDES[i]: f"pictures.moved(still_{i}, {s['problem'] + s['log_problems']})",
+            }
         return found
 
+    def _some(self, name: str) -> None:
+        """Refuse to draw where there is nothing."""
+        if not self.controls["shown"].value:
+            raise NothingToShow("Every run is switched off.")
+        if not self._value(name):
+            raise NothingToShow("No problem is finished yet.")
+
     def _curve(self, side: int = 0) -> Picture:
-        state = self.state
-        title, runs = self._sides()[side]
-        key = {name: value for name, value in state.items() if name not in ("problem", "last", "follow")}
-        if self._drawn.get(title, (None, None))[0] != key:
-            groups, off = self._groups(runs)
-            fits = self._fitted(groups)
-            scales = {name: state[name] for name in ("log", "log_problems")}
-            looks = {**scales, "smooth": state["smooth"], "inks": self.inks, "off": off}
-            on = {name: one for name, one in self.series.items() if name in state["shown"]}
-            limits = pictures.curve_limits(on, **scales)
-            picture = pictures.learning_curves(groups, fits=fits, limits=limits, **looks)
-            self._drawn[title] = key, (picture, self._words(title, fits))
-        picture, words = self._drawn[title][1]
-        return pictures.moved(picture, state["problem"] + state["log_problems"]), words
+        title = self._sides()[side][0]
+        self._some(f"some_{side}")
+        self._some(f"groups_{side}")
+        return self._value(SIDES[side]), self._words(title, self._value(f"fits_{side}"))
 
     def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> str:
         smooth = self.controls["smooth"].value
@@ -320,24 +376,18 @@ class LearningExplorer(Explorer):
 
     def _loss(self) -> Picture:
         problem = self.controls["problem"].value
-        on = self.controls["shown"].value
-        shown = {n: t for n, t in self.trials.items() if n in on and problem in self.series[n].problem}
+        shown = [name for name in self.controls["shown"].value if problem in self.series[name]["problem"]]
         if not shown:
             raise NothingToShow("No run that is shown has this problem.")
-        config = self.runs[next(iter(shown))].attrs.get("config", {})
-        inks = dict(zip(self.runs, colours(len(self.runs)), strict=True))
-        looks = {name: config.get(name) for name in ("criterion", "window")}
-        picture = pictures.within_problem_loss(shown, problem, inks={n: inks[n] for n in shown}, **looks)
         needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
-        return picture, f"<b>Loss within problem {problem}</b> &nbsp;·&nbsp; trials to criterion {words}"
+        return self._value("loss"), f"<b>Loss within problem {problem}</b> &nbsp;·&nbsp; trials to criterion {words}"
 
     def _final(self) -> Picture:
-        groups, _ = self._groups(self.runs)
-        last = self.controls["last"].value
-        over = "runs" if any("run" in one.dims for one in groups.values()) else "problems"
-        words = f"<b>Final efficiency</b> in the last {last}, with 95 % over {over}"
-        return efficiency_bars(groups, last, self.inks), f"{words} &nbsp;·&nbsp; {self._lost()} given up in all"
+        self._some("groups")
+        over = "runs" if any("run" in one.dims for one in self._value("groups").values()) else "problems"
+        words = f"<b>Final efficiency</b> in the last {self.controls['last'].value}, with 95 % over {over}"
+        return self._value("final"), f"{words} &nbsp;·&nbsp; {self._lost()} given up in all"
 
     # ------------------------------------------------------------------ what leaves
 
@@ -347,40 +397,10 @@ class LearningExplorer(Explorer):
         both = [self.series[name][["trials_to_criterion", "censored_trials", "failed"]] for name in shown]
         return xr.concat(both, xr.DataArray(shown, dims="run", name="run"), join="outer")
 
-    def code(self) -> str:
-        """Return the calls that draw these pictures without widgets."""
-        s = self.state
-        by, config = self._key("by"), next(iter(self.runs.values())).attrs.get("config", {})
-        fit = f"curves.exponential_fit(one, failures='cap', resamples={0 if by else RESAMPLES})"
-        single = dict(zip(self.runs, colours(len(self.runs)), strict=True))
-        window = ", ".join(f"{name}={config.get(name)!r}" for name in ("criterion", "window"))
-        looks = ", ".join(f"{name}={s[name]!r}" for name in ("smooth", "log", "log_problems"))
-        titles = [title for title, _ in self._sides()] if s["beside"] else []
-        lines = [
-            "import ip2lab",
-            "from ip2lab.analysis import curves",
-            "from ip2lab.views import learning, pictures, show",
-            "",
-            "runs = {}",
-            *(source(self.runs[name], f"runs[{name!r}]") for name in s["shown"]),
-            f"looks = dict({looks}, inks={self.inks!r})",
-            f"limits = pictures.curve_limits(learning.grouped(runs), log={s['log']}, log_problems={s['log_problems']})",
-            f"sides = learning.split(runs, {self._key('beside')!r})"
-            if titles
-            else "sides = {'Trials to criterion': runs}",
-            "drawn = {}",
-            "for title, some in sides.items():",
-            f"    groups = learning.grouped(some, {by!r})",
-            f"    fits = {{name: {fit} for name, one in groups.items()}}" if s["fit"] else "    fits = {}",
-            f"    at = {s['problem'] + s['log_problems']}",
-            "    drawn[title] = pictures.learning_curves(groups, fits=fits, at=at, limits=limits, **looks)",
-            "curve = next(iter(drawn.values()))",
-            "trials = {name: run['trials'].to_dataset() for name, run in runs.items()}",
-            f"loss = pictures.within_problem_loss(trials, {s['problem']}, {window}, inks={single!r})",
-            f"final = learning.efficiency_bars(learning.grouped(runs, {by!r}), {s['last']}, looks['inks'])",
-            "show({**drawn, 'Loss within the problem': loss, 'Final efficiency': final})",
-        ]
-        return "\n".join(lines)
+
+def _mapping(names: Mapping[str, str]) -> str:
+    """A mapping of words to names, as code."""
+    return "{" + ", ".join(f"{word!r}: {name}" for word, name in names.items()) + "}"
 
 
 def fit_words(name: str, fit: xr.Dataset) -> str:
@@ -389,17 +409,18 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
     Examples
     --------
     >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "at_bound": True})
-    >>> fit_words("a run", fit)
-    'a run: 20 trials, 11.0 problems, 8.0 trials; on a bound, not to be interpreted'
+    >>> fit_words("a run", fit)  # doctest: +ELLIPSIS
+    'a run: 20 trials, 11.0 problems, 8.0 trials; no interval, for which there must be three runs; on a bound, ...'
     """
 
     def told(part: str, form: str) -> str:
-        value = form.format(float(fit[part].mean()))
-        if "interval" not in fit or fit["interval"].ndim > 2:
+        value = form.format(float(fit[part]))
+        if "interval" not in fit:
             return value
         low, high = (form.format(float(v)) for v in fit["interval"].sel(parameter=part))
         return f"{value} ({low} to {high})"
 
-    bound = "; on a bound, not to be interpreted" if bool(fit["at_bound"].any()) else ""
+    bare = "" if "interval" in fit else "; no interval, for which there must be three runs"
+    bound = "; on a bound, not to be interpreted" if bool(fit["at_bound"]) else ""
     scale, tau, end = told("scale", "{:.0f}"), told("tau", "{:.1f}"), told("asymptote", "{:.1f}")
-    return f"{name}: {scale} trials, {tau} problems, {end} trials{bound}"
+    return f"{name}: {scale} trials, {tau} problems, {end} trials{bare}{bound}"

@@ -12,10 +12,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab import examples, records
-from ip2lab.analysis import curves
-from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown
 from ip2lab.views.pictures.plasticity import ordered, symbol
+from ip2lab.views.recipe import Recipe
 
 Searches = xr.Dataset | str | Path | Mapping[str, Any] | Sequence[Any]
 
@@ -83,6 +82,12 @@ class PlasticityExplorer(Explorer):
         "worth": ("search", "compare"),
     }
     GRID = '"table table" "ratios rounds" "worth worth" / minmax(0, 1fr) minmax(0, 1fr)'
+    TITLES: ClassVar[dict[str, str]] = {
+        "table": "configurations",
+        "ratios": "seed by seed",
+        "rounds": "rounds",
+        "worth": "what each property is worth",
+    }
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowUp": ("configuration", -1),
         "ArrowDown": ("configuration", 1),
@@ -92,8 +97,7 @@ class PlasticityExplorer(Explorer):
 
     def __init__(self, searches: Searches) -> None:
         self.searches = named(searches)
-        self.tables = {name: curves.configurations(one) for name, one in self.searches.items()}
-        self.worths = {name: curves.marginal_worth(one) for name, one in self.searches.items()}
+        self._recipe = Recipe({f"search_{i}": one for i, one in enumerate(self.searches.values(), 1)})
         first = next(iter(self.searches))
         controls = {
             "search": dropdown("search", list(self.searches), first),
@@ -132,13 +136,29 @@ class PlasticityExplorer(Explorer):
         """The search that is shown now."""
         return self.searches[self.controls["search"].value]
 
+    def _lines(self) -> dict[str, str]:
+        """Every step by name, from the searches to the pictures, with what is chosen put in."""
+        s, numbers = self.state, {name: f"search_{i}" for i, name in enumerate(self.searches, 1)}
+        shown = numbers if s["compare"] else {s["search"]: numbers[s["search"]]}
+        picked = f"picked={s['configuration']!r}"
+        return {
+            **{word: _source(self.searches[name], word) for name, word in numbers.items()},
+            "searches": "{" + ", ".join(f"{name!r}: {word}" for name, word in shown.items()) + "}",
+            "search": f"searches[{s['search']!r}]",
+            "means": "curves.configurations(search)",
+            "table": f"pictures.configuration_table(search, means, {picked})",
+            "ratios": f"pictures.seed_ratios(search, means, {picked})",
+            "rounds": f"pictures.search_rounds(search, {picked})",
+            "worths": "{name: curves.marginal_worth(one) for name, one in searches.items()}",
+            "worth": f"pictures.property_worth(worths, chosen={s['search']!r})",
+        }
+
     def _table(self) -> Picture:
-        name, picked = self.controls["search"].value, self.controls["configuration"].value
+        picked = self._story(self.controls["configuration"].value)
         self._words.value = (
             f"<span style='font-size: 13px; line-height: 1.35; display: block'>{decision(self.search)}</span>"
         )
-        picture = pictures.configuration_table(self.search, self.tables[name], picked=picked)
-        return picture, f"<b>Configurations</b>: mean and 95 % interval over seeds &nbsp;·&nbsp; {self._story(picked)}"
+        return self._value("table"), f"<b>Configurations</b>: mean and 95 % interval over seeds &nbsp;·&nbsp; {picked}"
 
     def _story(self, picked: str) -> str:
         """What became of one configuration."""
@@ -151,62 +171,38 @@ class PlasticityExplorer(Explorer):
         return f"{picked}: {'in the last round' if gone < 0 else f'given up after round {gone} of {last}'} ({runs})"
 
     def _ratios(self) -> Picture:
-        name, picked = self.controls["search"].value, self.controls["configuration"].value
-        picture = pictures.seed_ratios(self.search, self.tables[name], picked=picked)
-        return picture, "<b>Seed by seed</b>: trials as a ratio; a triangle was stopped there and would have taken more"
+        words = "trials as a ratio; a triangle was stopped there and would have taken more"
+        return self._value("ratios"), f"<b>Seed by seed</b>: {words}"
 
     def _rounds(self) -> Picture:
-        picture = pictures.search_rounds(self.search, picked=self.controls["configuration"].value)
-        cost = self.search.attrs["cost"]
-        return picture, f"<b>Rounds</b>: {cost:,.0f} trials in all; ✕ given up, ★ chosen"
+        return self._value(
+            "rounds"
+        ), f"<b>Rounds</b>: {self.search.attrs['cost']:,.0f} trials in all; ✕ given up, ★ chosen"
 
     def _worth(self) -> Picture:
-        name = self.controls["search"].value
-        shown = self.worths if self.controls["compare"].value else {name: self.worths[name]}
-        if not self.worths[name]["comparisons"].sum():
+        worth = self._value("worths")[self.controls["search"].value]
+        if not worth["comparisons"].sum():
             raise NothingToShow("No two configurations differ in one property alone, so none can be judged by itself.")
-        height = 90 + max(46, 26 * len(shown)) * max(w.sizes["property"] for w in shown.values())
-        picture = pictures.property_worth(shown, chosen=name, height=min(height, 420))
-        return picture, f"<b>What each property is worth</b> &nbsp;·&nbsp; {self._worth_words(name)}"
-
-    def _worth_words(self, name: str) -> str:
-        worth = self.worths[name]
-        words = []
-        for p in worth["property"].values:
-            one = worth.sel(property=p)
-            if not np.isfinite(one.worth):
-                words.append(f"{symbol(str(p))} ({p}) unknown")
-                continue
-            least = "at most " if float(one.at_least) > 0 and float(one.worth) < 1 else ""
-            words.append(
-                f"{symbol(str(p))} ({p}) {least}× {float(one.worth):.2f} in {int(one.comparisons)} pairs of runs"
-            )
-        return ", ".join(words)
+        return self._value("worth"), f"<b>What each property is worth</b> &nbsp;·&nbsp; {_worth_words(worth)}"
 
     def data(self) -> xr.Dataset:
         """Return the search that is shown, with intervals and the worth of each property."""
-        name = self.controls["search"].value
-        table = self.tables[name].rename({n: f"{n}_interval" for n in ("late_trials", "failed")})
-        return xr.merge([self.search, table, self.worths[name]], combine_attrs="override", compat="override")
+        means = self._value("means").rename({n: f"{n}_interval" for n in ("late_trials", "failed")})
+        worth = self._value("worths")[self.controls["search"].value]
+        return xr.merge([self.search, means, worth], combine_attrs="override", compat="override")
 
-    def code(self) -> str:
-        """Return the calls that draw these pictures without widgets."""
-        s = self.state
-        shown = self.searches if s["compare"] else {s["search"]: self.search}
-        lines = ["import ip2lab", "from ip2lab.analysis import curves", "from ip2lab.views import pictures, show", ""]
-        lines += ["searches = {}", *(f"searches[{name!r}] = {_source(one)}" for name, one in shown.items())]
-        height = 90 + max(46, 26 * len(shown)) * max(self.worths[n].sizes["property"] for n in shown)
-        lines += [
-            f"search, picked = searches[{s['search']!r}], {s['configuration']!r}",
-            "tables = curves.configurations(search)",
-            "table = pictures.configuration_table(search, tables, picked=picked)",
-            "ratios = pictures.seed_ratios(search, tables, picked=picked)",
-            "rounds = pictures.search_rounds(search, picked=picked)",
-            "worths = {name: curves.marginal_worth(one) for name, one in searches.items()}",
-            f"worth = pictures.property_worth(worths, chosen={s['search']!r}, height={min(height, 420)})",
-            "show({'Configurations': table, 'Seed by seed': ratios, 'Rounds': rounds, 'Worth': worth})",
-        ]
-        return "\n".join(lines)
+
+def _worth_words(worth: xr.Dataset) -> str:
+    """What each property is worth, in words."""
+    words = []
+    for p in worth["property"].values:
+        one = worth.sel(property=p)
+        if not np.isfinite(one.worth):
+            words.append(f"{symbol(str(p))} ({p}) unknown")
+            continue
+        least = "at most " if float(one.at_least) > 0 and float(one.worth) < 1 else ""
+        words.append(f"{symbol(str(p))} ({p}) {least}× {float(one.worth):.2f} in {int(one.comparisons)} pairs of runs")
+    return ", ".join(words)
 
 
 def decision(search: xr.Dataset) -> str:
@@ -228,10 +224,10 @@ def decision(search: xr.Dataset) -> str:
     return f"<b>{a['family']}: {chosen} may learn{with_}</b> &nbsp;·&nbsp; {a['reason']} &nbsp;·&nbsp; {rounds}"
 
 
-def _source(search: xr.Dataset) -> str:
+def _source(search: xr.Dataset, name: str) -> str:
     path = search.encoding.get("source")
     if not path:
-        return "...  # the search that was given to the explorer"
+        return f"# {name}: the search that was given to the explorer"
     stored = Path(path)
     if stored.parent.resolve() == examples.DATA.resolve() and stored.stem in examples.SEARCHES:
         return f"ip2lab.example({stored.stem!r})"

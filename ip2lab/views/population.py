@@ -41,22 +41,9 @@ BASES = {
     "the first problem": "first",
     "the last problem": "last",
 }
-PANELS = {  # name: the words on its button
-    "trajectories": "trajectories",
-    "raster": "raster",
-    "loadings": "loadings",
-    "scatter": "properties",
-    "average": "mean activity",
-    "variance": "variance",
-    "dimensions": "dimensions",
-    "angles": "angles",
-    "decoding": "decoding",
-}
 FIRST = ("trajectories", "raster", "loadings", "average")  # what is shown at first
-LONG = {"found", "decision", "manifold", "decoded", "communities"}  # lines that take a while
 WORDS = {
     "no variance": "No neuron changes its activity here: there are no components to show.",
-    "torch": "Noisy trials are made by the network itself, for which PyTorch must be installed: pip install torch.",
     "loadings": "A curved picture has no directions, so neurons have no loadings on it.",
     "index": "There are fewer components than are asked for; choose components 1, 2.",
 }
@@ -95,7 +82,18 @@ class PopulationExplorer(Explorer):
         "angles": ("problem", "signal", "repeats"),
         "decoding": ("problem", "time", "signal", "by", "span"),
     }
-
+    TITLES: ClassVar[dict[str, str]] = {
+        "trajectories": "trajectories",
+        "raster": "raster",
+        "loadings": "loadings",
+        "scatter": "properties",
+        "average": "mean activity",
+        "variance": "variance",
+        "dimensions": "dimensions",
+        "angles": "angles",
+        "decoding": "decoding",
+    }
+    LONG: ClassVar[frozenset[str]] = frozenset({"found", "decision", "manifold", "decoded", "communities"})
     EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(PANELS, ("tap",)),
         **dict.fromkeys(("trajectories", "raster", "loadings", "scatter"), ("tap", "region")),
@@ -171,7 +169,7 @@ class PopulationExplorer(Explorer):
             "order": dropdown("sorted by", self._orders()),
             "x": dropdown("neurons by", numbers),
             "y": dropdown("and", numbers, numbers[min(1, len(numbers) - 1)][1]),
-            "panels": Switches(dict.fromkeys(PANELS.values(), ""), [PANELS[name] for name in FIRST]),
+            "panels": Switches(dict.fromkeys(self.TITLES.values(), ""), [self.TITLES[name] for name in FIRST]),
             "selected": Chosen(activity.sizes["neuron"]),
             "span": Chosen(float(times[-1]) + 1e-6),
             "hidden": Chosen(activity.sizes["probe"]),
@@ -189,11 +187,6 @@ class PopulationExplorer(Explorer):
 
     def _tuned(self) -> list[tuple[str, str]]:
         return [(str(v.attrs.get("long_name", n)), str(n)) for n, v in self.properties.data_vars.items()]
-
-    def visible(self) -> list[str]:
-        """The panels that are shown now, in their order."""
-        chosen = self.controls["panels"].value
-        return [name for name, words in PANELS.items() if words in chosen]
 
     def _offer(self) -> None:
         """Show the controls that mean something with what is chosen."""
@@ -235,7 +228,7 @@ class PopulationExplorer(Explorer):
 
     def _paths(self) -> tuple[xr.DataArray, np.ndarray]:
         """The scores (probe, time, ...) and their two coordinates that are drawn."""
-        lines, s = self._lines(), self.state
+        lines, s = self._now(), self.state
         scores = self._recipe.value(lines, "seen")
         x, y = (0, 1) if s["view"] == "turned" else (int(i) - 1 for i in s["view"].split())
         return scores, scores.transpose("probe", "time", "component").values[:, :, [x, y]]
@@ -255,7 +248,7 @@ class PopulationExplorer(Explorer):
         self.controls["span"].value = (float(times.min()), float(times.max())) if times.size else ()
 
     def _select_rows(self, region: dict[str, Any]) -> None:
-        order = self._recipe.value(self._lines(), "order")
+        order = self._recipe.value(self._now(), "order")
         x, y = np.meshgrid(self.times, np.arange(len(order)))
         found = inside(region, x, y)
         times = self.times[found.any(0)]
@@ -267,7 +260,7 @@ class PopulationExplorer(Explorer):
         }
 
     def _map(self, name: str) -> list[np.ndarray]:
-        lines = self._lines()
+        lines = self._now()
         return [self._recipe.value(lines, f"{name}_{axis}").values for axis in "xy"]
 
     def _select(self, mask: np.ndarray) -> None:
@@ -290,28 +283,20 @@ class PopulationExplorer(Explorer):
     def _lines(self) -> dict[str, str]:
         return Steps(self._facts, self.state).lines()
 
-    def _slow(self) -> set[str]:
-        """The panels that have to wait for a moment of calm, with what is chosen and what is known already."""
-        lines = self._lines()
-        return {name for name in self.visible() if self._recipe.missing(lines, name) & LONG}
-
     # ------------------------------------------------------------------ the panels
 
     def _value(self, name: str) -> Any:
-        """What a line gives; what the analysis refuses takes the picture's place, in its own words."""
+        """What a line gives; what is refused takes the picture's place, in words about populations."""
         try:
-            return self._recipe.value(self._lines(), name)
-        except ModuleNotFoundError:
-            raise NothingToShow(WORDS["torch"]) from None
+            return super()._value(name)
         except IndexError:
             raise NothingToShow(WORDS["index"]) from None
         except NameError:  # what is sorted or drawn by loadings has no line where there are none
             if self.state["method"] != "isomap":
                 raise
             raise NothingToShow(WORDS["loadings"]) from None
-        except (ValueError, KeyError) as error:
-            words = str(error.args[0]) if error.args else str(error)
-            raise NothingToShow(WORDS["no variance"] if "no variance" in words else words) from None
+        except NothingToShow as why:
+            raise NothingToShow(WORDS["no variance"] if "no variance" in str(why) else str(why)) from None
 
     def _trajectories(self) -> Picture:
         s = self.state
@@ -391,7 +376,7 @@ class PopulationExplorer(Explorer):
 
     def data(self) -> xr.Dataset:
         """Return the data behind the pictures that are shown: scores, signals, loadings, angles, ..."""
-        lines, shown = self._lines(), [name for name in self.visible() if not self.figure.notes.get(name)]
+        lines, shown = self._now(), self._there()
         parts = {
             "trajectories": {"scores": "scores", "signal": "signal"},
             "raster": {"trial": "trial", "order": "order"},
@@ -408,12 +393,6 @@ class PopulationExplorer(Explorer):
         return xr.Dataset({name: _bare(name, value) for name, value in found.items()}).assign_attrs(
             selected=str(self.state["selected"]), problem=self.state["problem"]
         )
-
-    def code(self) -> str:
-        """Return the calls that draw these pictures without widgets."""
-        shown = [name for name in self.visible() if not self.figure.notes.get(name)]
-        pairs = ", ".join(f"{PANELS[name].capitalize()!r}: {name}" for name in shown)
-        return self._recipe.code(self._lines(), shown, f"show({{{pairs}}})")
 
 
 def _bare(name: str, value: Any) -> xr.DataArray:

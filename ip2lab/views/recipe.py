@@ -9,33 +9,16 @@ from functools import lru_cache
 from types import CodeType
 from typing import Any
 
-import numpy as np
-import xarray as xr
-
-import ip2lab
-from ip2lab.analysis import connectivity, neurons, population
-from ip2lab.views import pictures
-
 MOST_BYTES = 8_000_000  # of results that are kept
 ASSUMED = 100_000  # bytes of what does not tell its size, a picture
 HEADER = {  # what a line may name, and the import that brings it
     "ip2lab": "import ip2lab",
     "np": "import numpy as np",
     "xr": "import xarray as xr",
-    "connectivity": "from ip2lab.analysis import {}",
-    "neurons": "from ip2lab.analysis import {}",
-    "population": "from ip2lab.analysis import {}",
-    "pictures": "from ip2lab.views import {}",
-    "show": "from ip2lab.views import {}",
-}
-MODULES = {
-    "ip2lab": ip2lab,
-    "np": np,
-    "xr": xr,
-    "connectivity": connectivity,
-    "neurons": neurons,
-    "population": population,
-    "pictures": pictures,
+    **dict.fromkeys(("connectivity", "curves", "neurons", "population"), "from ip2lab.analysis import {}"),
+    "probes": "from ip2lab import {}",
+    **dict.fromkeys(("learning", "pictures", "show"), "from ip2lab.views import {}"),
+    **dict.fromkeys(("axis", "span"), "from ip2lab.views.style import {}"),
 }
 
 
@@ -49,14 +32,14 @@ class Recipe:
 
     Examples
     --------
-    >>> recipe = Recipe({"a": np.arange(3)})
-    >>> lines = {"a": "load()", "b": "2 * a", "c": "b.sum()"}
-    >>> int(recipe.value(lines, "c"))
-    6
+    >>> recipe = Recipe({"a": 3})
+    >>> lines = {"a": "load()", "b": "2 * a", "c": "b + 1"}
+    >>> recipe.value(lines, "c")
+    7
     >>> print(recipe.code(lines, ["c"]))
     a = load()
     b = 2 * a
-    c = b.sum()
+    c = b + 1
     """
 
     def __init__(self, given: Mapping[str, Any]) -> None:
@@ -74,7 +57,9 @@ class Recipe:
             return self._kept[key]
         code, needed = _parsed(lines[name])
         found = {other: self.value(lines, other) for other in needed if other in lines or other in self.given}
-        result = eval(code, {**MODULES, **found})  # lines are made by the explorers, never by those who use them
+        for word in HEADER.keys() & needed - found.keys():
+            exec(HEADER[word].format(word), found)
+        result = eval(code, found)  # lines are made by the explorers, never by those who use them
         self._keep(key, result)
         return result
 

@@ -55,8 +55,8 @@ def test_every_panel_has_something(explorer: Explorer) -> None:
 
 def test_code_draws_the_same(explorer: Explorer, run: xr.DataTree) -> None:
     explorer.state = {"problem": 3}
-    space: dict[str, Any] = {"run": run, "runs": dict(getattr(explorer, "runs", {}))}
-    exec(explorer.code().replace("runs = {}\n", ""), space)
+    space: dict[str, Any] = {"run": run, "run_1": run}
+    exec(explorer.code(), space)
     for name in explorer.PANELS.keys() & space.keys():
         for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
             np.testing.assert_allclose(found, expected, err_msg=name)

@@ -14,7 +14,7 @@ from ip2lab.analysis import connectivity, neurons
 from ip2lab.views import NeuronExplorer, pictures
 from ip2lab.views.pictures.neurons import ALL_POINTS
 
-EVERY = list(NeuronExplorer.PANELS)
+EVERY = list(NeuronExplorer.TITLES.values())
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_code_draws_every_panel_from_nothing(trained: xr.DataTree, tmp_path: Any
     explorer.state = {"panels": EVERY, "repeats": 20, "selected": [3], "colour": colour, "property": "tau_soma"}
     space: dict[str, Any] = {"run": trained}
     exec(explorer.code(), space)
-    for name in EVERY:
+    for name in NeuronExplorer.PANELS:
         for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
             np.testing.assert_allclose(found, expected, err_msg=name)
 
@@ -239,7 +239,7 @@ def test_without_pytorch_there_is_a_message(run: xr.DataTree, monkeypatch: pytes
 
 def test_a_run_that_cannot_run_again_says_so(explorer: NeuronExplorer) -> None:
     explorer.state = {"panels": EVERY}
-    assert explorer.figure.notes["lesion"].startswith("The network of this run cannot be made again: ")
+    assert explorer.figure.notes["lesion"] == "The run lacks what this needs: 'family'"
 
 
 def test_other_models_show_what_they_have() -> None:
@@ -256,7 +256,7 @@ def test_a_misspelt_choice_says_which_one_is_meant(explorer: NeuronExplorer) -> 
         explorer.state = {"property": "tau_some"}
     with pytest.raises(KeyError, match="did you mean 'colour'"):
         explorer.state = {"color": "none"}
-    with pytest.raises(ValueError, match="did you mean 'lesion'"):
-        explorer.state = {"panels": ["lesions"]}
+    with pytest.raises(ValueError, match="did you mean 'lesions'"):
+        explorer.state = {"panels": ["lesion"]}
     with pytest.raises(ValueError, match="give numbers from 0 to below 12, not 12"):
         explorer.state = {"selected": [12]}

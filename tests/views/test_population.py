@@ -16,10 +16,9 @@ from make_run import make_run
 from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.views import PopulationExplorer
 from ip2lab.views.figure import inside
-from ip2lab.views.population import PANELS
 from ip2lab.views.recipe import MOST_BYTES, Recipe
 
-ALL = list(PANELS.values())
+ALL = list(PopulationExplorer.TITLES.values())
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ STATES = [
 @pytest.mark.parametrize("state", STATES, ids=lambda state: "-".join(map(str, state)))
 def test_the_code_draws_what_is_shown(explorer: PopulationExplorer, noisy: xr.DataTree, state: dict[str, Any]) -> None:
     explorer.state = {**state, "panels": ALL}
-    there = [name for name in PANELS if not explorer.figure.notes[name]]
+    there = [name for name in PopulationExplorer.PANELS if not explorer.figure.notes[name]]
     assert len(there) >= (8 if state.get("method") == "isomap" else 9)
     space: dict[str, Any] = {"run": noisy}
     exec(explorer.code(), space)

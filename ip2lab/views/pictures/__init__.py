@@ -24,7 +24,7 @@ from ip2lab.views.pictures.curves import (
     within_problem_loss,
 )
 from ip2lab.views.pictures.maps import matrix, neuron_map, over_time
-from ip2lab.views.pictures.neurons import property_density, property_trajectories, scatter, shades, shifts
+from ip2lab.views.pictures.neurons import picked, property_density, property_trajectories, scatter, shades, shifts
 from ip2lab.views.pictures.plasticity import configuration_table, property_worth, search_rounds, seed_ratios
 from ip2lab.views.pictures.population import history, raster, trajectories, turned
 from ip2lab.views.pictures.series import series_picture
@@ -46,6 +46,7 @@ __all__ = [
     "over_problems",
     "over_time",
     "partners",
+    "picked",
     "property_density",
     "property_trajectories",
     "property_worth",

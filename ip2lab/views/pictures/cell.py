@@ -371,6 +371,8 @@ def lesion_costs(
 ) -> hv.Overlay:
     """What the network loses with one neuron: its loss with each one silenced, over what that neuron fires.
 
+    Where not all were silenced the axis says how many.
+
     Parameters
     ----------
     found : Dataset
@@ -418,7 +420,7 @@ def lesion_costs(
         logy=True,
         xlim=(left, right),
         ylim=span(np.append(y, base), 0.08, True),
-        xlabel=names[0],
+        xlabel=names[0] + (f", {len(members)} of {rate.size} neurons" if len(members) < rate.size else ""),
         ylabel=names[1],
     )
 

@@ -63,8 +63,7 @@ def property_trajectories(
     """
     flat = values.transpose(..., "neuron")
     along = along or str(flat.dims[0])
-    x = flat[along].values if along in flat.coords else np.arange(flat.shape[0])
-    table = flat.values.astype(float)
+    x, table = _along(flat, along), flat.values.astype(float)
     most = min(len(x), MOST_POINTS, max(ALL_POINTS // table.shape[1], 24))
     keep = np.unique(np.linspace(0, len(x) - 1, most).astype(int))
     names = [axis(flat.coords.get(along, None), along), axis(values)]
@@ -72,12 +71,12 @@ def property_trajectories(
     paths = [np.column_stack([x[keep], column]) for column in table[keep].T]
     own = [QUIET] * len(paths) if inks is None else list(inks)
     strong = [MARK if inks is None else own[i] for i in chosen]
-    whole = {i: np.column_stack([x, table[:, i]]) for i in {*chosen, *([] if picked is None else [picked])}}
+    whole = [np.column_stack([x, table[:, i]]) for i in chosen]
     parts = [
         lines(paths, names, faded(own, chosen), line_width=1, alpha=0.45 if inks is None else 0.7),
         marker_line(at, low, high, names),
-        lines([whole[i] for i in chosen], names, strong, group="Picked", line_width=1.8),
-        lines([] if picked is None else [whole[picked]], names, MARK, group="Picked", line_width=2.6),
+        lines(whole, names, strong, group="Picked", line_width=1.8),
+        _one_line(x, table, picked, names),
         *legend(list(key or {}), list((key or {}).values()), names),
     ]
     ends = (float(x.min()), float(max(x.max(), x.min() + 1)))
@@ -90,6 +89,45 @@ def property_trajectories(
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def picked(picture: hv.Overlay, values: xr.DataArray, neuron: int, *, along: str | None = None) -> hv.Overlay:
+    """Return trajectories in which another neuron is marked; all other parts are the same objects.
+
+    Parameters
+    ----------
+    picture : Overlay
+        What :func:`property_trajectories` returned for these values.
+    values : DataArray
+        (problem or step, neuron).
+    neuron : int
+        Its index.
+    along : str, optional
+        As there.
+
+    Examples
+    --------
+    >>> tau = xr.DataArray([[100.0, 90.0], [110.0, 70.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0]})
+    >>> picture = property_trajectories(tau)
+    >>> [new is old for new, old in zip(picked(picture, tau, 1), picture)]
+    [True, True, True, False]
+    """
+    flat = values.transpose(..., "neuron")
+    thin, marker, chosen, _, *rest = picture
+    names = [d.name for d in thin.kdims]
+    one = _one_line(_along(flat, along or str(flat.dims[0])), flat.values.astype(float), neuron, names)
+    return picture.clone([thin, marker, chosen, one, *rest])
+
+
+def _along(flat: xr.DataArray, along: str) -> np.ndarray:
+    """The places of the points of every line."""
+    return np.asarray(flat[along].values if along in flat.coords else np.arange(flat.shape[0]))
+
+
+def _one_line(x: np.ndarray, table: np.ndarray, neuron: int | None, names: Sequence[str]) -> hv.Contours:
+    """The line of the picked neuron."""
+    whole = [] if neuron is None else [np.column_stack([x, table[:, neuron]])]
+    return lines(whole, names, MARK, group="Picked", line_width=2.6)
 
 
 def property_density(

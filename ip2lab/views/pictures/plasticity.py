@@ -294,7 +294,7 @@ def _dots(rows: list[tuple[np.ndarray, np.ndarray]], names: list[str], **chosen:
 
 
 def property_worth(
-    worths: Mapping[str, xr.Dataset], *, chosen: str | None = None, singles: bool = True, height: int = 200
+    worths: Mapping[str, xr.Dataset], *, chosen: str | None = None, singles: bool = True, height: int | None = None
 ) -> hv.Overlay:
     """What letting each property learn is worth, in one search or in several.
 
@@ -306,8 +306,8 @@ def property_worth(
         The one that is drawn in full; the others are pale. All in full by default.
     singles : bool
         Whether the single pairs of configurations are drawn as dots.
-    height : int
-        In pixels.
+    height : int, optional
+        In pixels; by default what the rows need.
 
     Returns
     -------
@@ -351,7 +351,7 @@ def property_worth(
     ]
     return looks(
         hv.Overlay(parts),
-        height,
+        height or min(90 + max(46, 26 * len(worths)) * len(rows), 420),
         logx=True,
         xlim=(low, high),
         ylim=ys,
