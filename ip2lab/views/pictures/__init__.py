@@ -15,6 +15,7 @@ from ip2lab.views.pictures.cell import (
     trial_raster,
     worded,
 )
+from ip2lab.views.pictures.checked import checked
 from ip2lab.views.pictures.curves import (
     bars,
     curve_limits,
@@ -65,3 +66,6 @@ __all__ = [
     "within_problem_loss",
     "worded",
 ]
+
+for _name in __all__:
+    globals()[_name] = checked(globals()[_name])

@@ -65,6 +65,8 @@ def _short(search: xr.Dataset, name: str) -> str:
 def _rows(search: xr.Dataset, short: bool = True) -> tuple[dict[str, int], list[tuple[int, str]]]:
     """The row of each configuration, the best one uppermost, and the ticks that name them."""
     names = ordered(search)
+    if not names:
+        raise ValueError("search: there is no configuration in it")
     places = {name: len(names) - 1 - i for i, name in enumerate(names)}
     return places, [(place, _short(search, name) if short else name) for name, place in places.items()]
 

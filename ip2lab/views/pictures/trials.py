@@ -34,6 +34,7 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     >>> len(trial_picture(family("association").problem(seed=0).trials()))
     5
     """
+    trials = trials.transpose("trial", "time", ...)
     time = trials["time"].values
     step = float(time[1] - time[0])
     channels, count = trials.sizes["input"], trials.sizes["trial"]
