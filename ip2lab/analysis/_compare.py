@@ -187,7 +187,7 @@ def _same_labels(first: xr.DataArray, second: xr.DataArray, *dims: str) -> None:
             raise ValueError(
                 f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other"
             )
-        if (dim in first.coords) and (dim in second.coords) and not first[dim].equals(second[dim]):
+        if (dim in first.coords) and (dim in second.coords) and not first[dim].variable.equals(second[dim].variable):
             raise ValueError(
                 f"the labels along {dim!r} differ: {listed(first[dim].values)} and "
                 f"{listed(second[dim].values)}; a paired comparison needs the same in the same order"
