@@ -2,7 +2,7 @@
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
 python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
-python benchmarks/learning.py search [--families dms ...] [--judged 40]
+python benchmarks/learning.py search [--families dms ...] [--judged 40] [--random 8]
 python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
 
@@ -86,7 +86,7 @@ SEARCH = {
     "cd_dms": (20, 24_000, 20_000),
 }
 HALVING, EXHAUSTIVE = range(520, 525), range(500, 505)  # seeds A and B
-RANDOM, JUDGED = range(505, 509), range(600, 700)  # seeds C: those that judge everything, and further ones
+JUDGED = [*range(505, 509), *range(600, 700)]  # seeds C
 
 
 def load() -> dict[str, Any]:
@@ -202,13 +202,13 @@ def search(args: argparse.Namespace) -> None:
         with patch.object(plasticity, "learn_series", bank.learn):
             found = search_plasticity(family, seeds=HALVING, **asked)
             choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best)), "halving": found}
-            both = judge(choices, family, seeds=[*RANDOM, *JUDGED[: args.judged]], problems=problems)
+            both = judge(choices, family, seeds=JUDGED[: args.judged], problems=problems)
         choices |= {" + ".join(names): names for names in subsets(PAPER)}
         with patch.object(plasticity, "learn_series", capped(caps[1])):
-            random = judge(choices, family, seeds=RANDOM, problems=problems)
+            random = judge(choices, family, seeds=JUDGED[: args.random], problems=problems)
         entry = {name: found.attrs[name] for name in ("decision", "difference", "reason", "cost")}
         entry |= {"cost_share": found.attrs["cost"] / truth.attrs["cost"], "exhaustive": list(best)}
-        entry |= {"problems": problems, "caps": caps, "judged": both.sizes["seed"]}
+        entry |= {"problems": problems, "caps": caps, "judged": both.sizes["seed"], "drawn": random.sizes["seed"]}
         keep("search", family.name, entry | _judged(both, random))
 
 
@@ -257,7 +257,8 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--tries", type=int, default=12)
-    parser.add_argument("--judged", type=int, default=40, help="so many of the further seeds judge a search")
+    parser.add_argument("--judged", type=int, default=40, help="so many seeds judge what a search chose")
+    parser.add_argument("--random", type=int, default=8, help="so many of them judge a random choice, too")
     parser.add_argument("--again", action="store_true", help="do again what is there")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="tau_soma")  # the heterogeneous start has somata faster than a step
