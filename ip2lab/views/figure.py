@@ -75,7 +75,7 @@ LOOKS = Theme(
                 "glyph_width": 16,
                 "label_height": 14,
             },
-            "ColorBar": {"title_text_font_style": "normal", "width": 10},
+            "ColorBar": {"title_text_font_style": "normal", "title_text_font_size": "12px", "title_standoff": 9, "width": 10},
         }
     }
 )
@@ -494,7 +494,13 @@ def show(
     >>> type(show(hv.Curve([1, 4, 2]))).__name__
     'Figure'
     """
-    if not isinstance(element, Mapping):
+    single = not isinstance(element, Mapping)
+    for one in [element] if single else element.values():
+        if not isinstance(one, (hv.Element, hv.Overlay)):
+            raise TypeError(f"element: {one!r} is no picture; give a HoloViews element, or a mapping to some")
+    if not isinstance(caption, str) or not isinstance(columns, int) or columns < 1:
+        raise TypeError(f"caption: {caption!r}, columns: {columns!r} are not valid; give words and a number from 1")
+    if single:
         return Figure({"picture": element}, captions={"picture": caption} if caption else None)
     names = [f"p{i}" for i in range(len(element))]
     captions = dict(zip(names, element, strict=True))

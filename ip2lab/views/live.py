@@ -76,6 +76,8 @@ class LiveTraining(Explorer):
     ) -> None:
         self.run: xr.DataTree | None = None
         self.runs: dict[str, xr.DataTree] = {}
+        if path is not None and not isinstance(path, (str, Path)):
+            raise TypeError(f"path: {path!r} is not valid; give the path of a folder, or None")
         self.path, self.options = path, dict(options)
         self._family = family
         self._series: Any = None
@@ -97,17 +99,18 @@ class LiveTraining(Explorer):
         ]
         wide = {"style": {"description_width": "initial"}}
         number = {"layout": {"width": "140px"}, **wide}
-        learnable = self.options.pop("learnable", "default") or "nothing"
         controls: dict[str, ipywidgets.Widget] = {
-            "family": dropdown("family", families() if isinstance(family, str) else [name], name),
-            "learnable": dropdown("learnable", words, learnable),
-            "start": dropdown("start", ["homogeneous", "heterogeneous"], self.options.pop("start", "homogeneous")),
-            "neurons": ipywidgets.BoundedIntText(
-                self.options.pop("neurons", 100), 2, 2000, description="neurons", **number
-            ),
-            "problems": ipywidgets.BoundedIntText(problems, 1, 100_000, description="problems", **number),
-            "seed": ipywidgets.BoundedIntText(self.options.pop("seed", 0), 0, 2**31 - 1, description="seed", **number),
+            "family": dropdown("family", [name] if isinstance(family, Family) else families()),
+            "learnable": dropdown("learnable", words),
+            "start": dropdown("start", ["homogeneous", "heterogeneous"]),
+            "neurons": ipywidgets.BoundedIntText(100, 2, 2000, description="neurons", **number),
+            "problems": ipywidgets.BoundedIntText(30, 1, 100_000, description="problems", **number),
+            "seed": ipywidgets.BoundedIntText(0, 0, 2**31 - 1, description="seed", **number),
         }
+        self.controls = controls
+        given = {each: self.options.pop(each) for each in controls if each in self.options}
+        for each, value in {"family": name, "problems": problems, **given}.items():
+            self._set(each, "nothing" if each == "learnable" and value is None else value)
         self._buttons = {
             "start": ipywidgets.Button(
                 description="Start", icon="play", button_style="primary", layout={"width": "90px"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -30,6 +30,8 @@ def named(searches: Searches) -> dict[str, xr.Dataset]:
     """
     if isinstance(searches, (xr.Dataset, str, Path)):
         searches = [searches]
+    if not isinstance(searches, Iterable):
+        raise TypeError(f"searches: {searches!r} are none; give what ip2lab.search_plasticity returned, or several")
     if isinstance(searches, Mapping) and not isinstance(searches, xr.Dataset):
         found = {str(name): _as_search(one) for name, one in searches.items()}
     else:
@@ -52,7 +54,7 @@ def _as_search(one: Any) -> xr.Dataset:
         return records.open_search(one)
     if not isinstance(one, xr.Dataset) or "learns" not in one:
         raise TypeError(
-            f"search: {type(one).__name__} is no search; give what ip2lab.search_plasticity returned, "
+            f"searches: {type(one).__name__} is no search; give what ip2lab.search_plasticity returned, "
             "or the path of a stored one"
         )
     return one
