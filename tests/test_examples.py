@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -83,3 +84,15 @@ def test_outside_a_checkout_it_says_how_to_make_one(monkeypatch, tmp_path):
     examples.make("tiny", tmp_path)
     assert ip2lab.example("tiny")["series"].sizes["problem"] == 1
     assert provenance("tiny")["arguments"]["neurons"] == 10
+
+
+def test_the_command_says_what_came_of_each(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(examples, "make", partial(examples.make, folder=tmp_path))
+    tiny = {"family": "dms", "seed": 1, "problems": 2, "max_trials": 60, "neurons": 10}
+    monkeypatch.setattr(examples, "EXAMPLES", {"tiny": tiny})
+    monkeypatch.setattr(examples, "SEARCHES", {})
+    for names in ([], ["tiny"]):
+        monkeypatch.setattr("sys.argv", ["ip2lab.examples", *names])
+        examples.main()
+        failed = int(ip2lab.open_run(tmp_path / "tiny.zarr")["series"].failed.sum())
+        assert capsys.readouterr().out == f"tiny: {failed} of 2 problems failed\n"

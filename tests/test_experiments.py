@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 
 import numpy as np
@@ -75,5 +77,33 @@ def test_a_run_that_fails_is_named():
     with pytest.raises(RuntimeError, match=r"run 1, .*'dsm'.* failed: unknown family 'dsm'") as caught:
         run_many([SMALL | {"family": "association"}, SMALL | {"family": "dsm"}], progress=False)
     assert isinstance(caught.value.__cause__, ValueError)
-    with pytest.raises(ValueError, match="plan: there is no run in it"):
-        run_many([])
+
+
+@pytest.mark.parametrize(
+    ("plan", "error", "wording"),
+    [
+        ([], ValueError, "plan: there is no run in it"),
+        ("dms", TypeError, "plan: 'dms' is not valid; give one mapping of arguments a run"),
+        ({"family": "dms"}, TypeError, "plan: .* is not valid; give one mapping of arguments a run"),
+        (["dms"], TypeError, "plan: 'dms' is no mapping of arguments"),
+        ([{1: "dms"}], TypeError, "plan: .* is no mapping of arguments"),
+    ],
+)
+def test_a_plan_that_is_none_is_refused(plan, error, wording):
+    with pytest.raises(error, match=wording):
+        run_many(plan)
+
+
+def test_an_executor_that_is_gone_and_one_whose_workers_die():
+    plan = [SMALL | {"family": "association", "seed": seed} for seed in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        pass
+    with pytest.raises(
+        RuntimeError, match=r"run 0, .*cannot schedule new futures.*2 of 2 failed; give folder="
+    ) as gone:
+        run_many(plan, executor=pool, progress=False)
+    assert isinstance(gone.value.__cause__, RuntimeError)
+    dying = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=os._exit, initargs=(3,))
+    with dying as pool, pytest.raises(RuntimeError, match=r"run 0, .* failed: .*2 of 2 failed") as died:
+        run_many(plan, executor=pool, progress=False)
+    assert isinstance(died.value.__cause__, BrokenProcessPool)

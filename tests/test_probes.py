@@ -176,6 +176,28 @@ def test_another_family_keeps_channels_of_the_same_name(run):
             r"there is no change 'lesion'; there is tau_dendrite",
         ),
         (
+            lambda run: ip2lab.probe(run, 0, silence=["x"]),
+            TypeError,
+            r"silence: \['x'\] is not valid; give numbers of neurons",
+        ),
+        (
+            lambda run: ip2lab.probe(run, 0, silence=[[1], [2, 3]]),
+            TypeError,
+            r"silence: .* is not valid; give numbers of neurons",
+        ),
+        (
+            lambda run: ip2lab.probe(run, 0, reset=[3]),
+            TypeError,
+            r"reset: \[3\] is not valid; give names of properties or weights",
+        ),
+        (
+            lambda run: ip2lab.probe(run, 0, readout="rate"),
+            ValueError,
+            r"readout: 'rate' is not valid; give 'spikes' or 'membrane'",
+        ),
+        (lambda _: ip2lab.probe(3, 0), TypeError, r"run: int is not valid; give what ip2lab.train returned, or its"),
+        (lambda run: probes.transplants(run, seeds=[]), ValueError, r"seeds: \[\]; give at least one of each"),
+        (
             lambda run: ip2lab.probe(run, 0, silence=[30]),
             ValueError,
             r"silence: neurons \[30\] are not all among 0 to 29",
@@ -199,6 +221,19 @@ def test_another_family_keeps_channels_of_the_same_name(run):
 def test_bad_requests_are_named(run, call, error, wording):
     with pytest.raises(error, match=wording):
         call(run)
+
+
+@pytest.mark.parametrize(
+    ("model", "change", "wording"),
+    [
+        ("rate", {"spiking": False}, "spiking: only the spiking network has it"),
+        ("filters", {"silence": [0]}, r"this network \(FilterBank\) has no recurrent neurons to silence or clamp"),
+    ],
+)
+def test_changes_that_a_network_does_not_know(model, change, wording):
+    made = ip2lab.train("association", model, problems=1, max_trials=6, window=5, progress=False)
+    with pytest.raises(ValueError, match=wording):
+        ip2lab.probe(made, 0, **change)
 
 
 # ---------------------------------------------------------------- questions

@@ -105,6 +105,20 @@ def test_a_condition_that_is_not_there_is_refused(conditions):
         family("association").problem(0).trials(conditions)
 
 
+def test_trials_that_cannot_be_drawn_are_refused():
+    problem = family("association").problem(0)
+    with pytest.raises(ValueError, match=r"dt: 0 is not valid; give a positive number of ms"):
+        problem.trials(dt=0)
+    with pytest.raises(ValueError, match=r"dt = 1e-09 ms makes 2e\+12 steps of a trial; at most .* can be done"):
+        problem.trials(dt=1e-9)
+    with pytest.raises(ValueError, match=r"conditions: \d+ are too many trials at once; give at most"):
+        problem.trials(range(10**12))
+    with pytest.raises(ValueError, match=r"conditions: .* is not valid; give one list of numbers"):
+        problem.trials([[0], [0, 1]])
+    with pytest.raises(ValueError, match=r"seed: 'x' is not valid; give a whole number from 0"):
+        problem.trials(seed="x")
+
+
 def test_a_step_longer_than_an_epoch_is_refused():
     with pytest.raises(ValueError, match=r"dt = 300 ms leaves no step for the epoch 'response onset' \(100.* ms\)"):
         family("association").problem(0).trials(dt=300)
