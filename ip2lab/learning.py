@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from ip2lab import networks, records
 from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, score
 from ip2lab.networks import structures
-from ip2lab.options import learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.options import affordable, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
@@ -30,6 +30,7 @@ NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random stream
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
 NOT_OPTIONS = ("family", "problems", "parameters", "origin")  # what else stands in a run's configuration
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
+PROBLEM_BYTES = 100  # of its row in the series
 REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
 
 Progress = bool | Callable[["Series"], None]
@@ -199,6 +200,7 @@ class Series:
     def __init__(
         self, family: Family, model: str, learnable: tuple[str, ...], problems: int, seed: int, options: dict[str, Any]
     ) -> None:
+        affordable("problems", problems, PROBLEM_BYTES * float(problems))
         self.family, self.model, self.learnable = family, model, learnable
         self.problems, self.seed, self.options = problems, seed, options
         self.network_seed = seed if options["network_seed"] is None else options["network_seed"]

@@ -367,6 +367,8 @@ def _real(value: Any) -> bool:
 
 def _array(values: Any) -> np.ndarray:
     """Return numbers as an array, those of a tensor too, wherever it is and whether or not it learns."""
+    if isinstance(values, range):  # it may stand for more numbers than there is memory
+        raise TypeError(f"{values!r} is neither a number nor an array; give one of these")
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 

@@ -129,7 +129,7 @@ def _read_array(source: Source, key: str, data: Metadata) -> np.ndarray:
     return storage.select(source, key, data, [slice(None)] * len(shape))
 
 
-def plain_name(name: str) -> bool:
+def plain_name(name: Any) -> bool:
     """Tell whether a name can be that of a file, on any system, and nothing else.
 
     Examples
@@ -137,7 +137,7 @@ def plain_name(name: str) -> bool:
     >>> plain_name("adam.first_moment"), plain_name("../secret")
     (True, False)
     """
-    return bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
+    return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
 
 
 def source_of(path: Any) -> Source:

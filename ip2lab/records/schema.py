@@ -15,6 +15,7 @@ from ip2lab.properties import PROPERTIES, UnknownName
 from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
+MOST_NEURONS = 1_000_000  # their labels alone are in the way beyond
 ATTRS = ("schema_version", "family", "model", "learnable", "seed", "config", "versions", "date", "complete", "title")
 
 
@@ -240,8 +241,8 @@ def template(
     """
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    if not isinstance(neurons, int | np.integer) or neurons < 1:
-        raise ValueError(f"neurons is {neurons!r}; expected a whole number of at least 1")
+    if not isinstance(neurons, int | np.integer) or isinstance(neurons, bool) or not 1 <= neurons <= MOST_NEURONS:
+        raise ValueError(f"neurons is {neurons!r}; expected a whole number from 1 to {MOST_NEURONS:,}")
     _check_kinds(properties=properties, probes=probes, weights=weights, adaptation=adaptation, model=model)
     labels = _labels(neurons, inputs, outputs, time, epochs, probes)
     sizes = {dim: len(labels[dim]) for dim in ("neuron", "presynaptic", "input", "output", "time")}

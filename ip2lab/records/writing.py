@@ -119,6 +119,8 @@ class Recorder:
         interval: float = 5.0,
         block: int = 50,
     ) -> None:
+        if not isinstance(attrs, Mapping):
+            raise TypeError(f"attrs is {attrs!r}; expected a mapping of names to plain values")
         missing = [name for name in ("family", "model", "learnable", "seed", "config") if name not in attrs]
         if missing or "store" in attrs:
             wrong = (
@@ -149,7 +151,8 @@ class Recorder:
             raise
 
     def _start(self, interval: float, block: int) -> None:
-        if not interval >= 0 or not block >= 1:
+        numbers = all(isinstance(v, int | float | np.number) and not isinstance(v, bool) for v in (interval, block))
+        if not numbers or not interval >= 0 or not block >= 1:
             raise ValueError(f"interval is {interval!r}, block {block!r}; expected seconds from 0, problems from 1")
         self._interval, self._block = interval, block
         self._nodes: dict[str, Metadata] = {}  # a group's arrays follow it: zarr relies on that
@@ -224,7 +227,7 @@ class Recorder:
         TypeError
             Numbers that the variable's dtype cannot hold.
         """
-        if group not in self._columns:
+        if not isinstance(group, str) or group not in self._columns:
             raise UnknownName(f"unknown group {group!r}; known: {', '.join(self._columns)}{hint(group, self._columns)}")
         known = self._columns[group]
         for name in {**columns, **known}:
@@ -289,6 +292,8 @@ class Recorder:
 
     def _write_checkpoint(self, arrays: Mapping[str, np.ndarray], lengths: Mapping[str, int]) -> Metadata:
         """Write a checkpoint to the slot that the root does not name, and return what the root is to say of it."""
+        if not isinstance(arrays, Mapping):
+            raise TypeError(f"checkpoint is {arrays!r}; expected a mapping of names to arrays")
         slot = "1" if self._checkpoint.get("slot") == "0" else "0"
         described = {}
         for name, values in arrays.items():
@@ -517,7 +522,7 @@ def unborn(path: str | os.PathLike[str]) -> bool:
     False
     """
     source = Folder(path)
-    locked = (source.path / storage.LOCK).is_file()
+    locked = os.path.isfile(source.path / storage.LOCK)  # False too where the system finds the path too long
     return locked and not storage.alive(storage.holder_of(source.path)) and _empty(source)
 
 

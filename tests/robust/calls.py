@@ -6,6 +6,7 @@ import datetime
 import json
 from collections.abc import Callable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ VALUES: list[Any] = [
     np.zeros((2, 3)), np.float32(1), np.int64(2), np.bool_(True), np.datetime64("2020-01-01"),
     object(), object, len, datetime.timedelta(1), range(3), range(HUGE), slice(None), Ellipsis,
 ]  # fmt: skip
-SIZES = {"neurons", "problems", "max_trials", "window", "seed", "problem", "trial", "repeats", "seeds", "inputs"}
 
 
 def rates() -> xr.DataArray:
@@ -90,6 +90,13 @@ def by_problem() -> xr.DataArray:
 def run() -> xr.DataTree:
     small = {"neurons": 12, "max_trials": 30, "window": 10, "progress": False}
     return ip2lab.train("association", problems=3, seed=2, **small)
+
+
+def stored() -> str:
+    """Return the path of a run below the present folder, which is made where it is not there yet."""
+    if not Path("run.zarr").exists():
+        ip2lab.train("association", seed=3, path="run.zarr", **TINY)
+    return "run.zarr"
 
 
 def means(problem: int) -> xr.DataArray:
@@ -257,9 +264,9 @@ REST: dict[str, Call] = {
         ip2lab.train,
         lambda: {"family": "association", **json.loads(json.dumps(_options())), **TINY},
     ),
-    "resume": (ip2lab.resume, lambda: {"path": "nowhere.zarr", "problems": 3, "progress": False}),
-    "open_run": (ip2lab.open_run, lambda: {"path": "nowhere.zarr", "verify": True}),
-    "read_checkpoint": (records.read_checkpoint, lambda: {"path": "nowhere.zarr"}),
+    "resume": (ip2lab.resume, lambda: {"path": stored(), "problems": 2, "progress": False}),
+    "open_run": (ip2lab.open_run, lambda: {"path": stored(), "verify": True}),
+    "read_checkpoint": (records.read_checkpoint, lambda: {"path": stored()}),
     "family": (
         family,
         lambda: {"name": "dms", "delay": 1000.0, "stimulus": 500.0, "stimuli": 2, "channels": 10, "noise": 0.1,
@@ -293,7 +300,7 @@ REST: dict[str, Call] = {
         probes.transplants,
         lambda: {"run": run(), "kinds": ["nothing"], "seeds": [7], "problems": 1, "learnable": None},
     ),
-    "example": (ip2lab.example, lambda: {"name": "nonsense"}),
+    "example": (ip2lab.example, lambda: {"name": "dms"}),
     "search_plasticity": (
         ip2lab.search_plasticity,
         lambda: {"family": "association", "seeds": [1, 2], "candidates": [None, "tau_soma"], "method": "exhaustive",
@@ -317,7 +324,7 @@ def _options() -> dict[str, Any]:
     from ip2lab.options import DEFAULTS
 
     none = {"property_learning_rate": 0.01, "output_learning_rate": 0.01, "freeze_after": 3, "network_seed": 1}
-    none |= {"problem_seed": 1, "problems_order": [0], "between_problems": "reset_weights"}
+    none |= {"problem_seed": 1, "problems_order": [0, 3], "between_problems": "reset_weights"}
     return DEFAULTS["spiking"] | none
 
 
@@ -391,4 +398,65 @@ def generated(rng: np.random.Generator, call: Call) -> tuple[str, dict[str, Any]
     for name in rng.choice(names, size=min(len(names), 1 + (rng.random() < 0.3)), replace=False):
         what, arguments[str(name)] = draw(rng, str(name), arguments[str(name)])
         words.append(what)
+    return ", ".join(words), arguments
+
+
+# ---------------------------------------------------------------- calls that have to be answered
+
+SAME: dict[str, Callable[[Any], Any]] = {  # what labelled data may be as well
+    "transposed": lambda d: d.transpose(*reversed(list(d.dims))),
+    "dask": lambda d: d.chunk(),
+    "unnamed": lambda d: d.rename(None) if isinstance(d, xr.DataArray) else d,
+    "single precision": lambda d: d.astype("float32") if getattr(d, "dtype", None) == np.dtype(float) else d,
+    "one coordinate more": lambda d: d.assign_coords(further=1.0),
+    "no attributes": lambda d: d.drop_attrs() if isinstance(d, xr.DataArray) else d,
+}
+OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one function where it is named
+    "seed": [0, 7, 2**40, np.int64(3)], "level": [0.5, 0.99], "resamples": [2, 20], "n_components": [1, 3],
+    "across_time": [True], "permutations": [1, 3, np.int64(2)], "resolution": [0.5, 2.0],
+    "width": [20.0, 200.0, 50], "cap": [400.0, 1000, np.float32(600)], "block": [1, 2], "n_splits": [2, 5],
+    "points": [16, 64], "shuffles": [1, 5], "nulls": [2, 3], "factor": [1.2, 3.0], "last": [1, 40, np.int64(5)],
+    "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
+    "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
+    "selectivity.measure": ["auc"], "clock": ["s"], "aligned.at": ["end"], "psth.by": [None], "resume.problems": [2, 3],
+    **{f"{name}.runs": [2, 3] for name in ("communities", "modularity", "stationarity")},
+    "neurons": [4, np.int64(16), 20], "problems": [1, 2, np.int64(2)], "max_trials": [12, 40], "window": [5, 10],
+    "progress": [False],
+    "train.family": ["association", "cd_dms", "gng_dr_2", "gng_dr_4", family("dms", delay=200.0)],
+    "train.model": ["rate", "filters"], "train.learnable": [None, "default", "all", "random"],
+    "train options.readout": ["membrane"], "train options.learning_rate": [1e-6, 0.1],
+    "train options.beta1": [0.0, 0.9], "train options.clip": [0.0, 10.0], "train options.dtype": ["float64"],
+    "train options.start": ["heterogeneous", {"tau_soma": 15.0}], "train options.noise": [0.0, 1.0],
+    "train options.reset_optimizer": ["all", "none", "first_moment"], "train options.autapses": [True],
+    "train options.between_problems": [None, "shuffle_properties", "reset_properties"],
+    "family.delay": [20.0, (500.0, 1500.0), 40], "family.noise": [0.0, 1.0], "family.overlap": [0.0, 0.9],
+    "family.stimuli": [3, 5], "family.channels": [12, 20], "trials.dt": [1.0, 50.0],
+    "trials.conditions": [[0], [1, 1, 3], np.array([2])], "probe.repeats": [0, 3], "probe.on": [2, 100],
+    "probe.silence": [[], [0, 11], np.array([5])], "probe.shuffle": [["tau_soma", "tau_dendrite"], "threshold"],
+    "probe.reset": [["threshold"], "output_weights"], "probe.recurrent": [False], "probe.delay": [20.0, 3000.0],
+    "replay.trial": [0, 9], "replay.problem": [1, 2], "restore.exact": [False], "restore.problem": [-1, 0, 2],
+    "learn_on.learnable": [None, "all", "tau_soma"], "learn_on.family": ["dms", "gng_dr_2"],
+    "lesions.by": ["threshold", "tau_dendrite"], "lesions.of": ["initial", "change"], "lesions.bins": [2, 3],
+    "lesions.clamp": [True], "transplants.kinds": [["shuffled"], ["both", "weights"]],
+    "delays.delays": [[20.0, 2000.0], (500,)], "retention.relearn": [True], "retention.on": [[0, 1]],
+    "example.name": ["association", "search_dms"], "search_plasticity.seeds": [[3], range(2)],
+    "network_class.model": ["spiking", "attention"], "to_free.value": [5.0, np.array([20.0, 30.0])],
+    "to_value.free": [-3.0, 0.0, np.zeros(3)], "open_run.verify": [False], "exponential_fit.failures": ["survival"],
+}  # fmt: skip
+
+
+def as_right(rng: np.random.Generator, called: str, call: Call) -> tuple[str, dict[str, Any]]:
+    """Draw a call that has to be answered: every argument is what works, or another that is as right."""
+    arguments, words = call[1](), []
+    for name, good in arguments.items():
+        others = OTHERS.get(f"{called}.{name}", OTHERS.get(name, []) if not isinstance(good, (list, str)) else [])
+        if isinstance(good, (xr.DataArray, xr.Dataset)) and rng.random() < 0.5:
+            what = list(SAME)[rng.integers(len(SAME))]
+            arguments[name], word = SAME[what](good), f"{name} {what}"
+        elif others and type(good) is not type(None) and rng.random() < 0.5:
+            arguments[name] = others[rng.integers(len(others))]
+            word = f"{name}={_short(arguments[name])}"
+        else:
+            continue
+        words.append(word)
     return ", ".join(words), arguments

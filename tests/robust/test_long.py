@@ -88,13 +88,21 @@ def interact(explorer: Any, rng: np.random.Generator) -> None:
         explorer.settle()
 
 
+@pytest.fixture(scope="module")
+def shown(run: xr.DataTree) -> dict[str, Any]:
+    searches = [ip2lab.example(f"search_{name}") for name in ("association", "dms")]
+    return {"PlasticityExplorer": searches, **dict.fromkeys(["PopulationExplorer", "NeuronExplorer"], run)} | {
+        "LearningExplorer": {"one": run, "two": run, "three": run}
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["LearningExplorer", "PopulationExplorer", "NeuronExplorer"])
+@pytest.mark.parametrize("which", ["LearningExplorer", "PopulationExplorer", "NeuronExplorer", "PlasticityExplorer"])
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.nightly)])
-def test_memory_is_flat_while_it_is_looked_at(run, note, which, count):
+def test_memory_is_flat_while_it_is_looked_at(shown, note, which, count):
     from ip2lab import views
 
-    explorer, rng = getattr(views, which)(run), np.random.default_rng(0)
+    explorer, rng = getattr(views, which)(shown[which]), np.random.default_rng(0)
     for _ in range(max(40, count // 5)):  # libraries, fonts and every method come in once
         interact(explorer, rng)
     start = used()
@@ -105,3 +113,34 @@ def test_memory_is_flat_while_it_is_looked_at(run, note, which, count):
     assert end[0] - start[0] < MOST
     assert end[1] <= start[1]
     explorer.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.nightly)])
+def test_memory_is_flat_while_a_training_is_watched(monkeypatch, note, count):
+    """One training that solves nothing, drawn after every ten trials."""
+    from ip2lab.views import live
+
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(live, "EVERY", 0.0)
+    monkeypatch.setattr(live, "SHARE", 1.0)
+    seen: list[tuple[int, int]] = []
+    draw = live.LiveTraining._draw_now
+
+    def drawn(watched: Any) -> None:
+        draw(watched)
+        seen.append(used() if len(seen) in (count // 5, count - 1) else (0, 0))
+        if len(seen) == count:
+            watched.stop()
+
+    monkeypatch.setattr(live.LiveTraining, "_draw_now", drawn)
+    never = {"problems": 10_000, "max_trials": 100, "criterion": 1e-9, "learning_rate": 1e-7}
+    watched = live.LiveTraining(TASK, neurons=20, record={"checkpoints": False}, **never)
+    watched.start()
+    watched.wait(3000)
+    start, end = seen[count // 5], seen[-1]
+    note(f"{count} drawings of a LiveTraining: memory grew by {(end[0] - start[0]) / MB:.1f} MB")
+    assert "could not be drawn" not in watched._status.value
+    assert end[0] - start[0] < MOST
+    assert end[1] <= start[1]
+    watched.close()
