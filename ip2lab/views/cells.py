@@ -166,7 +166,7 @@ class Cells:
         band = f"neurons.psth(trials, trial='probe', by='condition', width={WIDTH})"
         return {
             "activity": "pictures.worded(run['activity'].to_dataset())",
-            "every": self._again(kept) if s["repeats"] else f"activity[{self.signal!r}].sel(problem={kept}).load()",
+            "every": self._again(kept) if s["noisy"] else f"activity[{self.signal!r}].sel(problem={kept}).load()",
             "trials": f"every.{one}",
             "banded": band if self.signal == "spikes" else "None",
             "rates": band if banded and self.signal == "spikes" else mean,

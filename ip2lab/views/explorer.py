@@ -85,8 +85,11 @@ class Switches(ipywidgets.HBox):  # type: ignore[misc]
 
 def _button(name: str, ink: str, on: bool) -> ipywidgets.ToggleButton:
     button = ipywidgets.ToggleButton(value=on, description=name, tooltip=f"show or hide {name}")
-    button.layout.width, button.layout.height = "auto", "26px" if not ink else None
-    if ink:
+    button.layout.width = "auto"
+    if not ink:
+        button.layout.height, button.layout.padding, button.layout.margin = "24px", "0 5px", "1px"
+        button.style.font_size = "11px"
+    else:
         button.style.text_color, button.style.font_weight = ink, "bold"
     return button
 
@@ -369,15 +372,18 @@ def _unpacked(text: str) -> dict[str, Any]:
 
 
 def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
-    """Return a list to choose from, as wide as its words."""
+    """Return a list to choose from, as wide as its words, up to a limit."""
     chosen = {} if value is None else {"value": value}
     return ipywidgets.Dropdown(
         description=description,
         options=options,
-        layout={"width": "auto"},
+        layout={"width": "auto", "max_width": "200px"},
         style={"description_width": "initial"},
         **chosen,
     )
+
+
+SLIDER = {"flex": "1 1 230px", "width": "auto", "max_width": "340px"}  # two side by side beside a file browser
 
 
 def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.SelectionSlider:
@@ -387,14 +393,15 @@ def slider(description: str, options: Sequence[Any], value: Any) -> ipywidgets.S
         options=list(options),
         value=value,
         continuous_update=True,
-        layout={"width": "340px"},
+        layout=SLIDER,
         style={"description_width": "initial"},
     )
 
 
-def check(description: str, value: bool) -> ipywidgets.Checkbox:
+def check(description: str, value: bool, tooltip: str = "") -> ipywidgets.Checkbox:
     """Return a box to tick, no wider than its words."""
-    return ipywidgets.Checkbox(description=description, value=value, indent=False, layout={"width": "auto"})
+    looks = {"indent": False, "layout": {"width": "auto"}, "tooltip": tooltip}
+    return ipywidgets.Checkbox(description=description, value=value, **looks)
 
 
 def as_run(run: Any) -> xr.DataTree:

@@ -75,7 +75,12 @@ LOOKS = Theme(
                 "glyph_width": 16,
                 "label_height": 14,
             },
-            "ColorBar": {"title_text_font_style": "normal", "title_text_font_size": "12px", "title_standoff": 9, "width": 10},
+            "ColorBar": {
+                "title_text_font_style": "normal",
+                "title_text_font_size": "12px",
+                "title_standoff": 9,
+                "width": 10,
+            },
         }
     }
 )

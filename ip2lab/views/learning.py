@@ -16,7 +16,18 @@ import xarray as xr
 
 from ip2lab.analysis import curves
 from ip2lab.views import pictures
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, Switches, as_run, check, dropdown, group, source
+from ip2lab.views.explorer import (
+    SLIDER,
+    Explorer,
+    NothingToShow,
+    Picture,
+    Switches,
+    as_run,
+    check,
+    dropdown,
+    group,
+    source,
+)
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import colours
 
@@ -42,6 +53,8 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
         return {_label(runs, ("model", "family")): runs}
     if isinstance(runs, Mapping):
         return {name: as_run(run) for name, run in cast("Mapping[str, xr.DataTree]", runs).items()}
+    if not isinstance(runs, Sequence):
+        raise TypeError(f"runs: {runs!r} are none; give a run, a list of runs, or a mapping of names to runs")
     if not len(runs):
         raise ValueError("no runs were given; give a run, a list of runs, or a mapping of names to runs")
     runs = [as_run(run) for run in runs]
@@ -220,9 +233,7 @@ class LearningExplorer(Explorer):
         for i, name in enumerate(SIDES[1:], 1):
             setattr(self, f"_{name}", partial(self._curve, i))
         c: dict[str, ipywidgets.Widget] = {
-            "problem": ipywidgets.IntSlider(
-                0, 0, max(most - 1, 0), description="problem", layout={"width": "340px"}, **wide
-            ),
+            "problem": ipywidgets.IntSlider(0, 0, max(most - 1, 0), description="problem", layout=SLIDER, **wide),
             "follow": check("follow the pointer", False),
             "smooth": ipywidgets.IntSlider(1, 1, 51, 2, description="smooth", layout={"width": "210px"}, **wide),
             "log": check("log trials", True),

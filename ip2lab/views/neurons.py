@@ -20,6 +20,7 @@ from ip2lab.views.explorer import (
     Picture,
     Switches,
     as_run,
+    check,
     dropdown,
     reason,
     slider,
@@ -27,6 +28,7 @@ from ip2lab.views.explorer import (
 from ip2lab.views.figure import inside, options
 from ip2lab.views.population import trial_name
 from ip2lab.views.recipe import Recipe
+from ip2lab.views.style import figure
 
 ROWS = (  # panels side by side, with their widths in quarters
     {"over": 3, "density": 1},
@@ -82,8 +84,8 @@ class NeuronExplorer(Explorer):
         "density": ("property", "neuron", "problem", "selected"),
         "within": ("property", "neuron", "problem", "colour", "selected"),
         "scatter": ("property", "against", "neuron", "problem", "colour", "selected"),
-        "psth": ("neuron", "problem", "repeats"),
-        "raster": ("neuron", "problem", "repeats"),
+        "psth": ("neuron", "problem", "noisy"),
+        "raster": ("neuron", "problem", "noisy"),
         "trace": ("neuron", "problem", "trial"),
         "history": ("neuron", "problem", "trial"),
         "excitability": ("neuron", "problem"),
@@ -150,18 +152,12 @@ class NeuronExplorer(Explorer):
             "against": dropdown("against", words, second),
             "colour": dropdown("colour", self.cells.colours()),
             "trial": dropdown("one trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
-            "repeats": dropdown(
-                "rates from", [("the recorded trials", 0), (f"{NOISY} noisy trials of each condition", NOISY)]
-            ),
+            "noisy": check("noisy trials", False, f"{NOISY} trials with noise of each condition, made by the network"),
             "panels": Switches(dict.fromkeys(self.TITLES.values(), ""), list(self.TITLES.values())[:-1]),
             "selected": Chosen(count),
         }
-        rows = [
-            [c[name] for name in ("problem", "neuron", "property", "against", "colour")],
-            [c[name] for name in ("trial", "repeats")],
-            [c["panels"]],
-        ]
-        super().__init__(c, rows)
+        row = [c[name] for name in ("problem", "neuron", "property", "against", "colour", "trial", "noisy")]
+        super().__init__(c, [row, [c["panels"]]])
         hear = self.figure.listen
         hear("density", "tap", lambda _, y: self._pick(self._at(self.state["property"]).values, y))
         hear("history", "tap", self._pick_row)
@@ -271,7 +267,7 @@ class NeuronExplorer(Explorer):
         unit = self.properties[s["property"]].attrs.get("units", "")
         words = [
             f"<b>{_capital(self.properties[s['property']])}</b> of every neuron",
-            f"neuron {s['neuron']}: {first:.3g} → {now:.3g}{'' if unit == '1' else f' {unit}'} "
+            f"neuron {s['neuron']}: {figure(first)} → {figure(now)}{'' if unit == '1' else f' {unit}'} "
             f"after problem {s['problem']}",
             *([f"{len(s['selected'])} highlighted"] if s["selected"] else []),
         ]
@@ -306,7 +302,7 @@ class NeuronExplorer(Explorer):
 
     def _raster(self) -> Picture:
         picture, trials = self._draws("raster"), self._value("trials")
-        words = f"{trials.sizes['probe']} trials" + (" with noise" if self.state["repeats"] else "")
+        words = f"{trials.sizes['probe']} trials" + (" with noise" if self.state["noisy"] else "")
         return picture, f"<b>{_capital(trials)} of neuron {self.state['neuron']}</b> in {words}"
 
     def _trace(self) -> Picture:

@@ -11,6 +11,7 @@ import xarray as xr
 from ip2lab.analysis import population
 from ip2lab.views import pictures
 from ip2lab.views.explorer import (
+    SLIDER,
     Chosen,
     Explorer,
     NothingToShow,
@@ -47,6 +48,9 @@ WORDS = {
     "loadings": "A curved picture has no directions, so neurons have no loadings on it.",
     "index": "There are fewer components than are asked for; choose components 1, 2.",
 }
+
+
+ALIGNED = "turns the trajectories onto those of the last problem; loadings stay those of the components"
 
 
 class PopulationExplorer(Explorer):
@@ -115,13 +119,10 @@ class PopulationExplorer(Explorer):
         c = controls
         self._turning = ipywidgets.HBox([c["azimuth"], c["elevation"]])
         self._axes = ipywidgets.HBox([c["x"], c["y"]], layout={"grid_gap": "2px 8px"})
-        rows = [
-            [c["problem"], c["time"], *([c["repeats"]] if self._facts.repeated else [])],
-            [c["method"], c["basis"], c["range"], c["aligned"], c["view"], self._turning],
-            [c["signal"], c["by"], c["trial"], c["order"], self._axes],
-            [c["panels"]],
-        ]
-        super().__init__(controls, rows)
+        row = [c["problem"], c["time"], *([c["repeats"]] if self._facts.repeated else [])]
+        row += [c["method"], c["basis"], c["range"], c["aligned"], c["view"], self._turning]
+        row += [c["signal"], c["by"], c["trial"], c["order"], self._axes]
+        super().__init__(controls, [row, [c["panels"]]])
         for control in controls.values():
             control.observe(lambda _: self._offer(), "value")
         self._offer()
@@ -151,7 +152,7 @@ class PopulationExplorer(Explorer):
                 value=float(times[0]),
                 description="time (ms)",
                 readout_format=".0f",
-                layout={"width": "340px"},
+                layout=SLIDER,
                 **wide,
             ),
             "method": dropdown("directions", list(METHODS.items())),
@@ -159,7 +160,7 @@ class PopulationExplorer(Explorer):
             "range": ipywidgets.SelectionRangeSlider(
                 options=problems, value=(problems[0], problems[-1]), layout={"width": "220px"}
             ),
-            "aligned": check("aligned", False),
+            "aligned": check("aligned", False, ALIGNED),
             "view": dropdown("components", views),
             "azimuth": ipywidgets.IntSlider(30, -180, 180, 5, description="turn", **turn),
             "elevation": ipywidgets.IntSlider(25, -90, 90, 5, description="tilt", **turn),
@@ -341,7 +342,8 @@ class PopulationExplorer(Explorer):
         if self.state["method"] == "isomap":
             raise NothingToShow(WORDS["loadings"])
         self._trajectories()
-        return self._value("loadings"), "<b>Loadings</b> of the neurons on the components"
+        turned = ", which alignment does not turn" if "placed" in self._now() else ""
+        return self._value("loadings"), f"<b>Loadings</b> of the neurons on the components{turned}"
 
     def _scatter(self) -> Picture:
         return self._value("scatter"), f"<b>Neurons</b> after problem {self.state['problem']}"

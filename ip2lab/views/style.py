@@ -45,6 +45,17 @@ def axis(data: xr.DataArray | None, fallback: str = "", units: str | None = None
     return name if unit in ("1", "") or unit == name else f"{name} ({unit})"
 
 
+def figure(value: float) -> str:
+    """Return a number with three figures, or more where it is large: never a power of ten.
+
+    Examples
+    --------
+    >>> figure(2974.3), figure(27.43)
+    ('2,974', '27.4')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
 def looks(element: Any, height: int = 260, **chosen: Any) -> Any:
     """Give an element its size, axes and glyph options for Bokeh; see :data:`holoviews.opts`."""
     return element.opts(backend="bokeh", height=height, responsive=True, show_title=False, **chosen)

@@ -11,7 +11,8 @@ import xarray as xr
 
 import ip2lab
 from ip2lab.analysis import connectivity, neurons
-from ip2lab.views import NeuronExplorer, pictures
+from ip2lab.views import NeuronExplorer, cells, pictures
+from ip2lab.views.figure import options
 from ip2lab.views.pictures.neurons import ALL_POINTS
 
 EVERY = list(NeuronExplorer.TITLES.values())
@@ -199,7 +200,7 @@ def test_where_nothing_was_kept_the_nearest_is_shown_and_said(explorer: NeuronEx
 
 def test_lesions_and_noisy_trials_run_the_network_again(trained: xr.DataTree) -> None:
     explorer = NeuronExplorer(trained)
-    explorer.state = {"panels": EVERY, "repeats": 20, "neuron": 2, "selected": [2, 5], "colour": "selectivity stimulus"}
+    explorer.state = {"panels": EVERY, "noisy": True, "neuron": 2, "selected": [2, 5], "colour": "selectivity stimulus"}
     assert {name: note for name, note in explorer.figure.notes.items() if note} == {}
     from ip2lab.probes import silenced
 
@@ -215,10 +216,24 @@ def test_lesions_and_noisy_trials_run_the_network_again(trained: xr.DataTree) ->
     assert explorer.data()["loss"].dims == ("silenced",)
 
 
+def test_a_sample_of_lesions_says_so_in_the_picture(trained: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "MOST", 7)
+    explorer = NeuronExplorer(trained)
+    explorer.state = {"panels": ["lesions"], "neuron": 4}  # one that is not in the sample
+    assert "<b>Lesions</b> of 8 of 20 neurons" in explorer.figure.captions["lesion"]
+    picture = explorer.figure.elements["lesion"]
+    assert options(picture)["xlabel"].endswith(", 8 of 20 neurons")
+    assert explorer._cloud("lesion")[1].tolist() == [*range(0, 20, 3), 4]
+    space: dict[str, Any] = {"run": trained}
+    exec(explorer.code(), space)
+    for found, expected in zip(columns(space["lesion"]), columns(picture), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize("colour", ["community", "selectivity stimulus"])
 def test_code_draws_every_panel_from_nothing(trained: xr.DataTree, tmp_path: Any, colour: str) -> None:
     explorer = NeuronExplorer(trained)
-    explorer.state = {"panels": EVERY, "repeats": 20, "selected": [3], "colour": colour, "property": "tau_soma"}
+    explorer.state = {"panels": EVERY, "noisy": True, "selected": [3], "colour": colour, "property": "tau_soma"}
     space: dict[str, Any] = {"run": trained}
     exec(explorer.code(), space)
     for name in NeuronExplorer.PANELS:
@@ -230,7 +245,7 @@ def test_without_pytorch_there_is_a_message(run: xr.DataTree, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "ip2lab.probes", None)
     monkeypatch.delattr(ip2lab, "probes", raising=False)
     explorer = NeuronExplorer(run)
-    explorer.state = {"panels": EVERY, "repeats": 20, "colour": "selectivity stimulus"}
+    explorer.state = {"panels": EVERY, "noisy": True, "colour": "selectivity stimulus"}
     for panel in ("lesion", "psth", "raster"):
         assert explorer.figure.notes[panel].endswith("needs PyTorch; it is not installed here (pip install torch).")
     assert "no selectivity for the stimulus: " in explorer.figure.captions["over"]

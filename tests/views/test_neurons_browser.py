@@ -92,7 +92,7 @@ def test_the_lesion_button_runs_the_network_with_a_busy_sign(page: Any) -> None:
         new MutationObserver(() => { window.seenBusy ||= figure.classList.contains('ip2lab-busy') })
           .observe(figure, {attributeFilter: ['class']}) }"""
     )
-    page.get_by_role("button", name="lesion", exact=True).click()
+    page.get_by_role("button", name="lesions", exact=True).click()
     says(page, "lesion", "without neuron")
     assert page.evaluate("window.seenBusy")
 

@@ -119,7 +119,9 @@ def test_a_stored_search_is_opened(searches: dict[str, xr.Dataset], tmp_path: Pa
 
 
 def test_what_is_no_search_is_told(run: xr.DataTree, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"searches: DataTree is no search; give what ip2lab.search_plasticity returned"):
+    with pytest.raises(
+        TypeError, match=r"searches: DataTree is no search; give what ip2lab.search_plasticity returned"
+    ):
         PlasticityExplorer([run])
     with pytest.raises(ValueError, match="no searches were given"):
         PlasticityExplorer([])

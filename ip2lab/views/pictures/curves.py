@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.views.pictures.parts import bands, named, scattered
-from ip2lab.views.style import QUIET, axis, colours, legend, lines, looks, marker_line, span, styled
+from ip2lab.views.style import QUIET, axis, colours, figure, legend, lines, looks, marker_line, span, styled
 
 NONE = 0.5  # where no trials at all are drawn on a logarithmic axis
 FEW = 4  # runs of which single trials can still be told apart
@@ -320,7 +320,7 @@ def bars(
     dots = [(np.asarray(row, float), np.full(len(row), float(places[n])), QUIET) for n, row in (single or {}).items()]
     ends = {n: pair for n, pair in (intervals or {}).items() if np.isfinite(pair).all()}
     reach = {n: max([values[n], *ends.get(n, ()), *(single or {}).get(n, ())]) for n in values}
-    words = {n: f"  {_figure(values[n])}{(words or {}).get(n, '')}" for n in values}
+    words = {n: f"  {figure(values[n])}{(words or {}).get(n, '')}" for n in values}
     top = (1.12 + 0.035 * max(map(len, words.values()), default=0)) * max(
         [end for end in reach.values() if np.isfinite(end)], default=1.0
     )
@@ -337,10 +337,6 @@ def bars(
     return looks(
         hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
     )
-
-
-def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _whisker(ends: tuple[float, float], place: float) -> list[np.ndarray]:

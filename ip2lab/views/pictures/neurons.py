@@ -10,7 +10,7 @@ import xarray as xr
 from bokeh.palettes import Viridis256
 
 from ip2lab.views.pictures.parts import bands, faded, rings
-from ip2lab.views.style import MARK, QUIET, axis, colours, legend, lines, looks, marker_line, points, span
+from ip2lab.views.style import MARK, QUIET, axis, colours, figure, legend, lines, looks, marker_line, points, span
 
 MOST_POINTS = 240  # along one line: more than a panel has pixels for
 SHADES = Viridis256[16:232:2]  # without its ends, which are lost on a dark or a light page
@@ -342,6 +342,6 @@ def shades(values: xr.DataArray) -> tuple[list[str], dict[str, str]]:
     step = (len(SHADES) - 1) / ((high - low) or 1.0)
     marks = np.linspace(low, high, 5 if high > low else 1)
     unit = values.attrs.get("units", "1")
-    words = [f"{np.exp(m) if logs else m:.3g}" + (f" {unit}" if unit != "1" else "") for m in marks]
+    words = [figure(np.exp(m) if logs else m) + (f" {unit}" if unit != "1" else "") for m in marks]
     inks = [[SHADES[round((v - low) * step)] for v in row.tolist()] for row in (place, marks)]
     return inks[0], dict(zip(words, inks[1], strict=True))

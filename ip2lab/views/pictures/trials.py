@@ -54,10 +54,11 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
             if right - left >= 0.06 * (time[-1] - time[0]):
                 words.append(((left + right) / 2, base + 1, outputs[target], "white" if scored else QUIET))
     top = count * block
+    room = 8 * top / max(height - 90, 90)  # half a line of words, in rows
     epochs = trials["epoch"].values[0]
     starts = [0, *(int(i) + 1 for i in np.flatnonzero(epochs[1:] != epochs[:-1])), len(time)]
     words += [
-        ((time[a] + time[b - 1]) / 2, top + 0.3, str(epochs[a]), QUIET)
+        ((time[a] + time[b - 1]) / 2, top - 0.5 + room, str(epochs[a]), QUIET)
         for a, b in itertools.pairwise(starts)
         if (b - a) * step >= 200
     ]
@@ -79,7 +80,7 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
             backend="bokeh", color="colour", alpha="strength", line_alpha=0
         ),
         uprights(
-            tuple(float(time[i] - step / 2) for i in starts[1:-1]), -0.5, float(top), tuple(names), line_dash="dashed"
+            tuple(float(time[i] - step / 2) for i in starts[1:-1]), -0.5, top - 0.5, tuple(names), line_dash="dashed"
         ),
         hv.Labels(words, names, ["text", "colour"]).opts(
             backend="bokeh", text_font_size="11px", text_color="colour", text_baseline="middle"
@@ -90,7 +91,7 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
         hv.Overlay(parts),
         height,
         xlim=(float(time[0] - step / 2), float(time[-1] + step / 2)),
-        ylim=(-0.8, top + 1.2),
+        ylim=(-0.8, top - 0.5 + 2 * room),
         xlabel=names[0],
         ylabel="",
         yticks=ticks,
