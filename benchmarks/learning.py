@@ -2,7 +2,7 @@
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
 python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
-python benchmarks/learning.py search [--families dms ...] [--judged 40] [--random 8]
+python benchmarks/learning.py search [--families dms ...] [--chosen 20] [--judged 40] [--random 8]
 python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
 
@@ -85,8 +85,8 @@ SEARCH = {
     "dms": (40, 24_000, 16_000),
     "cd_dms": (20, 24_000, 20_000),
 }
-HALVING, EXHAUSTIVE = range(520, 525), range(500, 505)  # seeds A and B
-JUDGED = [*range(505, 509), *range(600, 700)]  # seeds C
+HALVING, EXHAUSTIVE = range(520, 540), range(500, 520)  # seeds A and B, or the first of them
+JUDGED = {5: range(600, 650), 20: range(650, 750)}  # seeds C by the number of A: the first ones told that 5 are too few
 
 
 def load() -> dict[str, Any]:
@@ -190,26 +190,26 @@ def search(args: argparse.Namespace) -> None:
     """Choose by halving on seeds A and exhaustively on seeds B, and judge both, and every set, on seeds C."""
     for family in map(ip2lab.family, args.families):
         problems, *caps = SEARCH[family.name]
-        bank = Bank()
+        bank, judging = Bank(), JUDGED[args.chosen]
         asked: dict[str, Any] = {"problems": problems, "progress": False}
 
         def capped(cap: float, bank: Bank = bank) -> Any:
             return lambda *given: bank.learn(*given[:6], min(given[6], cap))
 
         with patch.object(plasticity, "learn_series", capped(caps[0])):
-            truth = search_plasticity(family, seeds=EXHAUSTIVE, method="exhaustive", **asked)
+            truth = search_plasticity(family, seeds=EXHAUSTIVE[: args.chosen], method="exhaustive", **asked)
         best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]  # the fewest trials, whether clear or not
         with patch.object(plasticity, "learn_series", bank.learn):
-            found = search_plasticity(family, seeds=HALVING, **asked)
+            found = search_plasticity(family, seeds=HALVING[: args.chosen], **asked)
             choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best)), "halving": found}
-            both = judge(choices, family, seeds=JUDGED[: args.judged], problems=problems)
+            both = judge(choices, family, seeds=judging[: args.judged], problems=problems)
         choices |= {" + ".join(names): names for names in subsets(PAPER)}
         with patch.object(plasticity, "learn_series", capped(caps[1])):
-            random = judge(choices, family, seeds=JUDGED[: args.random], problems=problems)
+            random = judge(choices, family, seeds=judging[: args.random], problems=problems)
         entry = {name: found.attrs[name] for name in ("decision", "difference", "reason", "cost")}
         entry |= {"cost_share": found.attrs["cost"] / truth.attrs["cost"], "exhaustive": list(best)}
         entry |= {"problems": problems, "caps": caps, "judged": both.sizes["seed"], "drawn": random.sizes["seed"]}
-        keep("search", family.name, entry | _judged(both, random))
+        keep("search", f"{family.name} | {args.chosen}", entry | _judged(both, random))
 
 
 def _judged(both: Any, random: Any) -> dict[str, Any]:
@@ -257,6 +257,7 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
     parser.add_argument("--tries", type=int, default=12)
+    parser.add_argument("--chosen", type=int, default=20, choices=list(JUDGED), help="seeds of a search")
     parser.add_argument("--judged", type=int, default=40, help="so many seeds judge what a search chose")
     parser.add_argument("--random", type=int, default=8, help="so many of them judge a random choice, too")
     parser.add_argument("--again", action="store_true", help="do again what is there")

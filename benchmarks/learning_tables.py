@@ -21,13 +21,15 @@ named.
 """
 SEARCH = """\
 Which of the paper's three properties should learn (eight configurations, homogeneous start): the choice of successive
-halving on five seeds, and the one with the fewest trials in an exhaustive search on five others; both judged on seeds
-that neither has seen. Regret: trials that halving's choice takes beyond those of the exhaustive one, in all and in the
-second half of the series, as a ratio of geometric means over seeds with its 95 % interval (paired, t); and on how many
-seeds it would be known to 5 % up and down. Random: the same for a configuration drawn at random, on the first of those
-seeds. Cost: trials of halving as a share of those of the exhaustive search. In the exhaustive search a run was given
-up at the first cap, and where a random choice is judged at the second; it counts with what it had taken, so that a
-random choice looks better than it is, and the exhaustive search cheaper: without caps the shares would be smaller.
+halving on as many seeds as are named, and the one with the fewest trials in an exhaustive search on as many others;
+both judged on seeds that neither has seen. Five seeds were tried first, and were too few to choose among sets that
+are alike; twenty were judged on seeds that nothing was chosen on, neither sets nor the number of seeds. Regret:
+trials that halving's choice takes beyond those of the exhaustive one, in all and in the second half of the series, as
+a ratio of geometric means over seeds with its 95 % interval (paired, t); and on how many seeds it would be known to 5
+% up and down. Random: the same for a configuration drawn at random, on the first of those seeds. Cost: trials of
+halving as a share of those of the exhaustive search. In the exhaustive search a run was given up at the first cap,
+and where a random choice is judged at the second; it counts with what it had taken, so that a random choice looks
+better than it is, and the exhaustive search cheaper: without caps the shares would be smaller.
 """
 TUNING = """\
 The same draws of the same levers for every model (learning rate, input gain, learning rate and L2 of the readout,
@@ -77,15 +79,23 @@ def _percent(values: list[float], digits: int = 0) -> str:
 
 def _search(entries: dict[str, Any]) -> str:
     rows = []
-    for family, entry in sorted(entries.items()):
+    for (family, number), entry in sorted((key.split(" | "), entry) for key, entry in entries.items()):
         spans = [_percent(entry[name], digits) for name, digits in (("regret", 1), ("late_regret", 1), ("random", 0))]
         seeds = f"{entry['judged']}, {entry.get('drawn', 4)}", str(entry["seeds_needed"])
         chosen = _names(entry["exhaustive"]), _names(entry["decision"])
         beyond, cost = _percent(entry["random_over_halving"]), f"{100 * entry['cost_share']:.0f} %"
         settings = ", ".join(f"{value:,}" for value in (entry["problems"], *entry["caps"]))
-        rows.append([family, settings, *chosen, *spans[:2], *seeds, spans[2], beyond, cost])
-    columns = ["family", "problems, caps", "exhaustive", "halving", "regret", "regret, second half", "seeds, random"]
-    columns += ["for 5 %", "random", "random beyond halving", "cost"]
+        rows.append([family, number, settings, *chosen, *spans[:2], *seeds, spans[2], beyond, cost])
+    columns = [
+        "family",
+        "seeds of a search",
+        "problems, caps",
+        "exhaustive",
+        "halving",
+        "regret",
+        "regret, second half",
+    ]
+    columns += ["judged on, random", "for 5 %", "random", "random beyond halving", "cost"]
     return _section("The slow level", SEARCH, columns, rows)
 
 
