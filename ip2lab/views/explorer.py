@@ -377,7 +377,7 @@ def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dr
     return ipywidgets.Dropdown(
         description=description,
         options=options,
-        layout={"width": "auto", "max_width": "200px"},
+        layout={"width": "auto", "max_width": "230px"},
         style={"description_width": "initial"},
         **chosen,
     )
