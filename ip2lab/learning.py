@@ -250,7 +250,8 @@ class Series:
         config = {name: value for name, value in attrs["config"].items() if name not in NOT_OPTIONS}
         family = make_family(attrs["family"], **attrs["config"]["family"])
         options = resolve(attrs["model"], config | changes)
-        return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, int(attrs["seed"]), options)
+        seed = whole("seed", attrs["seed"], 0)
+        return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, seed, options)
 
     # ---------------------------------------------------------------- the store
 

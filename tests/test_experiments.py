@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from test_learning import assert_same_bits
 
 import ip2lab
 from ip2lab.experiments import grid, run_many
@@ -55,6 +56,15 @@ def test_executors_change_nothing():
         assert run_many(plan, executor=pool, progress=False).drop_vars("duration").identical(here)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         assert run_many(plan, executor=pool, progress=False).drop_vars("duration").identical(here)
+
+
+def test_every_model_makes_the_same_bits_in_a_parallel_experiment(tmp_path):
+    models = ["spiking", "rate", "attention", "filters"]
+    plan = grid(family="association", model=models, **(SMALL | {"neurons": 70}))
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        run_many(plan, executor=pool, folder=tmp_path, progress=False)
+    for i, arguments in enumerate(plan):
+        assert_same_bits(open_run(tmp_path / f"{i:04d}.zarr"), ip2lab.train(**arguments, progress=False))
 
 
 def test_what_is_stored_is_not_done_again(tmp_path):

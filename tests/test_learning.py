@@ -299,6 +299,22 @@ def test_a_loss_that_is_no_number_fails_the_problem_and_the_series_goes_on(monke
         np.testing.assert_array_equal(values.sel(problem=1), values.sel(problem=0), err_msg=name)
 
 
+@pytest.mark.parametrize("model", ["rate", "attention", "filters"])
+def test_other_models_that_break_fail_the_problem_too(monkeypatch, model):
+    def break_readout(series):
+        with torch.no_grad():
+            series.network.output_weights[0, 0] = float("nan")
+        series.learner.load(series.learner.state())
+
+    poison(monkeypatch, 10, break_readout)
+    run = train(problems=3, model=model, criterion=1e-9, max_trials=60, window=20, neurons=70)
+    reasons = run["series"].failure_reason.values.tolist()
+    assert reasons == ["criterion not reached", "loss not finite", "criterion not reached"]
+    for group in ("trials", "trajectories", "properties", "weights", "activity"):
+        for name, variable in run[group].data_vars.items():
+            assert variable.dtype.kind not in "f" or np.isfinite(variable.values).all(), f"{group}/{name}"
+
+
 def test_trajectories_hold_no_nan_either(monkeypatch):
     poison(monkeypatch, 20, break_moments)
     steps = train(problems=2)["trajectories"]
@@ -359,6 +375,17 @@ def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress,
     assert f"digest {digest(whole)}" in done.stdout
     assert done.stdout.split()[-1] == str(threads)  # training with one thread leaves the setting as it was
     assert_same_bits(ip2lab.open_run(path), whole)
+
+
+@pytest.mark.parametrize("model", ["rate", "attention", "filters"])
+def test_other_models_make_the_same_bits_in_another_process_with_two_threads(tmp_path, model):
+    path, less = str(tmp_path / "run.zarr"), {"model": model, "neurons": 70, "problems": 2}
+    code = HASH.format(tests=str(ROOT / "tests"), threads=2, path=path, progress=True)
+    done = in_another_process(code.replace("train(path", f"train(**{less}, path"), OMP_NUM_THREADS="2")
+    assert done.returncode == 0, done.stderr
+    here = train(**less)
+    assert f"digest {digest(here)}" in done.stdout
+    assert_same_bits(ip2lab.open_run(path), here)
 
 
 def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):

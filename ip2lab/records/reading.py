@@ -203,7 +203,7 @@ def read_root(source: Source) -> Metadata:
         ) from None
     if version is None:
         raise ValueError(f"{source}: is a Zarr store, but no run: the attribute schema_version is missing")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         wrote = attrs["versions"].get("ip2lab") if isinstance(attrs.get("versions"), dict) else None
         raise ValueError(
             f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "

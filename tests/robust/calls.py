@@ -264,7 +264,7 @@ REST: dict[str, Call] = {
         ip2lab.train,
         lambda: {"family": "association", **json.loads(json.dumps(_options())), **TINY},
     ),
-    "resume": (ip2lab.resume, lambda: {"path": stored(), "problems": 2, "progress": False}),
+    "resume": (ip2lab.resume, lambda: {"path": stored(), "problems": 3, "progress": False}),
     "open_run": (ip2lab.open_run, lambda: {"path": stored(), "verify": True}),
     "read_checkpoint": (records.read_checkpoint, lambda: {"path": stored()}),
     "family": (
@@ -418,7 +418,7 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "points": [16, 64], "shuffles": [1, 5], "nulls": [2, 3], "factor": [1.2, 3.0], "last": [1, 40, np.int64(5)],
     "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
     "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
-    "selectivity.measure": ["auc"], "clock": ["s"], "aligned.at": ["end"], "psth.by": [None], "resume.problems": [2, 3],
+    "selectivity.measure": ["mutual_information"], "clock": ["s"], "aligned.at": ["end"], "psth.by": [None],
     **{f"{name}.runs": [2, 3] for name in ("communities", "modularity", "stationarity")},
     "neurons": [4, np.int64(16), 20], "problems": [1, 2, np.int64(2)], "max_trials": [12, 40], "window": [5, 10],
     "progress": [False],
@@ -439,7 +439,7 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "lesions.by": ["threshold", "tau_dendrite"], "lesions.of": ["initial", "change"], "lesions.bins": [2, 3],
     "lesions.clamp": [True], "transplants.kinds": [["shuffled"], ["both", "weights"]],
     "delays.delays": [[20.0, 2000.0], (500,)], "retention.relearn": [True], "retention.on": [[0, 1]],
-    "example.name": ["association", "search_dms"], "search_plasticity.seeds": [[3], range(2)],
+    "example.name": ["association", "search_dms"], "search_plasticity.seeds": [[3, 4], range(2)],
     "network_class.model": ["spiking", "attention"], "to_free.value": [5.0, np.array([20.0, 30.0])],
     "to_value.free": [-3.0, 0.0, np.zeros(3)], "open_run.verify": [False], "exponential_fit.failures": ["survival"],
 }  # fmt: skip

@@ -25,7 +25,7 @@ import ip2lab
 PACKAGE = str(Path(ip2lab.__file__).parent)
 CALLS = ANALYSES | REST | PICTURES | EXPLORERS | RECORDERS
 TURN = [*ANALYSES, *PICTURES, *RECORDERS] * 4 + [*REST] * 2 + [*EXPLORERS]  # what trains or draws much takes longer
-SECONDS = 120  # for one call, on a loaded machine: longer is taken for a hang
+SECONDS = 300  # for one call, on a loaded machine, compiling too: longer is taken for a hang
 # words that stand for the data themselves
 DATA = ("the data", "expected an xarray", "expected a run", "variable", "labels", "of the two", "events", "basis")
 
@@ -82,7 +82,7 @@ def attempt(name: str, rng: np.random.Generator, right: bool) -> tuple[str, str 
             warnings.simplefilter("ignore", UserWarning)
             answer = CALLS[name][0](**arguments)
     except (Exception, Hang) as error:
-        problem = f"a right call, refused: {error}" if right else wrong(error, arguments)
+        problem = f"a right call, refused: {type(error).__name__}: {error}" if right else wrong(error, arguments)
         return "refused", problem and f"{name}({words}): {problem}"
     try:
         if name in PICTURES and hasattr(answer, "opts"):

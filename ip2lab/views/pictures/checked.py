@@ -34,6 +34,7 @@ RULES: dict[str, Rule] = {  # by the annotation of a parameter; what else may co
     "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
     "str": (lambda v: isinstance(v, str), "a word"),
     "str | None": (lambda v: v is None or isinstance(v, str), "a word, or None"),
+    **{f"Sequence[{kind}]": (lambda v: not isinstance(v, str), "a list of numbers") for kind in ("int", "float")},
     "Mapping[str, xr.Dataset]": (lambda v: isinstance(v, Mapping), "a mapping of names to xarray.Dataset"),
 }
 HEIGHT: Rule = (lambda v: _whole(v) and 0 < v <= MOST_PIXELS, f"pixels, a whole number from 1 to {MOST_PIXELS:,}")
