@@ -277,7 +277,11 @@ def test_index_runs_within_the_limits_of_binder():
 def test_every_notebook_runs_within_the_limits_of_binder():
     rows = as_binder()
     assert set(rows) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
-    assert {name for name, row in rows.items() if not row["torch"]} >= {"index", "10_learning_to_learn", "40_your_own_data"}
+    assert {name for name, row in rows.items() if not row["torch"]} >= {
+        "index",
+        "10_learning_to_learn",
+        "40_your_own_data",
+    }
 
 
 def test_binder_renders(tmp_path):
