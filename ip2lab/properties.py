@@ -115,7 +115,7 @@ class Property:
     def _numbers(self, what: str, given: npt.ArrayLike) -> np.ndarray:
         try:
             return np.asarray(given, dtype=float)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, MemoryError):
             raise TypeError(f"{self.name}: the {what} {given!r} is not valid; give a number or numbers") from None
 
 

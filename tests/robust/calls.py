@@ -407,7 +407,7 @@ SAME: dict[str, Callable[[Any], Any]] = {  # what labelled data may be as well
     "transposed": lambda d: d.transpose(*reversed(list(d.dims))),
     "dask": lambda d: d.chunk(),
     "unnamed": lambda d: d.rename(None) if isinstance(d, xr.DataArray) else d,
-    "single precision": lambda d: d.astype("float32") if getattr(d, "dtype", None) == np.dtype(float) else d,
+    "single precision": lambda d: d.astype("float32") if isinstance(d, xr.DataArray) and d.dtype == np.float64 else d,
     "one coordinate more": lambda d: d.assign_coords(further=1.0),
     "no attributes": lambda d: d.drop_attrs() if isinstance(d, xr.DataArray) else d,
 }
