@@ -24,7 +24,7 @@ def planted(seed=0, contrast=0.25, groups=GROUPS):
 
 @pytest.mark.parametrize("method", ["leiden", "louvain"])
 def test_planted_communities_are_found_and_scored_as_networkx_does(method):
-    found = connectivity.communities(planted(), method=method, runs=40)
+    found = connectivity.communities(planted(), method=method, runs=100)
     assert adjusted_mutual_info_score(found.community, GROUPS) == pytest.approx(1)
     assert int(found.n_communities) == 4
     graph = connectivity._graph(planted().values)
