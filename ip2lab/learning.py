@@ -164,9 +164,7 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     2
     """
     check_progress(progress)
-    attrs = records.open_run(path).attrs
-    length = attrs["config"]["problems"] if problems is None else whole("problems", problems, 1)
-    series = Series.of({str(name): value for name, value in attrs.items()}, length)
+    series = Series.of(records.open_run(path).attrs, None if problems is None else whole("problems", problems, 1))
     with interruptible(series):
         return series.go_on(path).run(progress)
 
@@ -242,13 +240,18 @@ class Series:
         return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
 
     @classmethod
-    def of(cls, attrs: Mapping[Any, Any], problems: int, **changes: Any) -> Series:
+    def of(cls, attrs: Mapping[Any, Any], problems: int | None = None, **changes: Any) -> Series:
         """Make the series that a run with these attributes was, with changed options, where it began."""
         if attrs["model"] not in networks.models():
             known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
             raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
-        config = {name: value for name, value in attrs["config"].items() if name not in NOT_OPTIONS}
-        family = make_family(attrs["family"], **attrs["config"]["family"])
+        config = dict(attrs["config"])
+        if not isinstance(config.get("family"), Mapping) or "problems" not in config:
+            known = "ip2lab.train writes 'family' (its settings) and 'problems' there"
+            raise ValueError(f"run: its configuration (config) is {config}, from which no series can be made; {known}")
+        problems = whole("problems", config["problems"], 1) if problems is None else problems
+        family = make_family(attrs["family"], **config["family"])
+        config = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
         options = resolve(attrs["model"], config | changes)
         seed = whole("seed", attrs["seed"], 0)
         return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, seed, options)

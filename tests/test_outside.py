@@ -11,6 +11,7 @@ import torch
 
 import ip2lab
 from ip2lab.analysis import curves, neurons, population
+from ip2lab.learning import Series
 from ip2lab.records import Recorder, TrainingRecorder, open_run
 
 SETTINGS: dict[str, Any] = {
@@ -108,6 +109,15 @@ def test_analysis_and_explorers_make_no_difference() -> None:
     assert list(LearningExplorer([run, ours]).runs) == ["theirs", "spiking"]
     assert PopulationExplorer(run).state["signal"] == "rate"
     NeuronExplorer(run).state = {"problem": 2}
+
+
+@pytest.mark.parametrize("config", [{}, {"family": {}}, {"problems": 3}, {"problems": 3, "family": "dms"}])
+def test_a_configuration_that_makes_no_series_is_refused_by_name(config: dict[str, Any]) -> None:
+    run = ip2lab.train("dms", problems=1, neurons=20, max_trials=60, progress=False)
+    run.attrs["config"] = config
+    for call in (lambda: ip2lab.probe(run, 0), lambda: Series.of(run.attrs, 3)):  # the second is what resume does
+        with pytest.raises(ValueError, match=r"^run: its configuration \(config\) is \{.*'family' .*'problems'"):
+            call()
 
 
 def test_it_cannot_be_made_again(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     problem = done - 1 if problem is None else whole("problem", problem, -1)
     if problem >= done:
         raise ValueError(f"problem: {problem} is not among those that this run has done; it has 0 to {done - 1}")
-    series = Series.of(tree.attrs, int(tree.attrs["config"]["problems"]), **options)
+    series = Series.of(tree.attrs, **options)
     series.recorder = Unrecorded()  # type: ignore[assignment]
     kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
     if problem in kept and not exact:
