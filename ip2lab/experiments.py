@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from ip2lab import records
 from ip2lab.learning import Series, prepared, resume, train
-from ip2lab.options import flag
+from ip2lab.options import flag, several
 from ip2lab.records.writing import unborn
 
 KEPT = ("trials_to_criterion", "censored_trials", "trials", "failed", "loss", "accuracy", "firing_rate", "duration")
@@ -116,9 +116,7 @@ def run_many(
 
 def _checked(plan: Any) -> list[dict[str, Any]]:
     """Return a plan as a list of arguments of training, or say what is wrong with it."""
-    if isinstance(plan, (str, Mapping)) or not isinstance(plan, Iterable):
-        raise TypeError(f"plan: {plan!r} is not valid; give one mapping of arguments a run, as of grid(...)")
-    plan = list(plan)
+    plan = several("plan", plan, "mappings of arguments, one a run, as of grid(...)")
     wrong = next((each for each in plan if not isinstance(each, Mapping) or not all(map(_is_text, each))), None)
     if wrong is not None:
         raise TypeError(f"plan: {wrong!r} is no mapping of arguments; give one a run, as of grid(...)")

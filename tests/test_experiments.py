@@ -93,8 +93,8 @@ def test_a_run_that_fails_is_named():
     ("plan", "error", "wording"),
     [
         ([], ValueError, "plan: there is no run in it"),
-        ("dms", TypeError, "plan: 'dms' is not valid; give one mapping of arguments a run"),
-        ({"family": "dms"}, TypeError, "plan: .* is not valid; give one mapping of arguments a run"),
+        ("dms", TypeError, "plan: 'dms' is not valid; give a list of mappings of arguments, one a run"),
+        ({"family": "dms"}, TypeError, "plan: .* is not valid; give a list of mappings of arguments, one a run"),
         (["dms"], TypeError, "plan: 'dms' is no mapping of arguments"),
         ([{1: "dms"}], TypeError, "plan: .* is no mapping of arguments"),
     ],

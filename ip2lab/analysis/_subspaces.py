@@ -221,7 +221,7 @@ def _leading(rows: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, 
 
 def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
     numbers = data[problem].values
-    if len(numbers) < block or (np.diff(numbers) != 1).any():
+    if len(numbers) < block or numbers.dtype.kind not in "iuf" or (np.diff(numbers) != 1).any():
         raise ValueError(
             f"the decision subspace is an average over {block} problems in a row, in which the stimuli "
             f"cancel; {called(data)} "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -336,7 +337,7 @@ class TrainingRecorder:
 def _names(what: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
     """Return names, or say which one is unknown."""
     try:
-        names = (given,) if isinstance(given, str) else tuple(given)
+        names = (given,) if isinstance(given, str) else tuple(islice(given, 1000))  # among more there is an unknown one
     except TypeError:
         raise TypeError(f"{what} is {given!r}; expected names") from None
     for name in names:

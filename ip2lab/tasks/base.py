@@ -333,6 +333,8 @@ FAMILIES: dict[str, type[Family]] = {}
 
 def stream(seed: Seed) -> np.random.Generator:
     """Return the random stream of a seed; ValueError for what is no seed."""
+    if isinstance(seed, Sized) and len(seed) > 100:  # numpy would make words of all of them
+        raise ValueError(f"seed: {len(seed):,} numbers are too many; give one, or a few")
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import traceback
 import warnings
@@ -25,6 +26,7 @@ import ip2lab
 PACKAGE = str(Path(ip2lab.__file__).parent)
 CALLS = ANALYSES | REST | PICTURES | EXPLORERS | RECORDERS
 TURN = [*ANALYSES, *PICTURES, *RECORDERS] * 4 + [*REST] * 2 + [*EXPLORERS]  # what trains or draws much takes longer
+MEMORY = 4 << 30  # bytes that all calls together may take: more raises MemoryError, which is wrong
 SECONDS = 300  # for one call, on a loaded machine, compiling too: longer is taken for a hang
 # words that stand for the data themselves
 DATA = ("the data", "expected an xarray", "expected a run", "variable", "labels", "of the two", "events", "basis")
@@ -95,7 +97,9 @@ def attempt(name: str, rng: np.random.Generator, right: bool) -> tuple[str, str 
 def attempts(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[str]]:
     """Make so many calls, the functions in turn, every other one right; relative paths lie in `folder`."""
     rng, ends, problems = np.random.default_rng(seed), Counter(), []
-    before = Path.cwd()
+    before, limits = Path.cwd(), resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, limits[1]))
     os.chdir(folder)
     try:
         for i in range(count):
@@ -105,6 +109,7 @@ def attempts(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[st
             problems += [problem] if problem else []
     finally:
         os.chdir(before)
+        resource.setrlimit(resource.RLIMIT_AS, limits)
     return ends, problems
 
 
@@ -115,6 +120,38 @@ def test_the_call_that_is_changed_works(name, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         assert function(**arguments()) is not None
+
+
+def text_labels(data: xr.DataArray) -> xr.DataArray:
+    return data.assign_coords({data.dims[0]: [f"x{i}" for i in range(data.shape[0])]})
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("neuron_map", lambda a: {"log": "nonsense"}, "log: 'nonsense' is not valid; give a pair of True or False"),
+        ("neuron_map", lambda a: {"log": np.ones(2)}, "log: .* is not valid; give a pair of True or False"),
+        ("raster", lambda a: {"marked": {"a": 1}}, r"marked: \{'a': 1\} is not valid; give a list of numbers"),
+        ("raster", lambda a: {"marked": ["neuron"]}, "marked: .* is not valid; give a list of numbers"),
+        ("raster", lambda a: {"marked": range(10**9)}, "marked: .* is not valid; give a list of numbers, at most"),
+        ("picked", lambda a: {"values": text_labels(a["values"])}, "picked.* cannot be drawn: could not convert"),
+        ("problem", lambda a: {"seed": range(10**9)}, "seed: 1,000,000,000 numbers are too many"),
+        ("TrainingRecorder", lambda a: {"learnable": range(10**9)}, "learnable: 0 is unknown"),
+        ("run_many", lambda a: {"plan": range(10**9)}, "plan: more than 100,000 mappings of arguments"),
+        ("subspaces", lambda a: {"data": text_labels(a["data"])}, "an average over .* problems in a row"),
+    ],
+)
+def test_what_ten_thousand_calls_found(name, change, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function, arguments = CALLS[name]
+    given = arguments()
+    with pytest.raises((ValueError, TypeError), match=words):
+        function(**given | change(given))
+
+
+def test_a_floor_may_be_a_very_large_whole_number():
+    function, arguments = CALLS["over_problems"]
+    assert hv.render(function(**arguments() | {"floor": 10**30}), backend="bokeh")
 
 
 def show(ends: Counter[str]) -> str:

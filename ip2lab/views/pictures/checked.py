@@ -23,6 +23,15 @@ def _number(value: Any) -> bool:
     return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
 
 
+def _numbers(value: Any) -> bool:
+    sized = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    return sized and len(value) <= MOST_ENTRIES and all(map(_number, np.atleast_1d(value)))
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (bool, np.bool_)) for v in value)
+
+
 RULES: dict[str, Rule] = {  # by the annotation of a parameter; what else may come is checked by drawing it
     "xr.DataArray": (lambda v: isinstance(v, xr.DataArray), "an xarray.DataArray"),
     "xr.Dataset": (lambda v: isinstance(v, xr.Dataset), "an xarray.Dataset"),
@@ -34,7 +43,8 @@ RULES: dict[str, Rule] = {  # by the annotation of a parameter; what else may co
     "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
     "str": (lambda v: isinstance(v, str), "a word"),
     "str | None": (lambda v: v is None or isinstance(v, str), "a word, or None"),
-    **{f"Sequence[{kind}]": (lambda v: not isinstance(v, str), "a list of numbers") for kind in ("int", "float")},
+    "tuple[bool, bool]": (_pair, "a pair of True or False"),
+    **{f"Sequence[{kind}]": (_numbers, f"a list of numbers, at most {MOST_ENTRIES:,}") for kind in ("int", "float")},
     "Mapping[str, xr.Dataset]": (lambda v: isinstance(v, Mapping), "a mapping of names to xarray.Dataset"),
 }
 HEIGHT: Rule = (lambda v: _whole(v) and 0 < v <= MOST_PIXELS, f"pixels, a whole number from 1 to {MOST_PIXELS:,}")

@@ -379,8 +379,8 @@ def over_problems(
     x = flat["problem"].values.astype(float)
     names = [axis(None, "problem"), axis(values)]
     inks = colours(len(table))
-    low, high = span(table if floor is None else np.append(table, floor), 0.06, log)
-    low = low if floor is None else floor
+    low, high = span(table if floor is None else np.append(table, float(floor)), 0.06, log)
+    low = low if floor is None else float(floor)
     kinds = [named(others[0], k) for k in flat[others[0]].values] if others else []
     parts = [
         lines([np.column_stack([x, row]) for row in table], names, inks, line_width=2),

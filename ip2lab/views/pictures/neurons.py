@@ -121,7 +121,7 @@ def picked(picture: hv.Overlay, values: xr.DataArray, neuron: int, *, along: str
 
 def _along(flat: xr.DataArray, along: str) -> np.ndarray:
     """The places of the points of every line."""
-    return np.asarray(flat[along].values if along in flat.coords else np.arange(flat.shape[0]))
+    return np.asarray(flat[along].values if along in flat.coords else np.arange(flat.shape[0]), dtype=float)
 
 
 def _one_line(x: np.ndarray, table: np.ndarray, neuron: int | None, names: Sequence[str]) -> hv.Contours:
