@@ -82,7 +82,7 @@ SEARCH = {
     "association": (40, 20_000, 8_000),
     "gng_dr_2": (40, 20_000, 12_000),
     "gng_dr_4": (40, 16_000, 16_000),
-    "dms": (40, 24_000, 16_000),
+    "dms": (40, 30_000, 16_000),
     "cd_dms": (20, 24_000, 20_000),
 }
 HALVING, EXHAUSTIVE = range(520, 540), range(500, 520)  # seeds A and B, or the first of them
