@@ -87,8 +87,10 @@ def attempt(name: str, rng: np.random.Generator, right: bool) -> tuple[str, str 
         problem = f"a right call, refused: {type(error).__name__}: {error}" if right else wrong(error, arguments)
         return "refused", problem and f"{name}({words}): {problem}"
     try:
-        if name in PICTURES and hasattr(answer, "opts"):
-            hv.render(answer, backend="bokeh")  # what a notebook does with it
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # infinite values are warned of, and shown as gaps
+            if name in PICTURES and hasattr(answer, "opts"):
+                hv.render(answer, backend="bokeh")  # what a notebook does with it
     except Exception as error:
         return "answered", f"{name}({words}): the picture cannot be shown: {type(error).__name__}: {error}"
     return "answered", None
@@ -134,6 +136,7 @@ def text_labels(data: xr.DataArray) -> xr.DataArray:
         ("raster", lambda a: {"marked": {"a": 1}}, r"marked: \{'a': 1\} is not valid; give a list of numbers"),
         ("raster", lambda a: {"marked": ["neuron"]}, "marked: .* is not valid; give a list of numbers"),
         ("raster", lambda a: {"marked": range(10**9)}, "marked: .* is not valid; give a list of numbers, at most"),
+        ("trajectories", lambda a: {"marked": [[1, 2], [3]]}, "marked: .* is not valid; give a list of numbers"),
         ("picked", lambda a: {"values": text_labels(a["values"])}, "picked.* cannot be drawn: could not convert"),
         ("problem", lambda a: {"seed": range(10**9)}, "seed: 1,000,000,000 numbers are too many"),
         ("TrainingRecorder", lambda a: {"learnable": range(10**9)}, "learnable: 0 is unknown"),

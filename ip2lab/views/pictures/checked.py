@@ -24,8 +24,8 @@ def _number(value: Any) -> bool:
 
 
 def _numbers(value: Any) -> bool:
-    sized = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
-    return sized and len(value) <= MOST_ENTRIES and all(map(_number, np.atleast_1d(value)))
+    row = value.ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, Sequence)
+    return row and not isinstance(value, (str, bytes)) and len(value) <= MOST_ENTRIES and all(map(_number, value))
 
 
 def _pair(value: Any) -> bool:
