@@ -362,6 +362,8 @@ def _whole(value: Any) -> bool:
 
 def _real(value: Any) -> bool:
     """Tell whether this is one finite number, of Python's or numpy's."""
+    if isinstance(value, range):
+        return False
     array = np.asarray(value)
     return array.shape == () and array.dtype.kind in "iuf" and bool(np.isfinite(array))
 

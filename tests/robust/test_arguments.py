@@ -140,6 +140,7 @@ def text_labels(data: xr.DataArray) -> xr.DataArray:
         ("picked", lambda a: {"values": text_labels(a["values"])}, "picked.* cannot be drawn: could not convert"),
         ("problem", lambda a: {"seed": range(10**9)}, "seed: 1,000,000,000 numbers are too many"),
         ("TrainingRecorder", lambda a: {"learnable": range(10**9)}, "learnable: 0 is unknown"),
+        ("Recorder.append", lambda a: {"tau_soma": range(10**9)}, r"tau_soma.* is range\(.*; expected an array"),
         ("run_many", lambda a: {"plan": range(10**9)}, "plan: more than 100,000 mappings of arguments"),
         ("subspaces", lambda a: {"data": text_labels(a["data"])}, "an average over .* problems in a row"),
     ],
