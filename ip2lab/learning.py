@@ -247,8 +247,8 @@ class Series:
             raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
         config = dict(attrs["config"])
         if not isinstance(config.get("family"), Mapping) or "problems" not in config:
-            known = "ip2lab.train writes 'family' (its settings) and 'problems' there"
-            raise ValueError(f"run: its configuration (config) is {config}, from which no series can be made; {known}")
+            names = f"its configuration (config) holds {list(config)}, from which no series can be made"
+            raise ValueError(f"run: {names}; ip2lab.train writes 'family' (its settings) and 'problems' there")
         problems = whole("problems", config["problems"], 1) if problems is None else problems
         family = make_family(attrs["family"], **config["family"])
         config = {name: value for name, value in config.items() if name not in NOT_OPTIONS}

@@ -254,7 +254,7 @@ def test_without_pytorch_there_is_a_message(run: xr.DataTree, monkeypatch: pytes
 
 def test_a_run_that_cannot_run_again_says_so(explorer: NeuronExplorer) -> None:
     explorer.state = {"panels": EVERY}
-    assert explorer.figure.notes["lesion"] == "The run lacks what this needs: 'family'"
+    assert explorer.figure.notes["lesion"].startswith("run: its configuration (config) holds ['problems', ")
 
 
 def test_other_models_show_what_they_have() -> None:
