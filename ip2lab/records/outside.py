@@ -14,7 +14,7 @@ import xarray as xr
 
 from ip2lab.properties import PROPERTIES, hint
 from ip2lab.records.schema import PROBE_LABELS, TRACES, template
-from ip2lab.records.writing import Recorder
+from ip2lab.records.writing import Recorder, array_of
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 
@@ -171,13 +171,14 @@ class TrainingRecorder:
         ValueError
             A loss that is not finite, an unknown condition, properties that are missing, unknown or of another shape.
         """
-        row = [_array(loss), _array(loss if response_loss is None else response_loss)]
+        row = [array_of("loss", loss), array_of("response_loss", loss if response_loss is None else response_loss)]
         if not all(map(_real, row)):
             cure = "leave the trial out and end the problem: problem(reason='loss not finite')"
             raise ValueError(f"loss: {loss!r}, response_loss: {response_loss!r} have to be finite numbers; {cure}")
         if not _whole(condition) or not 0 <= condition < self._conditions:
             raise ValueError(f"condition: {condition!r} is not valid; give 0 to {self._conditions - 1}")
-        if _array(correct).shape or _array(correct).dtype != bool:
+        right = array_of("correct", correct)
+        if right.shape or right.dtype != bool:
             raise TypeError(f"correct: {correct!r} is not valid; give True or False")
         place = {"trial": [len(self._trials) + 1]}
         now = None if properties is None else self._properties(properties, self._problem) | place
@@ -323,7 +324,10 @@ class TrainingRecorder:
                 raise ValueError(f"{group}: {came}; {expected}{'' if name in known else hint(name, known)}")
         rows = {"problem": np.array([problem])}
         for name, variable in known.items():
-            values, sizes = _array(given[name]), {dim: variable.sizes[dim] for dim in variable.dims[1:]}
+            values, sizes = (
+                array_of(f"{group}/{name}", given[name]),
+                {dim: variable.sizes[dim] for dim in variable.dims[1:]},
+            )
             if values.ndim == 0 and group == "properties":
                 values = np.full(tuple(sizes.values()), values)
             if values.shape != tuple(sizes.values()) or values.dtype.kind not in "biuf":
@@ -366,13 +370,6 @@ def _real(value: Any) -> bool:
         return False
     array = np.asarray(value)
     return array.shape == () and array.dtype.kind in "iuf" and bool(np.isfinite(array))
-
-
-def _array(values: Any) -> np.ndarray:
-    """Return numbers as an array, those of a tensor too, wherever it is and whether or not it learns."""
-    if isinstance(values, range):  # it may stand for more numbers than there is memory
-        raise TypeError(f"{values!r} is neither a number nor an array; give one of these")
-    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _check_readout(readout: np.ndarray) -> None:

@@ -140,14 +140,19 @@ def plain_name(name: Any) -> bool:
     return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
 
 
+def check_path(path: Any, wanted: str) -> None:
+    """Raise TypeError or ValueError, naming it, for what cannot be the path of what is wanted."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
+    if "\0" in os.fsdecode(path):
+        raise ValueError(f"path is {path!r}; expected a path that can be one")
+
+
 def source_of(path: Any) -> Source:
     """Return where the bytes of a run are."""
     if isinstance(path, Folder | Memory | Remote):
         return path
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a run's folder")
-    if "\0" in os.fsdecode(path):
-        raise ValueError(f"path is {path!r}; expected a path that can be one")
+    check_path(path, "a run's folder")
     if isinstance(path, str) and "://" in path:
         return storage.at_address(path)
     if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", os.fspath(path)):  # longer than the letter of a drive

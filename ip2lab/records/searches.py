@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import xarray as xr
+
+from ip2lab.records.reading import check_path
 
 NEEDED = ("trials", "stopped", "given_up", "learns")
 
@@ -37,7 +38,8 @@ def open_search(path: str | Path) -> xr.Dataset:
         ...
     FileNotFoundError: nowhere.json: there is no search here; ip2lab.search_plasticity(..., path=...) makes one
     """
-    path = _file(path)
+    check_path(path, "a file")
+    path = Path(path)
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: there is no search here; ip2lab.search_plasticity(..., path=...) makes one")
     try:
@@ -71,17 +73,9 @@ def write_search(search: xr.Dataset, path: str | Path) -> None:
     """
     if not isinstance(search, xr.Dataset):
         raise TypeError(f"search is {search!r:.60}; give what ip2lab.search_plasticity returned")
-    path, text = _file(path), json.dumps(search.to_dict()) + "\n"
+    check_path(path, "a file")
+    path, text = Path(path), json.dumps(search.to_dict()) + "\n"
     try:
         path.write_text(text)
     except OSError as error:
         raise OSError(error.errno, f"path: {str(path)!r:.300} cannot be written: {error.strerror}") from error
-
-
-def _file(path: Any) -> Path:
-    """Return the path of a file, or raise TypeError or ValueError naming it."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of a file")
-    if "\0" in os.fsdecode(path):
-        raise ValueError(f"path is {path!r}; expected a path that can be one")
-    return Path(path)

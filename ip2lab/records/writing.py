@@ -297,7 +297,7 @@ class Recorder:
         slot = "1" if self._checkpoint.get("slot") == "0" else "0"
         described = {}
         for name, values in arrays.items():
-            rows = _array(f"checkpoint {name!r}", values)
+            rows = array_of(f"checkpoint {name!r}", values)
             if not plain_name(name) or rows.dtype.kind not in "biuf":
                 raise ValueError(
                     f"checkpoint {name!r} of dtype {rows.dtype}: expected numbers, under a name of letters, digits, "
@@ -446,16 +446,17 @@ class Recorder:
         return _Column(data, storage.select(self._source, key, data, [rest, *[slice(None)] * (len(data["shape"]) - 1)]))
 
 
-def _array(where: str, values: Any) -> np.ndarray:
+def array_of(where: str, values: Any) -> np.ndarray:
+    """Return numbers as an array, those of a tensor too, wherever it is and whether or not it learns."""
     if isinstance(values, range):  # it may stand for more numbers than there is memory
         raise TypeError(f"{where} is {values!r}; expected an array")
-    return np.asarray(values)
+    return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
     """Return a copy of rows in the dtype of their variable, or say what is wrong with them."""
     dtype, shape = storage.dtype_of(metadata), metadata["shape"][1:]
-    rows = _array(where, values)
+    rows = array_of(where, values)
     if dtype.kind == "T" and rows.dtype.kind not in "UT":
         raise TypeError(f"{where} has dtype {rows.dtype}; expected text")
     if rows.ndim == 0 or list(rows.shape[1:]) != shape:
