@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ import xarray as xr
 import ip2lab
 from ip2lab import learning
 from ip2lab.learning import Series, kept
+from ip2lab.records import Recorder
 from ip2lab.tasks import family
 
 ROOT = Path(__file__).parents[1]
@@ -405,19 +408,33 @@ def test_the_length_of_a_series_changes_nothing_before_its_end(whole):
         assert short[group].to_dataset().equals(whole[group].to_dataset().sel(problem=short[group].problem))
 
 
-def test_two_runs_at_once_do_not_meet(whole):
-    """The kernels let other threads run; each training keeps to itself."""
-    made = {}
+def test_runs_at_once_in_threads_do_not_meet(whole):
+    """The kernels let other threads run; each training keeps to itself, of whatever kind its network is."""
+    kinds = [{}, {"model": "rate"}, {"model": "attention", "neurons": 70}, {"model": "filters"}]
+    alone, made = [digest(train(**kind)) for kind in kinds], {}
 
     def work(number: int) -> None:
-        made[number] = digest(train())
+        made[number] = digest(train(**kinds[number % len(kinds)]))
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(2)]
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(2 * len(kinds))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert set(made.values()) == {digest(whole)} and len(made) == 2
+    assert alone[0] == digest(whole)
+    assert [made.get(number) for number in range(len(threads))] == alone * 2
+
+
+def test_no_clock_that_can_be_set_is_asked_for_a_duration(whole, tmp_path, monkeypatch):
+    """The clock goes back by an hour whenever somebody looks at it."""
+    hours, commits, commit = itertools.count(500_000, -1), [], Recorder.commit
+    monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
+    monkeypatch.setattr(Recorder, "commit", lambda *given, **named: (commits.append(given), commit(*given, **named)))
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    run = train(path=tmp_path / "run.zarr", record={"interval": 0.01}, progress=lambda series: None)
+    assert_same_bits(run, whole)
+    assert (run["series"].duration > 0).all()
+    assert len(commits) > 5
 
 
 def test_another_seed_is_another_run(whole):

@@ -26,7 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_run import make_run, make_template, random_properties, random_rows
 
-from ip2lab.records import GROUPS, SCHEMA_VERSION, Recorder, open_run, read_checkpoint, storage, template
+from ip2lab.records import GROUPS, SCHEMA_VERSION, Recorder, open_run, read_checkpoint, reading, storage, template
 from ip2lab.records.reading import sealed
 
 ATTRS = {"family": "association", "model": "spiking", "learnable": ["tau_soma"], "seed": 3, "config": {"dt": 20}}
@@ -678,6 +678,59 @@ def test_who_looks_while_a_store_is_born_again_finds_no_run_rather_than_a_broken
     Recorder(path, datasets, ATTRS).release()
     assert set(seen) == {FileNotFoundError}
     assert len(seen) == 6
+
+
+def test_a_reader_that_has_read_the_root_before_it_was_replaced_begins_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store is removed, begun anew, or committed to, between the reading of its root and that of the rest."""
+    path, datasets, validate = tmp_path / "run", make_template(**SMALL), reading.validate
+
+    def meanwhile(change: Callable[[], None]) -> None:
+        def changed(source: Any, document: Any) -> Any:
+            monkeypatch.setattr(reading, "validate", validate)
+            change()
+            return validate(source, document)
+
+        monkeypatch.setattr(reading, "validate", changed)
+
+    with Recorder(path, datasets, ATTRS) as recorder:
+        add(recorder, datasets, 0, 0)
+        recorder.commit()
+    meanwhile(lambda: shutil.rmtree(path))
+    with pytest.raises(FileNotFoundError, match="there is no run here"):
+        open_run(path)
+
+    record(path, 4)
+    other = tmp_path / "other"
+    record(other, 2)
+    meanwhile(lambda: (shutil.rmtree(path), other.rename(path)))  # type: ignore[arg-type]
+    assert_same(open_run(path, verify=True), record(None, 2))
+
+    meanwhile(lambda: shutil.rmtree(path / "trials"))  # the root is as it was: that is damage
+    with pytest.raises(ValueError, match=r"/trials/\w+: chunk \S+ is missing"):
+        open_run(path)
+
+
+def test_a_checkpoint_is_never_put_together_from_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, datasets, read, commits = tmp_path / "run", make_template(**SMALL), reading._read_array, [0]
+    with Recorder(path, datasets, ATTRS) as recorder:
+
+        def commit(problem: int) -> None:
+            commits.append(add(recorder, datasets, problem, commits[-1]))
+            recorder.commit(checkpoint(problem))
+
+        def slowly(source: Any, key: str, data: Any) -> Any:
+            values = read(source, key, data)
+            if len(commits) < 4:  # the second of two commits writes where this is being read
+                commit(len(commits) - 1)
+            return values
+
+        commit(0)
+        monkeypatch.setattr(reading, "_read_array", slowly)
+        found = read_checkpoint(path)
+    for name, values in checkpoint(2).items():
+        np.testing.assert_array_equal(found[name], values)
 
 
 # ---- a broken store -------------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
@@ -21,6 +21,9 @@ from ip2lab.records.storage import Folder, Memory, Metadata, Remote, Source
 
 CHECKPOINT = ".checkpoint"
 MAX_ROOT = 2**26  # bytes of a root's zarr.json; those of a run have some 50,000
+AGAIN = 3  # times that a reader begins anew beside a writer
+
+_Read = TypeVar("_Read")
 
 
 def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> xr.DataTree:
@@ -62,17 +65,19 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
         ...
     FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
     """
-    source = source_of(path)
-    document = read_root(source)
-    nodes = validate(source, document)
-    tree = xr.DataTree.from_dict(xr.open_groups((source, nodes), engine=_Backend))  # type: ignore[arg-type]
-    tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
-    if not isinstance(source, Memory):
-        tree.encoding = {"source": str(source)}
-    if verify:
-        for problem in damages(source, nodes):
-            raise ValueError(problem)
-    return tree
+
+    def read(source: Source, document: Metadata) -> xr.DataTree:
+        nodes = validate(source, document)
+        tree = xr.DataTree.from_dict(xr.open_groups((source, nodes), engine=_Backend))  # type: ignore[arg-type]
+        tree.attrs = {name: value for name, value in document["attributes"].items() if name != "store"}
+        if not isinstance(source, Memory):
+            tree.encoding = {"source": str(source)}
+        if verify:
+            for problem in damages(source, nodes):
+                raise ValueError(problem)
+        return tree
+
+    return _by_one_root(path, read)
 
 
 def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarray]:
@@ -102,18 +107,39 @@ def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarr
         ...
     FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
     """
+
+    def read(source: Source, document: Metadata) -> dict[str, np.ndarray]:
+        checkpoint = checkpoint_of(source, document)
+        base = f"{CHECKPOINT}/{checkpoint['slot']}"
+        try:
+            listed = source.get(f"{base}/{storage.ROOT}", MAX_ROOT)
+            if storage.checksum(listed).hex() != checkpoint["checksum"]:
+                raise ValueError("its bytes are damaged: the checksum differs")
+            described = json.loads(listed)["consolidated_metadata"]["metadata"]
+            source.names(base)
+            arrays = {name: _read_array(source, f"{base}/{name}", data) for name, data in described.items()}
+            if checkpoint_of(source, read_root(source)) != checkpoint:
+                raise ValueError("it was replaced meanwhile")
+            return arrays
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{source}: /{base}: the checkpoint cannot be read: {error}") from None
+
+    return _by_one_root(path, read)
+
+
+def _by_one_root(path: Any, read: Callable[[Source, Metadata], _Read]) -> _Read:
+    """Read what a root names; anew where a writer has replaced the root meanwhile, for then a failure is no damage."""
     source = source_of(path)
-    checkpoint = checkpoint_of(source, read_root(source))
-    base = f"{CHECKPOINT}/{checkpoint['slot']}"
-    try:
-        document = source.get(f"{base}/{storage.ROOT}", MAX_ROOT)
-        if storage.checksum(document).hex() != checkpoint["checksum"]:
-            raise ValueError("its bytes are damaged: the checksum differs")
-        described = json.loads(document)["consolidated_metadata"]["metadata"]
-        source.names(base)
-        return {name: _read_array(source, f"{base}/{name}", data) for name, data in described.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{source}: /{base}: the checkpoint cannot be read: {error}") from None
+    document = read_root(source)
+    for _ in range(AGAIN):
+        try:
+            return read(source, document)
+        except ValueError:
+            source, before = source_of(path), document  # an address is listed anew
+            document = read_root(source)
+            if document == before:
+                raise
+    return read(source, document)
 
 
 def _read_array(source: Source, key: str, data: Metadata) -> np.ndarray:

@@ -7,19 +7,25 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from nursery import Nursery, beside, nursery
+from jupyter_client.manager import start_new_kernel
+from nursery import ROOT, TASK, Nursery, arguments, beside, holds, nursery
 from test_learning import assert_same_bits
 
 import ip2lab
 from ip2lab.records import read_checkpoint
+from ip2lab.records.reading import read_root
+from ip2lab.records.storage import Folder
 from ip2lab.records.writing import unborn
 
 KILLED = ["a commit after every ten trials", "long problems", "every option", "rate network", "attention"]
@@ -227,3 +233,100 @@ def test_interrupted_at_any_moment_it_returns_and_goes_on_to_the_bit(trainings, 
 @pytest.mark.nightly
 def test_100_interrupts(trainings, whole, folder, note):
     interrupt(trainings, whole, folder, 100, 4, note)
+
+
+# ---------------------------------------------------------------- asleep, and a kernel that is shut down
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(60, marks=pytest.mark.nightly)])
+def test_a_training_that_is_put_to_sleep_goes_on_by_itself(trainings, whole, folder, note, count):
+    """As a laptop stops its processes: it keeps its store, what it committed can be read, the bits are the same."""
+    rng, slept, chain = np.random.default_rng(5), Counter(), 0
+    while slept.total() < count:
+        kind, path = KILLED[chain % len(KILLED)], folder / f"asleep{chain}"
+        wanted, took = whole.of(kind)
+        pid = trainings.start("train", path, kind)
+        for i in range(2):
+            moment = time.monotonic() + rng.uniform(0, 0.4 * took)
+            while time.monotonic() < moment or (i and not (holds(path, "*.partial") or time.monotonic() > moment + 1)):
+                pass
+            with suppress(ProcessLookupError):  # it has ended
+                os.kill(pid, signal.SIGSTOP)
+                slept[asleep(path, pid, ip2lab.open_run(wanted))] += 1
+                os.kill(pid, signal.SIGCONT)
+        assert trainings.end() == 0
+        assert_same_end(path, wanted)
+        shutil.rmtree(path)
+        chain += 1
+    places = ", ".join(f"{number} {what}" for what, number in slept.most_common())
+    note(f"{slept.total()} sleeps of {chain} trainings ({places}): each ended by itself, same bits")
+
+
+def asleep(path: Path, pid: int, whole: xr.DataTree) -> str:
+    """Look at the store of a process that sleeps; return where it fell asleep."""
+    if not (path / "zarr.json").exists():
+        return "before the store"
+    if not (path / ".lock").exists():
+        return "at its end"
+    is_prefix(ip2lab.open_run(path, verify=True), whole)
+    if read_root(Folder(path))["attributes"]["store"]["checkpoint"]:
+        with pytest.raises(BlockingIOError, match=f"is being written by another process: .*process {pid}"):
+            ip2lab.resume(path)
+    return "in a commit" if any(path.rglob("*.partial")) else "between commits"
+
+
+def test_a_kernel_that_is_interrupted_and_one_that_is_shut_down(tmp_path, whole, monkeypatch):
+    """Jupyter's stop button, then a notebook whose kernel is shut down while it trains; a third one ends the run."""
+    kind, path = "long problems", tmp_path / "run"
+    options = arguments(kind)[1]
+    wanted, _ = whole.of(kind)
+    given = f"ip2lab.family('association', **{TASK!r}), path={str(path)!r}, progress=False, **{options!r}"
+    train = f"ip2lab.train({given})"
+    resume = f"ip2lab.resume({str(path)!r}, progress=False)"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def root() -> bytes:
+        return (path / "zarr.json").read_bytes() if (path / "zarr.json").exists() else b""
+
+    def trained(kernel: Any, client: Any, call: str, leave: Callable[[], None] | None) -> list[str]:
+        """Run a cell; once it has committed something new, do to it what is asked; return what it said."""
+        before, said, late = root(), [], time.monotonic() + 200
+        asked = client.execute(f"import ip2lab; print({call}.attrs['complete'])")
+        while time.monotonic() < late:
+            if leave and root() != before and b'"slot":' in root():
+                leave()
+                leave = None
+                if not kernel.is_alive():
+                    return []
+            with suppress(Empty):
+                message = client.get_iopub_msg(timeout=0.05)
+                if message["parent_header"].get("msg_id") == asked:
+                    said.append(message["content"].get("text", message["content"].get("ename", "")))
+                    if message["content"].get("execution_state") == "idle":
+                        return said
+        raise AssertionError(f"the kernel says no more than {said}")
+
+    with started_kernel() as (kernel, client):
+        said = "".join(trained(kernel, client, train, kernel.interrupt_kernel))
+        assert "False" in said, said
+        assert "the run was stopped before its end" in said
+        assert trained(kernel, client, resume, lambda: kernel.shutdown_kernel(now=False)) == []
+    run = ip2lab.open_run(path, verify=True)
+    assert run.attrs["complete"] is False
+    is_prefix(run, ip2lab.open_run(wanted))
+    with started_kernel() as (kernel, client):
+        said = "".join(trained(kernel, client, resume, None))
+        assert "True" in said, said
+    assert_same_end(path, wanted)
+
+
+@contextmanager
+def started_kernel() -> Iterator[tuple[Any, Any]]:
+    """Start a Python kernel as Jupyter does."""
+    kernel, client = start_new_kernel(startup_timeout=120, cwd=str(ROOT))
+    try:
+        yield kernel, client
+    finally:
+        client.stop_channels()
+        if kernel.has_kernel:
+            kernel.shutdown_kernel(now=True)
