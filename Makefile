@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 PIP := $(BIN)/python -m pip install -q --progress-bar off --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
 
-.PHONY: help lab test nightly coverage lowest lint docs notebooks data bench clean
+.PHONY: help lab test chromium nightly coverage lowest lint docs notebooks data bench clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
@@ -48,12 +48,15 @@ lab: $(VENV)/.installed-lab
 	    --LabApp.app_settings_dir='$(CURDIR)/tools/jupyterlab' --LanguageServerManager.autodetect=False \
 	    --ServerApp.jpserver_extensions=panel.io.jupyter_server_extension=False
 
-test: $(VENV)/.installed-dev
-	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi
+test: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest
 
-nightly: $(VENV)/.installed-dev lowest
+# The browser of the explorers' tests, where this may install it; elsewhere those tests say that they skip.
+chromium:
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi
+
+nightly: $(VENV)/.installed-dev chromium lowest
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=nightly
 
 # The lowest versions that pyproject.toml allows, with what pip chooses around them now. Old releases beside new ones warn, so
@@ -68,7 +71,7 @@ lowest: .venv-lowest/.installed
 	    -m "not nightly and not slow and not browser"
 
 # Compiled code cannot be traced: the second run does tiny networks with the compiler off.
-coverage: $(VENV)/.installed-dev
+coverage: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m coverage run -m pytest
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m coverage run --append -m pytest tests/robust/test_tiny.py
 	$(BIN)/python -m coverage report

@@ -628,7 +628,13 @@ def test_a_second_writer_is_refused_with_the_name_of_the_first_and_a_dead_one_is
 def test_locks_of_others(store: Path) -> None:
     recorder = Recorder.reopen(store)
     lock = json.loads((store / ".lock").read_bytes())
-    for other in ({"host": "elsewhere", "token": "another"}, {"token": "another"}):
+    nobody = {"pid": 2**22 + 1, "token": "another"}
+    for other in (
+        {"host": "elsewhere", "token": "another"},
+        {"host": "elsewhere", **nobody},  # no such process here, which says nothing of that host
+        {**nobody, "pid": "seven"},
+        {"token": "another"},
+    ):
         (store / ".lock").write_text(json.dumps(lock | other))
         with pytest.raises(FileNotFoundError, match=r"no longer this writer's, now it is host"):
             recorder.commit()
@@ -640,6 +646,25 @@ def test_locks_of_others(store: Path) -> None:
         (store / ".lock").write_text(stale)
         Recorder.reopen(store).release()
         assert not (store / ".lock").exists()
+
+
+def test_a_process_is_known_by_when_it_was_started() -> None:
+    """A later process may have been given the number of a dead writer; how large it is or how long it works is no sign."""
+    known = storage.born(os.getpid())
+    held = bytearray(50_000_000)
+    sum(range(2_000_000))
+    assert storage.born(os.getpid()) == known and held
+    child = subprocess.Popen(["sleep", "60"])
+    started = int(storage.born(child.pid)) / os.sysconf("SC_CLK_TCK")  # seconds since the machine was
+    try:
+        assert abs(float(Path("/proc/uptime").read_text().split()[0]) - started) < 5
+        assert int(storage.born(child.pid)) > int(known)
+    finally:
+        child.kill()
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert storage.born(child.pid) == ""  # dead, though nobody has waited for it
+    child.wait()
+    assert storage.born(child.pid) == ""
 
 
 def test_a_path_that_exists(store: Path, tmp_path: Path) -> None:
