@@ -25,6 +25,18 @@ _HOMES = {
     "example": "examples",
     "search_plasticity": "plasticity",
 }
+_MODULES = (
+    "analysis",
+    "examples",
+    "experiments",
+    "networks",
+    "options",
+    "plasticity",
+    "probes",
+    "records",
+    "tasks",
+    "views",
+)
 __all__ = [
     "PROPERTIES",
     "example",
@@ -44,8 +56,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(_HOMES)}")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join([*_HOMES, *_MODULES])}")
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, *_MODULES, "__version__"]

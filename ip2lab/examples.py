@@ -99,9 +99,7 @@ def example(name: str) -> Any:
     >>> example("search_dms").sizes["configuration"]
     8
     """
-    known = [*EXAMPLES, *SEARCHES]
-    if not isinstance(name, str) or name not in known:
-        raise UnknownName(f"there is no example {name!r}; there is {', '.join(known)}{hint(name, known)}")
+    _check(name)
     path = DATA / (f"{name}.json" if name in SEARCHES else f"{name}.zarr")
     if not path.exists():
         how = f'ip2lab.examples.make("{name}", FOLDER) makes it'
@@ -109,6 +107,13 @@ def example(name: str) -> Any:
             f"{path} is not there: the examples are part of the repository; {how} (less than a minute)"
         )
     return records.open_search(path) if name in SEARCHES else records.open_run(path)
+
+
+def _check(name: Any) -> None:
+    """Raise UnknownName for what is no example."""
+    known = [*EXAMPLES, *SEARCHES]
+    if not isinstance(name, str) or name not in known:
+        raise UnknownName(f"there is no example {name!r}; there is {', '.join(known)}{hint(name, known)}")
 
 
 def make(name: str, folder: str | Path = DATA) -> Any:
@@ -132,10 +137,11 @@ def make(name: str, folder: str | Path = DATA) -> Any:
     >>> make("nothing")
     Traceback (most recent call last):
         ...
-    KeyError: 'nothing'
+    ip2lab.properties.UnknownName: there is no example 'nothing'; there is association, ...
     """
     from ip2lab.learning import train  # here, so that opening an example to look at it loads no torch
 
+    _check(name)
     if name in SEARCHES:
         return _make_search(name, Path(folder))
     arguments = EXAMPLES[name]

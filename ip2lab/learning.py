@@ -44,7 +44,7 @@ def kept(problem: int) -> bool:
     >>> [problem for problem in range(40) if kept(problem)]
     [0, 1, 2, 3, 5, 8, 10, 12, 16, 20, 24, 31, 38]
     """
-    step = 8.0
+    problem, step = whole("problem", problem, -1), 8.0
     while round(step) < problem:
         step *= 1.25
     return problem in (0, 1, 2, 3, 5) or round(step) == problem

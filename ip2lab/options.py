@@ -181,7 +181,10 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         _device,
         "the name of a device that torch can use here: 'cpu', or 'cuda' with a GPU and a CUDA build of torch",
     ),
-    "frozen": (lambda v: _many(v) and all(isinstance(name, str) for name in v), "names of parameters"),
+    "frozen": (
+        lambda v: _many(v) and all(isinstance(name, str) for name in v),
+        "a list of names of parameters, as ['bias']",
+    ),
     "record": (lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
     "problems_order": (
         lambda v: v is None or (_many(v) and not isinstance(v, (set, frozenset)) and all(map(_seed, v))),
@@ -216,6 +219,8 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     50
     """
     _check_model(model)
+    if not isinstance(given, Mapping):
+        raise TypeError(f"given: {given!r} is not valid; give a mapping of options to values")
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
         known = f"it has {', '.join(sorted(DEFAULTS[model]))}{hint(unknown[0], DEFAULTS[model])}"
@@ -315,7 +320,7 @@ def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: 
     if not isinstance(learnable, Iterable):
         wanted = "'default', None, 'all', 'random', a name or names of properties, or what search_plasticity returned"
         raise TypeError(f"learnable: {learnable!r} is not valid; give {wanted}")
-    names = tuple(learnable)
+    names = tuple(islice(learnable, MANY))
     allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
         if not isinstance(name, str) or name not in PROPERTIES:

@@ -38,6 +38,7 @@ from tqdm.auto import tqdm
 from ip2lab.experiments import run_each, text_of
 from ip2lab.learning import Series, Unrecorded, one_torch_thread
 from ip2lab.options import flag, learnable_names, resolve, several, whole
+from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
@@ -63,7 +64,9 @@ def subsets(names: Iterable[str]) -> list[tuple[str, ...]]:
     >>> subsets(["tau_soma", "threshold"])
     [(), ('tau_soma',), ('threshold',), ('tau_soma', 'threshold')]
     """
-    names = tuple(names)
+    names = several("names", names, "names of properties")
+    if len(names) > len(PROPERTIES):
+        raise ValueError(f"names: {len(names)} of them have 2**{len(names)} subsets; give at most {len(PROPERTIES)}")
     return [chosen for size in range(len(names) + 1) for chosen in combinations(names, size)]
 
 
@@ -199,7 +202,7 @@ def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> No
     if method not in ("halving", "exhaustive"):
         raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
     if len(arguments) < 2:
-        raise ValueError(f"candidates: {len(arguments)} leave nothing to choose; give two or more")
+        raise ValueError(f"candidates: {len(arguments)} of them leave nothing to choose; give two or more")
     least = 2 if method == "exhaustive" else math.ceil(math.log2(len(arguments))) + 1
     if len(seeds) < least:
         raise ValueError(f"seeds: {len(seeds)} are too few to choose among {len(arguments)}; give {least} or more")
@@ -503,7 +506,9 @@ def judge(
     >>> float(found.regret[0]), found.trials.dims
     (0.0, ('choice', 'seed'))
     """
-    family, seeds = make_family(family), _seeds(seeds)
+    family, seeds, problems = make_family(family), _seeds(seeds), whole("problems", problems, 1)
+    if not isinstance(choices, Mapping):
+        raise TypeError(f"choices: {choices!r} is not valid; give a mapping of names to what to compare")
     if not choices or not seeds:
         raise ValueError(f"{'seeds' if choices else 'choices'}: there is none; give one or more")
     _disjoint(choices, family, seeds)

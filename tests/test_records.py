@@ -649,7 +649,7 @@ def test_locks_of_others(store: Path) -> None:
 
 
 def test_a_process_is_known_by_when_it_was_started() -> None:
-    """A later process may have been given the number of a dead writer; how large it is or how long it works is no sign."""
+    """A later process may have been given the number of a dead writer; its size and its work are no sign."""
     known = storage.born(os.getpid())
     held = bytearray(50_000_000)
     sum(range(2_000_000))

@@ -90,7 +90,8 @@ class Swap(ast.NodeTransformer):
 
 def places(tree: ast.Module) -> list[tuple[int, int, ast.AST | None]]:
     """Return all changes that could be made: number of the node, line, and what would stand there."""
-    found, count = [], -1
+    found: list[tuple[int, int, ast.AST | None]] = []
+    count = -1
 
     def walk(node: ast.AST, inside: bool) -> None:
         nonlocal count

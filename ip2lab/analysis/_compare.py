@@ -185,7 +185,8 @@ def _same_labels(first: xr.DataArray, second: xr.DataArray, *dims: str) -> None:
     for dim in sorted(dims):
         if first.sizes.get(dim) != second.sizes.get(dim):
             raise ValueError(
-                f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other"
+                f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other; "
+                "a paired comparison needs the same in both"
             )
         if (dim in first.coords) and (dim in second.coords) and not first[dim].variable.equals(second[dim].variable):
             raise ValueError(

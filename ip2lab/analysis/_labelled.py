@@ -241,6 +241,8 @@ def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
     unit = data[time].attrs.get("units", "ms")
     if unit not in ("ms", "s"):
         raise ValueError(f"coord {time!r} of {called(data)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
+    if data[time].dtype.kind not in "iuf":
+        raise ValueError(f"coord {time!r} of {called(data)} has dtype {data[time].dtype}; expected times as numbers")
     values = np.asarray(data[time].values, dtype=float) * (1000.0 if unit == "s" else 1.0)
     if values.size < 2:
         raise ValueError(f"{called(data)} has one point along {time!r}; its duration is unknown: give two or more")

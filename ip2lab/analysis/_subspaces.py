@@ -75,7 +75,8 @@ def _same_neurons(first: xr.DataArray, second: xr.DataArray, feature: str) -> xr
     """`second` with its neurons in the order of those of `first`."""
     if first.sizes[feature] != second.sizes[feature]:
         raise ValueError(
-            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second"
+            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second; "
+            "give directions of the same neurons"
         )
     if feature not in first.coords or feature not in second.coords:
         return second

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import describe
+from ip2lab.analysis._labelled import describe, listed
 
 
 @checked
@@ -55,7 +55,7 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> curves.marginal_worth(search).worth.values.round(2).tolist()
     [0.5]
     """
-    _require(search, "trials", "stopped", "learns")
+    _require(search, over, "trials", "stopped", "learns")
     trials, stopped = (_by_unit(search[name], over) for name in ("trials", "stopped"))
     learns = search["learns"].transpose("configuration", "property")
     logs = np.full((learns.sizes["property"], *trials.shape), np.nan)
@@ -119,7 +119,7 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> curves.configurations(search).trials_ratio.sel(statistic="mean").values.round(2).tolist()
     [2.0, 1.0]
     """
-    _require(search, "trials", "late_trials", "problems_done", "failed", "log_ratio")
+    _require(search, over, "trials", "late_trials", "problems_done", "failed", "log_ratio")
     logs = np.log(_by_unit(search["trials"], over))
     best = int(np.nanargmin(np.abs(search["log_ratio"].values)))
     ratio = [
@@ -143,10 +143,22 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     return xr.Dataset(made, {**coords, "statistic": ["mean", "lower", "upper"]})
 
 
-def _require(search: xr.Dataset, *names: str) -> None:
+def _require(search: xr.Dataset, over: str, *names: str) -> None:
+    if not isinstance(search, xr.Dataset):
+        raise TypeError(f"search is a {type(search).__name__}; give what ip2lab.search_plasticity returned")
     missing = [name for name in names if name not in search]
     if missing:
-        raise ValueError(f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}")
+        raise ValueError(
+            f"search has no {missing[0]!r}; it has {', '.join(map(str, search.data_vars))}. "
+            "Give what ip2lab.search_plasticity returned"
+        )
+    if not search.sizes.get("configuration"):
+        raise ValueError("search holds no configuration; give what ip2lab.search_plasticity returned")
+    for name in ("trials", "stopped", "late_trials", "problems_done", "failed"):
+        if name in names and not {"configuration", over} <= set(search[name].dims):
+            raise ValueError(
+                f"search: {name!r} has dims {listed(search[name].dims)}; expected 'configuration', {over!r}"
+            )
 
 
 def _by_unit(values: xr.DataArray, over: str) -> np.ndarray:

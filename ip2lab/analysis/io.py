@@ -80,7 +80,7 @@ def from_events(
     when = when * MS[clock]
     names, neuron = _codes(who, neurons, "neurons")
     if onsets is not None:
-        starts = np.asarray(onsets, dtype=float) * MS[clock]
+        starts = _row("onsets", onsets) * MS[clock]
         if window is None:
             raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
         return _around(when, neuron, names, starts, _edges(window, bin), trials)
@@ -126,8 +126,22 @@ def _codes(labels: np.ndarray, known: Sequence[Any] | None, argument: str) -> tu
     return names, order[np.searchsorted(names, labels, sorter=order)]
 
 
+def _row(argument: str, given: Any) -> np.ndarray:
+    """Return times as a row of numbers, or raise TypeError that names the argument."""
+    try:
+        row = np.asarray(given)
+    except ValueError:  # rows of different lengths
+        row = np.empty((0, 0))
+    if row.ndim != 1 or row.dtype.kind not in "iuf":
+        raise TypeError(f"{argument}={given!r}; expected a row of numbers")
+    return row.astype(float)
+
+
 def _edges(window: tuple[float, float], bin: float) -> np.ndarray:
-    if not (bin > 0 and np.isfinite(window).all() and window[1] - window[0] >= bin):
+    ends = _row("window", window)
+    if ends.shape != (2,):
+        raise ValueError(f"window={window!r}; expected its first and last time in ms")
+    if not (bin > 0 and np.isfinite(ends).all() and ends[1] - ends[0] >= bin):
         raise ValueError(
             f"bin={bin}, window={window}: expected a positive width in ms and a window with at least one bin"
         )
@@ -235,7 +249,7 @@ def from_pynapple(
     if isinstance(data, nap.TsGroup):
         return _from_group(data, bin, onsets, window)
     if not isinstance(data, (nap.TsdFrame, nap.Tsd)):
-        raise TypeError(f"expected a pynapple TsGroup, TsdFrame or Tsd, got {type(data).__name__}")
+        raise TypeError(f"data is a {type(data).__name__}; expected a pynapple TsGroup, TsdFrame or Tsd")
     if not (bin is None and onsets is None and window is None):
         raise ValueError("bin, onsets and window are for spike trains (TsGroup); cut signals out with .restrict()")
     coords: dict[str, Any] = {"time": ("time", np.asarray(data.t) * 1000.0, {"units": "ms", "long_name": "time"})}

@@ -17,10 +17,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from ip2lab.properties import hint
 
+MOST_CHANNELS = 10_000  # of a problem's inputs or outputs
 _HOMES = {
     "spiking": "spiking.SpikingNetwork",
     "rate": "rate.RateNetwork",
@@ -77,6 +81,11 @@ def build(
     torch.nn.Module
         On the CPU.
 
+    Raises
+    ------
+    ValueError, TypeError
+        For an argument that is not as described, naming it.
+
     Examples
     --------
     >>> from ip2lab.options import resolve
@@ -86,6 +95,16 @@ def build(
     import torch
 
     cls = network_class(model)
+    for name, value in (("inputs", inputs), ("outputs", outputs)):
+        if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 < value <= MOST_CHANNELS:
+            raise ValueError(f"{name}: {value!r} is not valid; give a whole number from 1 to {MOST_CHANNELS:,}")
+    if not isinstance(options, Mapping) or not {*cls.options, "dtype"} <= set(options):
+        raise TypeError(f"options: {options!r} is not valid; give what ip2lab.options.resolve({model!r}, ...) returned")
+    if isinstance(learnable, str) or not isinstance(learnable, Iterable):
+        raise TypeError(f"learnable: {learnable!r} is not valid; give a list of names of properties")
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0
+    if not whole and not isinstance(seed, np.random.SeedSequence):
+        raise TypeError(f"seed: {seed!r} is not valid; give a whole number from 0 or a SeedSequence")
     own = {name: options[name] for name in cls.options}
     dtype = getattr(torch, options["dtype"])
-    return cls(inputs, outputs, learnable=tuple(learnable), seed=seed, dtype=dtype, **own)
+    return cls(inputs, outputs, learnable=tuple(islice(learnable, 100)), seed=seed, dtype=dtype, **own)

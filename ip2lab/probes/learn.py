@@ -92,7 +92,7 @@ def changed_series(
     problems, tree = whole("problems", problems, 1), tree_of(run)
     old = restore(tree, problem, exact=True)
     options = {name: changes.pop(name) for name in list(changes) if name in old.options and name not in MADE_ONCE}
-    if "silence" in changes and old.options.get("readout") == "membrane":
+    if "silence" in changes and changes.get("readout", old.options.get("readout")) == "membrane":
         raise ValueError(
             "silence: a silenced neuron's membrane is still read out; only runs that read spikes can learn on"
         )

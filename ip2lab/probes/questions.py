@@ -242,7 +242,11 @@ def silenced(run: Run, problem: int | None = None, neurons: Iterable[int] | None
     tree = tree_of(run)
     problem = tree["series"].sizes["problem"] - 1 if problem is None else problem
     size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
-    chosen = list(range(size)) if neurons is None else [whole("neurons", each, 0) for each in neurons]
+    chosen = (
+        list(range(size))
+        if neurons is None
+        else [whole("neurons", each, 0) for each in several("neurons", neurons, "neurons")]
+    )
     before = probe(tree, problem)
     each = [probe(tree, problem, silence=[neuron]) for neuron in chosen]
     found = {

@@ -171,7 +171,7 @@ def check_path(path: Any, wanted: str) -> None:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
     if "\0" in os.fsdecode(path):
-        raise ValueError(f"path is {path!r}; expected a path that can be one")
+        raise ValueError(f"path is {path!r}; it holds a null character; expected a path without")
 
 
 def source_of(path: Any) -> Source:
@@ -199,7 +199,10 @@ def checkpoint_of(source: Source, document: Metadata) -> Metadata:
     """Return which checkpoint of a run is valid."""
     checkpoint: Metadata = document["attributes"]["store"]["checkpoint"]
     if not checkpoint:
-        raise ValueError(f"{source}: there is no checkpoint from which training could go on")
+        raise ValueError(
+            f"{source}: there is no checkpoint from which training could go on: it was recorded with "
+            "record={'checkpoints': False}; train it again without that, or look at it with ip2lab.probe"
+        )
     return checkpoint
 
 
@@ -238,7 +241,7 @@ def read_root(source: Source) -> Metadata:
         wrote = attrs["versions"].get("ip2lab") if isinstance(attrs.get("versions"), dict) else None
         raise ValueError(
             f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
-            f"version {SCHEMA_VERSION}: use that ip2lab"
+            f"version {SCHEMA_VERSION}: read it with the ip2lab that wrote it"
         )
     try:
         whole = sealed(document) == raw

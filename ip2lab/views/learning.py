@@ -54,7 +54,7 @@ def named(runs: Runs) -> dict[str, xr.DataTree]:
     if isinstance(runs, Mapping):
         return {name: as_run(run) for name, run in cast("Mapping[str, xr.DataTree]", runs).items()}
     if not isinstance(runs, Sequence):
-        raise TypeError(f"runs: {runs!r} are none; give a run, a list of runs, or a mapping of names to runs")
+        raise TypeError(f"runs: {runs!r} is not valid; give a run, a list of runs, or a mapping of names to runs")
     if not len(runs):
         raise ValueError("no runs were given; give a run, a list of runs, or a mapping of names to runs")
     runs = [as_run(run) for run in runs]

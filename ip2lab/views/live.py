@@ -143,7 +143,8 @@ class LiveTraining(Explorer):
             if hasattr(control, "options") and value not in [
                 o[1] if isinstance(o, tuple) else o for o in control.options
             ]:
-                raise ValueError(f"{self.path} holds a run with {name} {value!r}, which this widget does not offer")
+                cure = "go on with it by ip2lab.resume, or give another path"
+                raise ValueError(f"{self.path} holds a run with {name} {value!r}, which is no choice here; {cure}")
             control.value = value
         self.run, self._trained = run, self.state
         self._label_start()

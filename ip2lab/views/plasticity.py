@@ -31,7 +31,7 @@ def named(searches: Searches) -> dict[str, xr.Dataset]:
     if isinstance(searches, (xr.Dataset, str, Path)):
         searches = [searches]
     if not isinstance(searches, Iterable):
-        raise TypeError(f"searches: {searches!r} are none; give what ip2lab.search_plasticity returned, or several")
+        raise TypeError(f"searches: {searches!r} is not valid; give what ip2lab.search_plasticity returned, or several")
     if isinstance(searches, Mapping) and not isinstance(searches, xr.Dataset):
         found = {str(name): _as_search(one) for name, one in searches.items()}
     else:

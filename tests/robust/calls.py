@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 import ip2lab
-from ip2lab import experiments, networks, probes, records
-from ip2lab.analysis import connectivity, curves, from_events, neurons, population
+from ip2lab import experiments, learning, networks, options, plasticity, probes, records
+from ip2lab.analysis import connectivity, curves, from_events, from_pynapple, neurons, population, to_pynapple
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
 
@@ -89,6 +89,18 @@ def by_problem() -> xr.DataArray:
 
 
 @cache
+def search() -> xr.Dataset:
+    return ip2lab.example("search_association")
+
+
+def units() -> Any:
+    """Make the spikes of two units, as pynapple has them."""
+    import pynapple
+
+    return pynapple.TsGroup({3: pynapple.Ts(np.array([0.001, 0.004])), 8: pynapple.Ts(np.array([0.012, 0.13]))})
+
+
+@cache
 def run() -> xr.DataTree:
     small = {"neurons": 12, "max_trials": 30, "window": 10, "progress": False}
     return ip2lab.train("association", problems=3, seed=2, **small)
@@ -154,6 +166,14 @@ ANALYSES: dict[str, Call] = {
             "first": means(0), "second": means(1), "feature": "neuron", "condition": "condition",
             "splits": 2, "permutations": 2, "seed": 0,
         },
+    ),
+    "condition_means": (population.condition_means, lambda: {"data": rates(), "by": "cue", "trial": "trial"}),
+    "dimensionality": (
+        population.dimensionality,
+        lambda: {"data": by_problem(), "along": "problem", "feature": "neuron", "n_components": 2},
+    ),
+    "procrustes": (
+        population.procrustes, lambda: {"data": rates()[0], "onto": rates()[1], "feature": "neuron"},
     ),
     "principal_angles": (
         population.principal_angles,
@@ -262,9 +282,16 @@ ANALYSES: dict[str, Call] = {
             "permutations": 5, "seed": 0,
         },
     ),
+    "configurations": (curves.configurations, lambda: {"search": search(), "over": "seed", "level": 0.9}),
+    "marginal_worth": (curves.marginal_worth, lambda: {"search": search(), "over": "seed", "level": 0.9}),
+    "from_pynapple": (
+        from_pynapple, lambda: {"data": units(), "bin": 10.0, "onsets": [0.0, 0.1], "window": (0.0, 50.0)},
+    ),
+    "to_pynapple": (to_pynapple, lambda: {"data": spikes()[0], "feature": "neuron", "time": "time"}),
     "from_events": (
         from_events,
-        lambda: {"events": EVENTS, "bin": 5.0, "time": "time", "unit": "unit", "trial": "trial", "clock": "ms"},
+        lambda: {"events": EVENTS, "bin": 5.0, "time": "time", "unit": "unit", "trial": "trial", "clock": "ms",
+                 "window": (0.0, 40.0)},
     ),
 }  # fmt: skip
 REST: dict[str, Call] = {
@@ -298,6 +325,7 @@ REST: dict[str, Call] = {
         lambda: {"run": run(), "problem": 1, "problems": 1, "family": "association", "learnable": "same", "seed": 4,
                  "progress": False, "noise": 0.1, "silence": [2], "max_trials": 20},
     ),
+    "silenced": (probes.silenced, lambda: {"run": run(), "problem": 1, "neurons": [3]}),
     "delays": (probes.delays, lambda: {"run": run(), "problem": 1, "delays": [500.0], "repeats": 1}),
     "retention": (probes.retention, lambda: {"run": run(), "after": 1, "on": [0], "relearn": False}),
     "lesions": (
@@ -314,6 +342,22 @@ REST: dict[str, Call] = {
         ip2lab.search_plasticity,
         lambda: {"family": "association", "seeds": [1, 2], "candidates": [None, "tau_soma"], "method": "exhaustive",
                  "model": "spiking", **TINY},
+    ),
+    "judge": (
+        plasticity.judge,
+        lambda: {"choices": {"nothing": None, "one": "tau_soma"}, "family": "association", "seeds": [1, 2],
+                 "model": "spiking", **{name: value for name, value in TINY.items() if name != "progress"}},
+    ),
+    "subsets": (plasticity.subsets, lambda: {"names": ["tau_soma", "threshold"]}),
+    "resolve": (options.resolve, lambda: {"model": "rate", "given": {"neurons": 5}}),
+    "learnable_names": (
+        options.learnable_names, lambda: {"model": "spiking", "learnable": "all", "adaptation": True, "seed": 0},
+    ),
+    "kept": (learning.kept, lambda: {"problem": 8}),
+    "build": (
+        networks.build,
+        lambda: {"model": "rate", "inputs": 3, "outputs": 2, "options": options.resolve("rate", {"neurons": 5}),
+                 "learnable": ["tau"], "seed": 0},
     ),
     "grid": (experiments.grid, lambda: {"seed": [0, 1], "problems": 2}),
     "run_many": (
@@ -427,7 +471,8 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "points": [16, 64], "shuffles": [1, 5], "nulls": [2, 3], "factor": [1.2, 3.0], "last": [1, 40, np.int64(5)],
     "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
     "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
-    "selectivity.measure": ["mutual_information"], "clock": ["s"], "aligned.at": ["end"], "psth.by": [None],
+    "selectivity.measure": ["mutual_information"], "clock": ["s"], "aligned.at": ["end"],
+    "from_pynapple.window": [(0, 30), [10.0, 40.0]], "from_events.window": [(0.0, 30.0)], "psth.by": [None],
     **{f"{name}.runs": [2, 3] for name in ("communities", "modularity", "stationarity")},
     "neurons": [4, np.int64(16), 20], "problems": [1, 2, np.int64(2)], "max_trials": [12, 40], "window": [5, 10],
     "progress": [False],

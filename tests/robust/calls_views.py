@@ -7,19 +7,13 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from calls import TEMPLATE, Call, properties, rates, run, trials, weights
+from calls import TEMPLATE, Call, properties, rates, run, search, trials, weights
 
-import ip2lab
 from ip2lab import records, views
 from ip2lab.analysis import curves, neurons, population
 from ip2lab.records import Recorder, TrainingRecorder
 from ip2lab.tasks import family
 from ip2lab.views import pictures
-
-
-@cache
-def search() -> xr.Dataset:
-    return ip2lab.example("search_association")
 
 
 @cache
@@ -83,7 +77,7 @@ PICTURES: dict[str, Call] = {
         pictures.neuron_trace,
         lambda: {"probe": probe().isel(probe=0), "threshold": 1.0, "at": 40.0, "limits": (0.0, 2.0), "height": 260},
     ),
-    "psth": (
+    "picture of a psth": (
         pictures.psth,
         lambda: {"found": by_condition(), "at": 40.0, "height": 260},
     ),

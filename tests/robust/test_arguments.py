@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import resource
@@ -20,6 +21,7 @@ import pytest
 import xarray as xr
 from calls import ANALYSES, REST, as_right, generated
 from calls_views import EXPLORERS, PICTURES, RECORDERS
+from test_public_names import listed, thing
 
 import ip2lab
 
@@ -122,6 +124,23 @@ def test_the_call_that_is_changed_works(name, tmp_path, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         assert function(**arguments()) is not None
+
+
+NOT_CALLED = {  # beside classes that others make (an Activity, a Problem), which are called by those
+    "families": "takes nothing", "models": "takes nothing", "simulate": "called by every network",
+    "write_search": "called by a function that returns something",
+    "make": "trains for a minute; its names are those of example",
+}  # fmt: skip
+
+
+def test_every_public_function_is_called():
+    called = {function for function, _ in CALLS.values()} | {getattr(f, "__func__", f) for f, _ in CALLS.values()}
+    missing = [
+        name
+        for name in listed()
+        if not inspect.isclass(thing(name)) and callable(thing(name)) and thing(name) not in called
+    ]
+    assert sorted(name.rpartition(".")[2] for name in missing) == sorted(NOT_CALLED)
 
 
 def text_labels(data: xr.DataArray) -> xr.DataArray:
