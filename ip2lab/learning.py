@@ -83,7 +83,8 @@ def train(
     progress : bool or callable
         A progress bar, nothing, or a function called with this :class:`Series` some ten times a second.
     **options
-        See ``ip2lab.options.DEFAULTS``; all are recorded with the run.
+        What the network is, how it learns, what is kept: docs/options.md has them all with their defaults
+        (``ip2lab.options.DEFAULTS``); all are recorded with the run.
 
     Returns
     -------

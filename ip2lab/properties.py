@@ -61,7 +61,7 @@ class Property:
     homogeneous : float
         The value that every neuron is born with in the default start.
     heterogeneous : (float, float)
-        The range of the log-uniform distribution of the heterogeneous start.
+        The range of the log-uniform distribution of the heterogeneous start, which spreads the time constants only.
     rate : float
         Default learning rate of the free parameter, as a multiple of the learning rate of the weights.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ip2lab.options import DEFAULTS, OUTPUT_FACTOR, learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
 
 PARAMETERS = ["input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"]
@@ -93,6 +94,21 @@ def test_the_default_options_of_every_model_obey_the_rules(model):
     assert json.dumps(resolve(model, options)) == json.dumps(
         options
     )  # what a run recorded makes the same options again
+
+
+def test_the_page_of_options_is_the_table():
+    page = (Path(__file__).parents[1] / "docs" / "options.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    table = {row[0].strip("`"): row[1:-1] for row in rows}
+    for name, cells in table.items():
+        if name in RECORD:
+            assert cells[0] == f"`{RECORD[name]!r}`"
+        else:
+            shown = [f"`{options[name]!r}`" if name in options else "–" for options in DEFAULTS.values()]
+            assert cells[: len(shown)] == shown, name
+    assert table.keys() == set(RECORD).union(*DEFAULTS.values())
 
 
 def test_defaults_are_not_changed_by_what_is_given():

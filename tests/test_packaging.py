@@ -215,7 +215,7 @@ sys.meta_path.insert(0, Refuse())
 """
 
 
-@pytest.mark.parametrize("module", ["ip2lab", "ip2lab.analysis"])
+@pytest.mark.parametrize("module", ["ip2lab", "ip2lab.analysis", "ip2lab; ip2lab.analysis.curves.area"])
 def test_import_needs_neither_torch_nor_numba_nor_any_view(module):
     done = python(f"{WITHOUT}import {module}")
     assert done.returncode == 0, done.stderr

@@ -194,6 +194,15 @@ def test_an_executor_changes_nothing():
         )
 
 
+def test_choices_that_are_none_are_refused():
+    with pytest.raises(TypeError, match=r"choices: \['tau_soma'\] is not valid; give a mapping of names"):
+        judge(["tau_soma"], "dms", seeds=[1], problems=2)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"problems: 'x' is not valid; give a whole number from 1"):
+        judge({"nothing": None}, "dms", seeds=[1], problems="x")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"names: 1000 of them have 2\*\*1000 subsets"):
+        plasticity.subsets(map(str, range(1000)))
+
+
 def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
     monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 0.5 * len(chosen), 0.0))
     found = search_plasticity("dms", seeds=range(7), problems=4, progress=False)

@@ -340,3 +340,8 @@ def test_ablations_between_problems(what):
     else:
         assert (weights == learnt["weights"].recurrent_weights.values[-1]).all()
     assert ip2lab.replay(run, 2, 5).attrs["identical"]
+
+
+def test_who_learns_on_from_membranes_has_no_silent_neurons(run):
+    with pytest.raises(ValueError, match="silence: a silenced neuron's membrane is still read out"):
+        ip2lab.learn_on(run, problems=1, silence=[1], readout="membrane")

@@ -156,7 +156,7 @@ def main() -> None:
         os.chdir(copied)
         sys.path.insert(0, str(copied))
         sys.dont_write_bytecode = True  # two changes within a second look alike to Python's cache
-        os.environ["PYTHONPATH"] = str(copied)
+        os.environ |= {"PYTHONPATH": str(copied), "PYTEST_DEBUG_TEMPROOT": folder}
         for name in ("numba", "torch", "xarray"):  # long to import: once for all forks
             importlib.import_module(name)
         for name in asked.modules:

@@ -25,7 +25,7 @@ def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None
     """The learning curve in `data`; failures (NaN) are refused unless `failures` says how to count them.
 
     `data` is a run's ``/series`` (`trials_to_criterion`, and `censored_trials` with the cap where the criterion was
-    not reached) or the trials alone, with `cap` for the trials after which a problem was given up.
+    not reached) or the trials alone, with `cap` for those at which a problem was given up.
     """
     trials, caps = _parts(data, along)
     failed = trials.isnull()
@@ -43,7 +43,7 @@ def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None
     if caps is None or bool((caps.isnull() & failed).any()):
         raise ValueError(
             f"{int(failed.sum())} problems in {called(trials)} failed and their cap is unknown; give the run's series "
-            f"with {CAPS!r}, or cap=... (the trials after which a problem was given up)"
+            f"with {CAPS!r}, or cap=... (the trials to criterion at which a problem was given up)"
         )
     return Curve(trials.astype(float).where(~failed, caps), failed)
 

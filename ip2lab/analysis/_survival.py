@@ -36,7 +36,7 @@ def survival(
     along : str
         The dim of the problems.
     cap : float, optional
-        Trials after which a problem was given up, where `data` does not hold them.
+        Trials to criterion at which a problem was given up, where `data` does not hold them.
     limit : float, optional
         The upper end L of the restricted mean (trials); the longest trials seen by default.
     level : float

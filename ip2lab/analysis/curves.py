@@ -78,7 +78,7 @@ def exponential_fit(
         Needed where a problem failed. ``"cap"``: it counts as its cap. ``"survival"``: a curve above the cap there
         costs nothing, one below costs its distance from the cap.
     cap : float, optional
-        The cap, where `data` does not hold it (trials).
+        The trials to criterion at which problems were given up, where `data` does not hold them.
     resamples : int
         Number of bootstrap refits (residuals drawn in blocks of 10 problems); 0 for no intervals.
     level : float
@@ -149,7 +149,7 @@ def power_law_fit(
     failures : {"cap", "survival"}, optional
         Needed where a problem failed; as for `exponential_fit`.
     cap : float, optional
-        The cap, where `data` does not hold it (trials).
+        The trials to criterion at which problems were given up, where `data` does not hold them.
     resamples : int
         Number of bootstrap refits; 0 for no intervals.
     level : float
@@ -376,7 +376,7 @@ def final_efficiency(
         Needed where a problem failed: ``"cap"`` counts it at its cap; ``"survival"`` gives the restricted mean, the
         area under the Kaplan-Meier curve up to the longest trials seen.
     cap : float, optional
-        The cap, where `data` does not hold it (trials).
+        The trials to criterion at which problems were given up, where `data` does not hold them.
 
     Returns
     -------
@@ -424,7 +424,7 @@ def area(
     failures : {"cap"}, optional
         Needed where a problem failed: it counts as its cap. An area has no ``"survival"``: use `survival`.
     cap : float, optional
-        The cap, where `data` does not hold it (trials).
+        The trials to criterion at which problems were given up, where `data` does not hold them.
 
     Returns
     -------
@@ -483,7 +483,7 @@ def problems_to_asymptote(
     failures : {"cap"}, optional
         Needed where a problem failed: it counts as its cap.
     cap : float, optional
-        The cap, where `data` does not hold it (trials).
+        The trials to criterion at which problems were given up, where `data` does not hold them.
 
     Returns
     -------

@@ -9,7 +9,7 @@ One step of `dt` ms (:func:`simulate` is this, in plain torch, and the oracle of
     u_t &= \alpha u_{t-1} + (1-\alpha) d_t - \theta_{t-1} s_{t-1} & \alpha &= e^{-dt/\tau_s} \\
     a_t &= \rho a_{t-1} + (1-\rho) \tilde s_{t-1} & \rho &= e^{-dt/\tau_a} \\
     \theta_t &= \vartheta + \beta_a a_t \\
-    s_t &= H(u_t - \theta_t)
+    s_t &= H(u_t - \theta_t),\quad H'(u - \theta) := \max(0, 1 - |u - \theta| / \vartheta)
 
 with dendrite d, membrane u, adaptation a, spikes s, firing threshold :math:`\vartheta` and strength of
 spike-frequency adaptation :math:`\beta_a`. The logits are :math:`W_{out} r + b_{out}`, r the spikes filtered with

@@ -65,7 +65,7 @@ GROUPS: Mapping[str, Group] = {
         variables={
             "problem": _PROBLEM,
             "trials_to_criterion": Variable(_ROW, "float64", "1", "trials to criterion", "any"),
-            "censored_trials": Variable(_ROW, "float64", "1", "trials after which it was given up", "any"),
+            "censored_trials": Variable(_ROW, "float64", "1", "trials to criterion at which it was given up", "any"),
             "trials": Variable(_ROW, "int64", "1", "trials presented"),
             "failed": Variable(_ROW, "bool", "1", "criterion not reached"),
             "failure_reason": Variable(_ROW, "text", "1", "why the criterion was not reached"),

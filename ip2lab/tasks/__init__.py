@@ -27,7 +27,7 @@ __all__ = [
 
 
 def families() -> list[str]:
-    """Return the names of the families: the five of the paper, those that a user has defined since, and of packages.
+    """Return the names of the families: the five built in, those that a user has defined since, and of packages.
 
     An installed package offers families under the entry points ``ip2lab.families``; see :mod:`ip2lab.tasks.plugins`.
     Only their names are read here: a package is imported, and its family checked, when the family is asked for.
