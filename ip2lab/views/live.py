@@ -17,7 +17,7 @@ import xarray as xr
 from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, families
-from ip2lab.views import pictures
+from ip2lab.views import pictures, still
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
 from ip2lab.views.style import colours
 
@@ -143,8 +143,8 @@ class LiveTraining(Explorer):
             if hasattr(control, "options") and value not in [
                 o[1] if isinstance(o, tuple) else o for o in control.options
             ]:
-                cure = "go on with it by ip2lab.resume, or give another path"
-                raise ValueError(f"{self.path} holds a run with {name} {value!r}, which is no choice here; {cure}")
+                cure = "which this widget does not offer; go on with it by ip2lab.resume, or give another path"
+                raise ValueError(f"{self.path} holds a run with {name} {value!r}, {cure}")
             control.value = value
         self.run, self._trained = run, self.state
         self._label_start()
@@ -205,6 +205,11 @@ class LiveTraining(Explorer):
         if self._error is not None or self.run is None:
             raise self._error or RuntimeError("the training left no run")
         return self.run
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        if still.wanted() and self._thread is not None:  # a picture that stands still shows the end
+            self._thread.join()
+        return super()._repr_mimebundle_(**kwargs)
 
     def _enable(self, training: bool) -> None:
         self._buttons["start"].disabled = training

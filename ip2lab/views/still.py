@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 STATIC = "IP2LAB_STATIC"  # set to 1 where notebooks are made that will be read without a kernel
 INCHES = 10.5  # width of a page
 PIXELS = 92  # of a panel's height to the inch: what makes print look like the screen
+# labels of axes that have nothing between two whole numbers
+COUNTED = ("problem", "trial of the problem", "neuron")
 MARKERS = {"inverted_triangle": "v", "triangle": "^", "square": "s", "circle": "o"}
 
 
@@ -233,6 +235,9 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
     if "xlabel" not in chosen:
         first = element if not isinstance(element, hv.Overlay) else next(iter(element))
         ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
+    for line in (ax.xaxis, ax.yaxis):
+        if line.get_scale() == "linear" and line.get_label_text().startswith(COUNTED):
+            line.get_major_locator().set_params(integer=True)
     if isinstance(chosen.get("xticks"), list):
         ax.set_xticks([t[0] for t in chosen["xticks"]], [t[1] for t in chosen["xticks"]])
         ax.tick_params(

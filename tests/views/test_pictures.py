@@ -175,3 +175,18 @@ def test_no_trials_at_all_are_drawn_on_a_logarithmic_axis():
         heights = np.concatenate([part.array()[:, 1] for whole in line for part in whole.split() if len(part)])
         assert np.nanmin(heights.astype(float)) == lowest
         assert pictures.curves.curve_limits({"a run": series}, log=log)[1][0] <= lowest
+
+
+def test_between_two_problems_a_still_picture_has_no_mark():
+    from matplotlib.figure import Figure as Page
+
+    from ip2lab.views import still
+
+    series = xr.Dataset({"trials_to_criterion": ("problem", [90.0, 20.0, 5.0])}, {"problem": range(3)})
+    page = Page()
+    axes = page.subplots()
+    still.draw(page, axes, pictures.learning_curves(series))
+    assert axes.get_xlabel() == "problem"
+    marks = axes.get_xticks()
+    assert len(marks) >= 3
+    assert (marks == marks.round()).all()
