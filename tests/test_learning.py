@@ -402,6 +402,40 @@ def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
         assert sparse[group].to_dataset().equals(whole[group].to_dataset())
 
 
+def test_it_trains_with_one_thread_and_leaves_the_setting(monkeypatch):
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    before, seen = torch.get_num_threads(), set()
+    torch.set_num_threads(2)
+    try:
+        train(problems=1, progress=lambda series: seen.add(torch.get_num_threads()))
+        assert seen == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_progress_is_not_told_more_often_than_asked(monkeypatch):
+    now, calls = itertools.count(1000.0, 0.03), []
+    monkeypatch.setattr(learning.time, "monotonic", lambda: next(now))
+    train(progress=lambda series: calls.append(next(now)))
+    assert len(calls) > 5
+    assert min(np.diff(calls[:-1])) >= learning.CALL_EVERY  # the last one is told in any case
+
+
+def test_a_rate_network_is_held_at_the_level_of_its_first_problem(monkeypatch):
+    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    found = {}
+
+    def look(series: Series) -> None:
+        if series.problem not in found and series.trial == 0 and series.problem:
+            found[series.problem] = float(series.learner.learner.target[0])
+
+    levels = train(model="rate", problems=2, rate_weight=0.01, progress=look)
+    assert levels.attrs["complete"] and found[1] > 0 and found.get(2, found[1]) == found[1]
+    given = train(model="rate", problems=2, rate_weight=0.01, rate_target=0.7)
+    assert not np.array_equal(given["trials"].loss.values, levels["trials"].loss.values)
+
+
 def test_the_length_of_a_series_changes_nothing_before_its_end(whole):
     short = train(problems=2)
     for group in ("properties", "weights", "activity"):

@@ -231,7 +231,7 @@ def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
     [
         ({"seeds": [1, 1, 2, 3]}, r"seeds: \[1, 1, 2, 3\] has one of them twice"),
         ({"seeds": [1]}, r"seeds: 1 are too few to choose among 8; give 4 or more"),
-        ({"candidates": ["tau_soma"]}, r"candidates: 1 leave nothing to choose; give two or more"),
+        ({"candidates": ["tau_soma"]}, r"candidates: 1 of them leave nothing to choose; give two or more"),
         ({"candidates": [None, "tau"]}, r"learnable: this network has no property 'tau'"),
         ({"seeds": [1, 2.5, 3, 4]}, r"seeds: 2.5 is not valid; give a whole number from 0"),
         ({"method": "grid"}, r"method: 'grid' is unknown; known: 'halving', 'exhaustive'"),

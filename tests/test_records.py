@@ -797,7 +797,10 @@ TRACE = ["problem", "probe", "time", "neuron"]
             r"has schema_version 99 \(written by ip2lab .*\); this ip2lab reads version 1",
         ),
         (attribute("schema_version", True), r"has schema_version True"),
-        (attribute("schema_version", "1.1"), r"has schema_version '1.1' \(written by ip2lab .*use that ip2lab"),
+        (
+            attribute("schema_version", "1.1"),
+            r"has schema_version '1.1' \(written by ip2lab .*read it with the ip2lab that",
+        ),
         (attribute("schema_version", None), r"no run: the attribute schema_version is missing"),
         (attribute("family", None), r"the attribute 'family' is missing"),
         (attribute("complete", "yes"), r"the attribute 'complete' is 'yes'; expected a bool"),

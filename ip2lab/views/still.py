@@ -223,6 +223,8 @@ def _options(element: Any, kind: str = "plot") -> dict[str, Any]:
 
 def draw(page: Page, ax: Axes, element: Any) -> None:
     """Draw one element into axes, part by part."""
+    from matplotlib.ticker import MaxNLocator
+
     chosen = _options(element)
     for place, leaf in enumerate(list(element) if isinstance(element, hv.Overlay) else [element]):
         drawer = next((DRAWERS[t] for t in DRAWERS if isinstance(leaf, t)), _curve)
@@ -237,7 +239,7 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
         ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
     for line in (ax.xaxis, ax.yaxis):
         if line.get_scale() == "linear" and line.get_label_text().startswith(COUNTED):
-            line.get_major_locator().set_params(integer=True)
+            line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if isinstance(chosen.get("xticks"), list):
         ax.set_xticks([t[0] for t in chosen["xticks"]], [t[1] for t in chosen["xticks"]])
         ax.tick_params(

@@ -114,6 +114,10 @@ PICTURES: dict[str, Call] = {
     "curve_limits": (
         pictures.curve_limits, lambda: {"runs": {"a": series()}, "log": True, "log_problems": False},
     ),
+    "survival_curves": (
+        pictures.survival_curves,
+        lambda: {"found": {"a": curves.survival(trials().isel(seed=0))}, "inks": {"a": "#112233"}, "height": 260},
+    ),
     "within_problem_loss": (
         pictures.within_problem_loss,
         lambda: {"trials": {"a": group("trials")}, "problem": 1, "criterion": 0.005, "window": 5,

@@ -11,7 +11,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2lab.analysis import neurons, population
+from ip2lab.analysis import curves, neurons, population
 from ip2lab.tasks import family
 from ip2lab.views import pictures
 from ip2lab.views.pictures.neurons import MOST_POINTS
@@ -175,6 +175,18 @@ def test_no_trials_at_all_are_drawn_on_a_logarithmic_axis():
         heights = np.concatenate([part.array()[:, 1] for whole in line for part in whole.split() if len(part)])
         assert np.nanmin(heights.astype(float)) == lowest
         assert pictures.curves.curve_limits({"a run": series}, log=log)[1][0] <= lowest
+
+
+def test_a_survival_curve_keeps_each_value_until_the_next() -> None:
+    found = curves.survival(xr.DataArray([500.0, 4.0, 6.0, np.nan, 8.0], dims="problem"), cap=10)
+    _, line = pictures.survival_curves(found)
+    (steps,) = paths(line)
+    for trials, share in ((1, 1.0), (3.9, 1.0), (4.1, 0.75), (5.9, 0.75), (6.1, 0.5), (9, 0.25)):
+        before = steps[steps[:, 0] <= trials]
+        assert before[-1, 1] == share
+    assert steps[-1].tolist() == [10.0, 0.25]  # one was never learnt
+    with pytest.raises(ValueError, match=r"found\['a'\] has dims \['seed', 'trials'\]; give one series"):
+        pictures.survival_curves({"a": found.expand_dims(seed=2)})
 
 
 def test_between_two_problems_a_still_picture_has_no_mark():

@@ -22,6 +22,7 @@ from ip2lab.views.pictures.curves import (
     learning_curves,
     moved,
     over_problems,
+    survival_curves,
     within_problem_loss,
 )
 from ip2lab.views.pictures.maps import matrix, neuron_map, over_time
@@ -59,6 +60,7 @@ __all__ = [
     "series_picture",
     "shades",
     "shifts",
+    "survival_curves",
     "trajectories",
     "trial_picture",
     "trial_raster",

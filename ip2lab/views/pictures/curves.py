@@ -13,6 +13,7 @@ from ip2lab.views.pictures.parts import bands, named, scattered
 from ip2lab.views.style import QUIET, axis, colours, figure, legend, lines, looks, marker_line, span, styled
 
 NONE = 0.5  # where no trials at all are drawn on a logarithmic axis
+FEWEST = 0.8  # trials to criterion on a logarithmic axis: 1 is the least there are
 FEW = 4  # runs of which single trials can still be told apart
 
 
@@ -271,6 +272,59 @@ def within_problem_loss(
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def survival_curves(
+    found: Mapping[str, xr.Dataset] | xr.Dataset, *, inks: Mapping[str, str] | None = None, height: int = 260
+) -> hv.Overlay:
+    """The share of problems not yet learnt after so many trials: what problems that were given up allow to say.
+
+    Parameters
+    ----------
+    found : Dataset or mapping of str to Dataset
+        What :func:`ip2lab.analysis.curves.survival` returned for one series each: ``survival``, ``lower`` and
+        ``upper`` (trials).
+    inks : mapping of str to str, optional
+        Colour of each.
+    height : int
+        In pixels.
+
+    Returns
+    -------
+    Overlay
+        Steps and their bands. A curve that ends above zero has problems that were never learnt.
+
+    Examples
+    --------
+    >>> from ip2lab.analysis import curves
+    >>> found = curves.survival(xr.DataArray([500.0, 4.0, 6.0, float("nan"), 8.0], dims="problem"), cap=10)
+    >>> len(survival_curves(found))
+    2
+    """
+    found = {"run": found} if isinstance(found, xr.Dataset) else found
+    inks = inks or dict(zip(found, colours(len(found)), strict=True))
+    names = ["trials to criterion", "share of problems not yet learnt"]
+    for name, one in found.items():
+        if one["survival"].dims != ("trials",):
+            raise ValueError(f"found[{name!r}] has dims {list(one['survival'].dims)}; give one series: (trials)")
+    corners = {
+        name: {part: _steps(one["trials"].values, one[part].values) for part in ("survival", "lower", "upper")}
+        for name, one in found.items()
+    }
+    areas = [np.concatenate([each["lower"], each["upper"][::-1]]) for each in corners.values()]
+    end = max((float(one["trials"].max()) for one in found.values()), default=10.0)
+    parts = [
+        bands(areas, [inks[name] for name in found], names),
+        lines([each["survival"] for each in corners.values()], names, [inks[name] for name in found], line_width=2.2),
+        *(legend(list(found), [inks[name] for name in found], names) if len(found) > 1 else []),
+    ]
+    ends: dict[str, Any] = {"xlim": (FEWEST, 1.05 * max(end, 2.0)), "ylim": (0.0, 1.03)}
+    return looks(hv.Overlay(parts), height, logx=True, xlabel=names[0], ylabel=names[1], **ends)
+
+
+def _steps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The corners (corner, 2) of a curve that keeps each value until the next one comes."""
+    return np.column_stack([np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]]).clip([FEWEST, 0.0], None)
 
 
 def bars(
