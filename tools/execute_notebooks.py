@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
@@ -57,8 +58,8 @@ def main(paths: list[Path]) -> None:
     os.environ["IP2LAB_STATIC"] = "1"
     for path in paths:
         notebook = nbformat.read(path, as_version=4)
-        where = {"metadata": {"path": str(path.parent)}}
-        NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, resources=where).execute()
+        how: dict[str, Any] = {"kernel_name": "python3", "record_timing": False, "coalesce_streams": True}
+        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}, **how).execute()
         for cell in notebook.cells:
             sys.stderr.writelines(o.text for o in cell.get("outputs", ()) if o.get("name") == "stderr")
         nbformat.write(clean(notebook), path)

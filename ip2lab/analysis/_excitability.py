@@ -84,7 +84,7 @@ def fi_curve(
     return dataset(
         properties,
         describe(
-            arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate at a constant input"
+            arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate"
         ),
         describe(rheobase, "rheobase", units["units"], "least input that makes the neuron fire"),
         dt=dt,
