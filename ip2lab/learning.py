@@ -4,36 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from tqdm.auto import tqdm
 
 from ip2lab import networks, records
 from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, score
 from ip2lab.networks import structures
 from ip2lab.options import affordable, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
+from ip2lab.running import Progress, check_progress, interruptible, one_torch_thread, reporter
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
 WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
 NOT_OPTIONS = ("family", "problems", "parameters", "origin")  # what else stands in a run's configuration
-CALL_EVERY = 0.1  # seconds between two calls of a progress function
 PROBLEM_BYTES = 100  # of its row in the series
 REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
-
-Progress = bool | Callable[["Series"], None]
 
 
 def kept(problem: int) -> bool:
@@ -385,7 +380,7 @@ class Series:
 
     def run(self, progress: Progress = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
-        with one_torch_thread(), _reporter(self, progress) as report, self.recorder:
+        with one_torch_thread(), reporter(self, progress) as report, self.recorder:
             while self.problem < self.problems and not self._stop.is_set():
                 self.work(report)
             self._append_trials()
@@ -566,77 +561,6 @@ class Series:
         """Return loss and accuracy over all conditions, frozen and noise-free."""
         loss, answered = score(self.activity().logits.cpu().numpy(), self.trials.probe)
         return float(loss.mean()), float(answered.mean())
-
-
-def check_progress(progress: Any) -> None:
-    """Raise TypeError unless `progress` is one."""
-    if not (isinstance(progress, bool) or callable(progress)):
-        raise TypeError(f"progress: {progress!r} is not valid; give True, False or a function of the series")
-
-
-@contextmanager
-def interruptible(series: Series) -> Iterator[None]:
-    """Make the first interrupt stop the series cleanly; the second raises KeyboardInterrupt.
-
-    It has to be in force before there is a store: one that is begun is then given free, whatever comes.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        series.stop()
-
-    previous = signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-@contextmanager
-def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread: networks of this size only get slower with more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]]:
-    """Give a function that tells `progress` where the series is, at most every `CALL_EVERY` seconds."""
-    if progress is False:
-        yield lambda: None
-        return
-    named = f"{series.model} ({series.parameters:,} parameters)"
-    bar = tqdm(total=series.problems, initial=series.problem, unit="problem", desc=named) if progress is True else None
-    tell = progress if callable(progress) else lambda series: _show(series, bar)
-    last = 0.0
-
-    def report() -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= CALL_EVERY or series.problem == series.problems:
-            last = now
-            tell(series)
-
-    try:
-        yield report
-    finally:
-        if bar is not None:
-            bar.close()
-
-
-def _show(series: Series, bar: Any) -> None:
-    bar.update(series.problem - bar.n)
-    done = ", ".join(f"{trials:.0f}" for trials in series.trials_to_criterion[-5:]) or "-"
-    recent = series.current.loss[max(0, series.trial - series.goal.window) : series.trial]
-    now = f"trial {series.trial}, loss {_mean(recent):.4f}, " if series.trial else ""
-    bar.set_postfix_str(f"{now}trials to criterion {done}")
 
 
 def _mean(values: np.ndarray) -> float:

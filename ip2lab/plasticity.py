@@ -36,10 +36,11 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from ip2lab.experiments import run_each, text_of
-from ip2lab.learning import Series, Unrecorded, one_torch_thread
+from ip2lab.learning import Series, Unrecorded
 from ip2lab.options import flag, learnable_names, resolve, several, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
+from ip2lab.running import one_torch_thread
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 

@@ -19,7 +19,7 @@ import torch
 import xarray as xr
 
 import ip2lab
-from ip2lab import learning
+from ip2lab import learning, running
 from ip2lab.learning import Series, kept
 from ip2lab.records import Recorder
 from ip2lab.tasks import family
@@ -392,7 +392,7 @@ def test_other_models_make_the_same_bits_in_another_process_with_two_threads(tmp
 
 
 def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
     calls = []
     watched = train(path=tmp_path / "run.zarr", progress=lambda series: calls.append((series.problem, series.trial)))
     assert_same_bits(watched, whole)
@@ -403,7 +403,7 @@ def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
 
 
 def test_it_trains_with_one_thread_and_leaves_the_setting(monkeypatch):
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(2)
     try:
@@ -414,16 +414,49 @@ def test_it_trains_with_one_thread_and_leaves_the_setting(monkeypatch):
         torch.set_num_threads(before)
 
 
+def test_trainings_in_threads_leave_the_number_of_threads_as_it_was():
+    """The second one begins while the first has set one thread, and ends after it."""
+    began, both, ended, found = threading.Event(), threading.Event(), threading.Event(), {}
+
+    def first() -> None:
+        with running.one_torch_thread():
+            began.set()
+            both.wait(20)
+        ended.set()
+
+    def second() -> None:
+        began.wait(20)
+        with running.one_torch_thread():
+            both.set()
+            ended.wait(20)
+            found["in"] = torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        threads = [threading.Thread(target=first), threading.Thread(target=second)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        after = threading.Thread(target=lambda: found.update(after=torch.get_num_threads()))
+        after.start()
+        after.join()
+        assert found == {"in": 1, "after": 2}
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_progress_is_not_told_more_often_than_asked(monkeypatch):
     now, calls = itertools.count(1000.0, 0.03), []
-    monkeypatch.setattr(learning.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(running.time, "monotonic", lambda: next(now))
     train(progress=lambda series: calls.append(next(now)))
     assert len(calls) > 5
-    assert min(np.diff(calls[:-1])) >= learning.CALL_EVERY  # the last one is told in any case
+    assert min(np.diff(calls[:-1])) >= running.CALL_EVERY  # the last one is told in any case
 
 
 def test_a_rate_network_is_held_at_the_level_of_its_first_problem(monkeypatch):
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
     found = {}
 
     def look(series: Series) -> None:
@@ -464,7 +497,7 @@ def test_no_clock_that_can_be_set_is_asked_for_a_duration(whole, tmp_path, monke
     hours, commits, commit = itertools.count(500_000, -1), [], Recorder.commit
     monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
     monkeypatch.setattr(Recorder, "commit", lambda *given, **named: (commits.append(given), commit(*given, **named)))
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
     run = train(path=tmp_path / "run.zarr", record={"interval": 0.01}, progress=lambda series: None)
     assert_same_bits(run, whole)
     assert (run["series"].duration > 0).all()
@@ -479,7 +512,7 @@ def test_another_seed_is_another_run(whole):
 
 
 def stopped_at(path, problem: int, trial: int, monkeypatch, **changes) -> xr.DataTree:
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
 
     def stop(series: Series) -> None:
         if (series.problem, series.trial) >= (problem, trial):
@@ -562,11 +595,11 @@ INTERRUPT = """
 import os, signal, sys, threading, time, warnings
 sys.path.insert(0, {tests!r})
 import ip2lab
-from ip2lab import learning
+from ip2lab import running
 from test_learning import SHORT, TINY
 warnings.simplefilter("ignore")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
-learning.CALL_EVERY = 0.0
+running.CALL_EVERY = 0.0
 interrupts = {interrupts}
 
 def interrupt(series):

@@ -83,9 +83,7 @@ def fi_curve(
     rheobase = values["threshold"] / values["gain"]
     return dataset(
         properties,
-        describe(
-            arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate"
-        ),
+        describe(arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate"),
         describe(rheobase, "rheobase", units["units"], "least input that makes the neuron fire"),
         dt=dt,
     )

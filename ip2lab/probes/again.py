@@ -12,10 +12,11 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.learners import draw_noise, score, show
-from ip2lab.learning import PROBES, Series, Unrecorded, one_torch_thread
+from ip2lab.learning import PROBES, Series, Unrecorded
 from ip2lab.options import affordable, flag, whole
 from ip2lab.probes.change import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
+from ip2lab.running import one_torch_thread
 from ip2lab.tasks import Problem
 
 Run = xr.DataTree | str | os.PathLike[str]

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ip2lab.learning import Progress, Series, check_progress, interruptible
+from ip2lab.learning import Series
 from ip2lab.options import learnable_names, whole
 from ip2lab.probes.again import Run, restore, tree_of
 from ip2lab.probes.change import change
+from ip2lab.running import Progress, check_progress, interruptible
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 

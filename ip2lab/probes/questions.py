@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ip2lab.learning import Series, Unrecorded, one_torch_thread, train
+from ip2lab.learning import Series, Unrecorded, train
 from ip2lab.options import flag, from_zero, several, whole
 from ip2lab.probes.again import Run, probe, restore, tree_of
 from ip2lab.probes.learn import changed_series
 from ip2lab.properties import PROPERTIES
+from ip2lab.running import one_torch_thread
 
 TRIALS = {"units": "1", "long_name": "trials to criterion"}
 LOSS = {"units": "nats", "long_name": "loss"}

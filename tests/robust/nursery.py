@@ -161,9 +161,9 @@ def work(call: str, path: Path, kind: str) -> None:
 def serve() -> None:
     """Warm up, then fork a training for each line that comes in."""
     import ip2lab
-    from ip2lab import learning
+    from ip2lab import running
 
-    learning.CALL_EVERY = 0.0  # a report after every block of trials
+    running.CALL_EVERY = 0.0  # a report after every block of trials
     for kind in KINDS:
         task, options = arguments(kind)
         ip2lab.train(task, progress=False, **(options | {"problems": min(options["problems"], 3), "max_trials": 60}))

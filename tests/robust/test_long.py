@@ -17,7 +17,7 @@ import xarray as xr
 from make_run import make_run
 
 import ip2lab
-from ip2lab import learning
+from ip2lab import running
 from ip2lab.tasks import family
 
 MB = 2**20
@@ -56,7 +56,7 @@ def test_memory_is_flat_while_it_trains(folder, note, steps):
     problems = steps // 2000
     before = len(os.listdir("/proc/self/fd"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(learning, "CALL_EVERY", 0.0)
+        patch.setattr(running, "CALL_EVERY", 0.0)
         never = {"max_trials": 2000, "criterion": 1e-9, "learning_rate": 1e-7}
         run = ip2lab.train(TASK, problems=problems, neurons=20, path=folder / "run", progress=look, **never)
     assert run["trials"].sizes["trial"] == steps
@@ -121,7 +121,7 @@ def test_memory_is_flat_while_a_training_is_watched(monkeypatch, note, count):
     """One training that solves nothing, drawn after every ten trials."""
     from ip2lab.views import live
 
-    monkeypatch.setattr(learning, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
     monkeypatch.setattr(live, "EVERY", 0.0)
     monkeypatch.setattr(live, "SHARE", 1.0)
     seen: list[tuple[int, int]] = []
