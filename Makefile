@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 INDEX := $(if $(TORCH),--extra-index-url https://download.pytorch.org/whl/$(TORCH))
 PIP := $(BIN)/python -m pip install -q --progress-bar off --log $(VENV)/pip.log --disable-pip-version-check -c constraints.txt $(INDEX)
 
-.PHONY: help lab test chromium nightly coverage lowest lint docs notebooks data bench clean
+.PHONY: help lab test chromium nightly long coverage lowest lint docs notebooks data bench clean
 
 help:
 	@echo "make lab        open JupyterLab on notebooks/00_start_here.ipynb (PORT=8888, TORCH=cpu for the small PyTorch)"
@@ -56,7 +56,11 @@ chromium:
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! command -v chromium >/dev/null; then \
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium; fi
 
-nightly: $(VENV)/.installed-dev chromium lowest
+# Both at the same time: an hour and a quarter of an hour of one core. Their lines come mixed.
+nightly:
+	$(MAKE) --jobs=2 --output-sync=line --keep-going long lowest
+
+long: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=nightly
 
 # The lowest versions that pyproject.toml allows, with what pip chooses around them now. Old releases beside new ones warn, so

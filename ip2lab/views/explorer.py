@@ -144,6 +144,15 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         ]
         super().__init__([*bars, self.figure], layout={"width": "100%"})
 
+    def close(self) -> None:
+        """Take the explorer off its page and let go of everything in it: its memory is free once no name is left."""
+        if self.comm is not None:  # it is asked of one that was closed, or never came to be, too
+            if self._alarm is not None:
+                self._alarm.cancel()
+            for part in (*self.children, *self.controls.values(), self.layout):
+                _close(part)
+        super().close()
+
     # ------------------------------------------------------------------ what a person set
 
     @property
@@ -351,6 +360,14 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             self._wait()
         bundle = super()._repr_mimebundle_(**kwargs)
         return still.with_picture(bundle, self.figure)
+
+
+def _close(widget: Any) -> None:
+    """Close a widget with all that it consists of; ipywidgets keeps what is in a box, and how it looks, for good."""
+    if isinstance(widget, ipywidgets.Widget):
+        for part in (*getattr(widget, "children", ()), getattr(widget, "layout", None), getattr(widget, "style", None)):
+            _close(part)
+        widget.close()
 
 
 def reason(error: Exception) -> str:

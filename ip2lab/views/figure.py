@@ -322,8 +322,9 @@ class Figure(anywidget.AnyWidget):
     [2, 3, 4]
     """
 
-    _esm = HERE / "figure.js"
-    _css = HERE / "figure.css"
+    # as text: a file that is named is watched, for which its watcher would hold every figure for good
+    _esm = (HERE / "figure.js").read_text(encoding="utf-8")
+    _css = (HERE / "figure.css").read_text(encoding="utf-8")
     loader = traitlets.Instance(Loader).tag(sync=True, **ipywidgets.widget_serialization)
     panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
     grid = traitlets.Unicode().tag(sync=True)

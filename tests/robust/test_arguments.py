@@ -93,6 +93,8 @@ def attempt(name: str, rng: np.random.Generator, right: bool) -> tuple[str, str 
             warnings.simplefilter("ignore", RuntimeWarning)  # infinite values are warned of, and shown as gaps
             if name in PICTURES and hasattr(answer, "opts"):
                 hv.render(answer, backend="bokeh")  # what a notebook does with it
+            if name in EXPLORERS:
+                answer.close()
     except Exception as error:
         return "answered", f"{name}({words}): the picture cannot be shown: {type(error).__name__}: {error}"
     return "answered", None
