@@ -58,7 +58,7 @@ chromium:
 
 # Both at the same time: an hour and a quarter of an hour of one core. Their lines come mixed.
 nightly:
-	$(MAKE) --jobs=2 --output-sync=line --keep-going long lowest
+	$(MAKE) --no-print-directory --jobs=2 --keep-going long lowest
 
 long: $(VENV)/.installed-dev chromium
 	$(BIN)/python -m pytest -m "" --hypothesis-profile=nightly
