@@ -104,23 +104,36 @@ def explorer(which: str) -> Any:
     return getattr(views, which)(shown)
 
 
+def places(control: Any) -> list[Any]:
+    """Return where a control can go."""
+    if hasattr(control, "options") and not isinstance(control.value, (tuple, list)):
+        given = control.options.items() if isinstance(control.options, dict) else control.options
+        return [option[1] if isinstance(option, tuple) else option for option in given]
+    return [True, False] if isinstance(control.value, bool) else []
+
+
+def go_everywhere(explorer: Any) -> None:
+    """Move every control to each of its places once: libraries, fonts and pictures that are kept come in."""
+    for name, control in explorer.controls.items():
+        for place in places(control):
+            explorer.state = {name: place}
+            explorer.settle()
+
+
 def interact(explorer: Any, rng: np.random.Generator) -> None:
     """Move one control to another of its places."""
     name = str(rng.choice(list(explorer.controls)))
-    control = explorer.controls[name]
-    if hasattr(control, "options") and len(control.options) and not isinstance(control.value, (tuple, list)):
-        given = control.options.items() if isinstance(control.options, dict) else control.options
-        options = [option[1] if isinstance(option, tuple) else option for option in given]
-        explorer.state = {name: options[rng.integers(len(options))]}
-    elif isinstance(control.value, bool):
-        explorer.state = {name: not control.value}
+    found = places(explorer.controls[name])
+    if found:
+        explorer.state = {name: found[rng.integers(len(found))]}
     explorer.settle()
 
 
 def look_at(which: str, count: int) -> tuple[int, int]:
     """Move the controls of an explorer; return how much memory and how many open files that cost."""
     made, rng = explorer(which), np.random.default_rng(0)
-    for _ in range(max(40, count // 5)):  # libraries, fonts and every method come in once
+    go_everywhere(made)
+    for _ in range(max(40, count // 5)):
         interact(made, rng)
     start = used()
     for _ in range(count):
