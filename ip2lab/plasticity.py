@@ -200,7 +200,7 @@ def _label(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> str:
 
 
 def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> None:
-    if method not in ("halving", "exhaustive"):
+    if not isinstance(method, str) or method not in ("halving", "exhaustive"):
         raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
     if len(arguments) < 2:
         raise ValueError(f"candidates: {len(arguments)} of them leave nothing to choose; give two or more")

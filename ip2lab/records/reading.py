@@ -65,6 +65,8 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
         ...
     FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
     """
+    if not isinstance(verify, (bool, np.bool_)):
+        raise TypeError(f"verify: {verify!r} is not valid; give True or False")
 
     def read(source: Source, document: Metadata) -> xr.DataTree:
         nodes = validate(source, document)

@@ -107,7 +107,7 @@ def test_trials_from_a_group_and_signals():
 
 
 def test_pynapple_refuses():
-    with pytest.raises(TypeError, match="expected a pynapple TsGroup, TsdFrame or Tsd, got ndarray"):
+    with pytest.raises(TypeError, match="data is a ndarray; expected a pynapple TsGroup, TsdFrame or Tsd"):
         from_pynapple(np.zeros(3))
     with pytest.raises(ValueError, match=r"need bin=\.\.\., the width of a bin in ms"):
         from_pynapple(group())

@@ -324,6 +324,8 @@ def property_worth(
     >>> len(property_worth({"association": worth}))
     5
     """
+    if not worths:
+        raise ValueError("worths holds no search; give what curves.marginal_worth made of one or more, by name")
     rows = list(dict.fromkeys(str(p) for worth in worths.values() for p in worth["property"].values))
     names = ["trials with the property learnable over trials without it, everything else equal", "row"]
     inks = dict(zip(worths, colours(len(worths)), strict=True))
