@@ -154,8 +154,8 @@ def _require(search: xr.Dataset, over: str, *names: str) -> None:
         )
     if not search.sizes.get("configuration"):
         raise ValueError("search holds no configuration; give what ip2lab.search_plasticity returned")
-    for name in ("trials", "stopped", "late_trials", "problems_done", "failed"):
-        if name in names and not {"configuration", over} <= set(search[name].dims):
+    for name in set(names) - {"learns", "log_ratio"}:  # those have a value for each unit
+        if not {"configuration", over} <= set(search[name].dims):
             raise ValueError(
                 f"search: {name!r} has dims {listed(search[name].dims)}; expected 'configuration', {over!r}"
             )
