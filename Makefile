@@ -48,8 +48,9 @@ lab: $(VENV)/.installed-lab
 	    --LabApp.app_settings_dir='$(CURDIR)/tools/jupyterlab' --LanguageServerManager.autodetect=False \
 	    --ServerApp.jpserver_extensions=panel.io.jupyter_server_extension=False
 
+# Two processes, each with whole files: what a file trains or opens once is not done twice.
 test: $(VENV)/.installed-dev chromium
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # The browser of the explorers' tests, where this may install it; elsewhere those tests say that they skip.
 chromium:

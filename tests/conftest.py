@@ -14,19 +14,23 @@ settings.register_profile("default", deadline=None, derandomize=True)
 settings.register_profile("nightly", deadline=None, max_examples=1000)
 settings.load_profile("default")
 
-FIGURES = pytest.StashKey[list[str]]()
-
 
 @pytest.fixture
 def note(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Return a function that keeps a figure for the end of the tests: what a promise was measured to be."""
-    figures = request.config.stash.setdefault(FIGURES, [])
-    return lambda figure: figures.append(f"{request.node.name}: {figure}")
+    return lambda figure: request.node.user_properties.append(("figure", f"{request.node.name}: {figure}"))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the figures."""
-    figures = config.stash.get(FIGURES, [])
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the figures, those of other processes too."""
+    ended = [report for reports in terminalreporter.stats.values() for report in reports]
+    figures = [
+        value
+        for report in ended
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
     if figures:
         terminalreporter.section("figures")
     for figure in figures:
