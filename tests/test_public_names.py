@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
@@ -101,3 +102,14 @@ def test_the_mapping_of_properties_is_public_as_it_is():
         "tau_dendrite", "tau_soma", "threshold", "adaptation_strength", "tau_adaptation", "gain", "tau",
     ]  # fmt: skip
     assert ip2lab.models()[0] == "spiking" and ip2lab.families()[0] == "association"
+
+
+@pytest.mark.parametrize("package", ["ip2lab", "ip2lab.views"])
+def test_stub_types_every_lazy_name(package: str) -> None:
+    module = importlib.import_module(package)
+    stub = Path(module.__file__ or "").with_suffix(".pyi")
+    imports = [node for node in ast.parse(stub.read_text()).body if isinstance(node, ast.ImportFrom)]
+    typed = {alias.name: node.module for node in imports for alias in node.names}
+    assert set(typed) >= set(module.__all__)
+    for name, home in typed.items():
+        assert getattr(module, name) is getattr(importlib.import_module(str(home)), name)
