@@ -100,7 +100,7 @@ data: $(VENV)/.installed-dev
 # The peers have an environment of their own: they and what they need have no place in the project's.
 .venv-bench/.installed: benchmarks/requirements.txt pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt hatchling editables setuptools wheel
+	.venv-bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt hatchling editables setuptools setuptools_scm wheel
 	.venv-bench/bin/python -m pip install --disable-pip-version-check -c constraints.txt --no-build-isolation -e . -r benchmarks/requirements.txt
 	@touch $@
 
