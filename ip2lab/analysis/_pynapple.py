@@ -229,7 +229,8 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
         not inside.all() and data.attrs.get("units") == "1" and bool((whole == np.rint(whole)).all())
     )
     runs = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
-    support = nap.IntervalSet(starts[runs[:, 0]] / 1000.0, (starts[runs[:, 1] - 1] + dt) / 1000.0)
+    after = dt if counted else dt / 2  # a bin lasts until the next one; a sample that is missing then is in no interval
+    support = nap.IntervalSet(starts[runs[:, 0]] / 1000.0, (starts[runs[:, 1] - 1] + after) / 1000.0)
     if not counted:
         frame = nap.TsdFrame(
             t=starts[inside] / 1000.0,

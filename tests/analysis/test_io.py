@@ -1,4 +1,4 @@
-"""Tables of spikes and pynapple's objects, there and back."""
+"""Tables of spikes into labelled arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2lab.analysis import from_events, from_pynapple, neurons, population, to_pynapple
+from ip2lab.analysis import from_events, neurons
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "reference" / "recordings"
 TABLE = {"time": [3.0, 12.0, 14.0, 27.0], "unit": ["a", "a", "b", "b"]}
@@ -394,56 +394,3 @@ def test_a_recording_on_a_grid_of_30_khz_with_gaps():
         for j, one in enumerate(ids):
             found = np.searchsorted(np.sort(samples[unit == one]), edges)
             np.testing.assert_array_equal(ticks[i, :, j], np.diff(found))
-
-
-nap = pytest.importorskip("pynapple")
-
-
-def group():
-    rng = np.random.default_rng(0)
-    trains = {i: nap.Ts(np.sort(rng.uniform(0, 10, 50 * (i + 1)))) for i in (1, 3, 8)}
-    support = nap.IntervalSet(0, 10)
-    return nap.TsGroup(trains, time_support=support, metadata={"area": np.array(["v1", "v1", "pfc"])})
-
-
-def test_spike_trains_go_there_and_back():
-    units = group()
-    spikes = from_pynapple(units, bin=20)
-    assert spikes.sizes == {"time": 500, "neuron": 3} and spikes.area.values.tolist() == ["v1", "v1", "pfc"]
-    np.testing.assert_array_equal(spikes.sum("time"), [len(units[i].t) for i in (1, 3, 8)])
-    counted = units.count(0.02)
-    assert float((spikes.values == counted.d[:500]).mean()) > 0.999  # their bin edges may round the other way
-    back = to_pynapple(spikes)
-    xr.testing.assert_identical(from_pynapple(back, bin=20).drop_vars("area"), spikes.drop_vars("area"))
-    assert list(back["area"]) == ["v1", "v1", "pfc"]
-
-
-def test_trials_from_a_group_and_signals():
-    spikes = from_pynapple(group(), bin=50, onsets=[1.0, 3.0], window=(-200, 800))
-    assert spikes.sizes == {"trial": 2, "time": 20, "neuron": 3}
-    signal = nap.TsdFrame(
-        t=np.arange(100) / 100, d=np.random.default_rng(0).normal(size=(100, 4)), columns=[2, 4, 6, 8]
-    )
-    data = from_pynapple(signal)
-    assert data.time.values[1] == 10.0 and population.pca(data, n_components=2).sizes["component"] == 2
-    back = to_pynapple(data)
-    np.testing.assert_allclose(back.d, signal.d)
-    np.testing.assert_allclose(back.t, signal.t)
-    assert list(back.columns) == [2, 4, 6, 8]
-    assert from_pynapple(nap.Tsd(t=np.arange(5.0), d=np.arange(5.0))).dims == ("time",)
-
-
-def test_pynapple_refuses():
-    with pytest.raises(TypeError, match="data is a ndarray; expected a pynapple TsGroup, TsdFrame or Tsd"):
-        from_pynapple(np.zeros(3))
-    with pytest.raises(ValueError, match=r"need bin=\.\.\., the width of a bin in ms"):
-        from_pynapple(group())
-    with pytest.raises(ValueError, match=r"bin, onsets, window and recorded are for spike trains"):
-        from_pynapple(nap.Tsd(t=np.arange(5.0), d=np.arange(5.0)), bin=10)
-    spikes = from_pynapple(group(), bin=20)
-    with pytest.raises(
-        ValueError, match=r"dims trial, time, neuron; pynapple knows time and neuron only: select one trial"
-    ):
-        to_pynapple(spikes.expand_dims("trial"))
-    with pytest.raises(ValueError, match=r"whole numbers as labels of 'neuron'"):
-        to_pynapple(spikes.assign_coords(neuron=["a", "b", "c"]))
