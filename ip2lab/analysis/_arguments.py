@@ -31,11 +31,12 @@ def _texts(value: Any) -> bool:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, (bool, np.bool_)) and math.isfinite(value)
+    no_number = (bool, np.bool_, np.timedelta64)  # numpy counts durations among the whole numbers
+    return isinstance(value, Real) and not isinstance(value, no_number) and math.isfinite(value)
 
 
 def _whole(value: Any, least: int, most: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and least <= int(value) <= most
+    return isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64)) and least <= int(value) <= most
 
 
 def _numbers(value: Any) -> bool:
@@ -59,7 +60,7 @@ NUMBER: Rule = (_number, "a finite number", ValueError)
 DIMS = ("feature", "time", "problem", "response", "condition", "along", "over", "component", "neuron", "presynaptic")
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*DIMS, "split", "within", "unit"), TEXT),
-    **dict.fromkeys(("method", "measure", "at", "failures", "clock"), WORD),
+    **dict.fromkeys(("method", "measure", "at", "failures", "missing"), WORD),
     **dict.fromkeys(("label", "hold_out", "by"), LABEL),
     "trial": (lambda v: _text(v) or _texts(v), "the name of a dim, or a list of such names", TypeError),
     "factors": (_texts, "a list of names of coords", TypeError),
@@ -70,6 +71,7 @@ RULES: dict[str, Rule] = {
     "level": (lambda v: _number(v) and 0 < v < 1, "a coverage between 0 and 1", ValueError),
     **dict.fromkeys(("width", "alpha", "smallest_effect", "dt", "duration", "factor", "cap", "limit"), NUMBER),
     "bin": NUMBER,
+    "clock": (lambda v: _text(v) or _number(v), "'ms', 's' or a sampling rate in Hz", TypeError),
     "resolution": (_numbers, "a number, or several", TypeError),
     "across_time": (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
     "statistic": (callable, "a function", TypeError),

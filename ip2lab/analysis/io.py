@@ -1,19 +1,31 @@
-"""Data of other programs in and out: tables of spike times, and pynapple's objects."""
+"""Tables of spike times, as sorters leave them, into labelled arrays."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from fractions import Fraction
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check, times
-from ip2lab.analysis._labels import called, listed
+from ip2lab.analysis._bins import MOST, Bins, Ticks, counts, covered, fraction, missing_times, numbers, ticks, unit_of
+from ip2lab.analysis._labels import RECORDED, listed
 
-MS = {"ms": 1.0, "s": 1000.0}
+SECOND = unit_of("s")
+MICROSECOND = 1.0001e-3  # ms: what pynapple leaves between intervals that touch
+
+
+class Trials(NamedTuple):
+    """When trials start, their labels (None: there is one stretch, and no trials), and of which trial each spike is."""
+
+    starts: Ticks
+    labels: np.ndarray | None = None
+    row: np.ndarray | None = None
 
 
 @checked
@@ -26,11 +38,19 @@ def from_events(
     trial: str | None = None,
     onsets: npt.ArrayLike | None = None,
     window: tuple[float, float] | None = None,
-    clock: str = "ms",
+    clock: str | float = "ms",
     neurons: Sequence[Any] | None = None,
     trials: Sequence[Any] | None = None,
+    recorded: Any = None,
+    missing: str = "raise",
 ) -> xr.DataArray:
     """Bin a table of spikes, one row a spike, into a labelled array.
+
+    A time on an edge belongs to the bin that it starts, as in exact arithmetic: whole numbers are compared as such,
+    floating-point times up to their own rounding. A bin that does not lie wholly within what was recorded is NaN, and
+    the coord ``recorded`` is False there. Where `recorded` is not given, a trial of a table with `trial` was recorded
+    over its `window` (without one: from 0 to the last spike), anything else from the first to the last event; a
+    warning says so where that leaves bins out.
 
     Parameters
     ----------
@@ -39,31 +59,43 @@ def from_events(
     bin : float
         Width of a bin (ms).
     time, unit : str
-        The columns.
+        The columns. Times are numbers on `clock`, or timedelta, which brings its own unit; dates are refused.
     trial : str, optional
         The column of trials; times then count from the start of each trial.
     onsets : array_like, optional
         (trial,): instead, the times on the same clock around which trials are cut out of a continuous recording.
     window : (float, float), optional
         First and last time (ms) that are kept, counted from the start of the trial, its onset, or the recording. Needed
-        with `onsets`; otherwise from 0 to the last spike. A last bin that would not be full is left out.
-    clock : {"ms", "s"}
-        The unit of times in `events` and `onsets`.
+        with `onsets`; otherwise the whole of `recorded`, or from 0 to the last spike. A last bin that would not be full
+        is left out.
+    clock : {"ms", "s"} or float
+        The unit of times in `events`, `onsets` and `recorded`; a number is a sampling rate (Hz), times count samples.
     neurons, trials : sequence, optional
         All labels in the order wanted: a table does not know of neurons that were silent, or of trials without a spike.
+        Otherwise those that occur, sorted (a pandas categorical: in the order of its categories).
+    recorded : (float, float), array_like, table or mapping, optional
+        What was recorded, on `clock`: start and end, or intervals: (interval, 2), a table with columns ``start`` and
+        ``end``, or a pynapple.IntervalSet (in s, as always). With `trial`: for all trials; or for each, as a mapping
+        from its label, as a table that has the column `trial` too, or as (trial, 2) in the order of `trials`.
+    missing : {"raise", "drop"}
+        What to do with onsets that are NaN or infinite; the labels of those dropped go with them.
 
     Returns
     -------
     xarray.DataArray
-        ``spikes`` ([trial,] time, neuron), counts per bin; ``time`` is the start of each bin in ms.
+        ``spikes`` ([trial,] time, neuron), counts per bin; ``time`` is the start of each bin in ms, ``recorded``
+        ([trial,] time) whether all of it was recorded.
 
     Raises
     ------
     KeyError
         A column that is not there.
+    TypeError
+        Times that are neither numbers nor timedelta.
     ValueError
-        No spikes, columns of different lengths, times that are NaN, a window that holds no bin, labels that are
-        not among `neurons` or `trials`, `trial` and `onsets` together.
+        No spikes and no `neurons`, columns of different lengths, times that are NaN, missing labels, a window that
+        holds no bin, labels that are not among `neurons` or `trials` or stand there twice, onsets that are NaN,
+        intervals that end before they start, bins finer than the times, `trial` and `onsets` together.
 
     Examples
     --------
@@ -72,24 +104,37 @@ def from_events(
     >>> spikes = from_events(table, bin=10, trial="trial", window=(0, 20))
     >>> spikes.sel(neuron="a").values.tolist(), spikes.time.values.tolist()
     ([[1, 1], [0, 0]], [0.0, 10.0])
+
+    The last trial reaches beyond the end of a recording of 30 ms:
+
+    >>> cut = from_events(table, bin=10, onsets=[0, 15], window=(0, 20), recorded=(0, 30))
+    >>> cut.sel(neuron="a").values.tolist(), cut.recorded.values.tolist()
+    ([[1.0, 1.0], [0.0, nan]], [[True, True], [True, False]])
     """
-    if clock not in MS:
-        raise ValueError(f"clock={clock!r}; times are in 'ms' or in 's'")
+    tick = unit_of(clock)
+    check_choices(trial, onsets, window, trials, missing)
+    when, neuron, names = _spikes(events, time, unit, tick, neurons)
+    if onsets is not None:
+        cut = around(onsets, tick, trials, missing)
+    elif trial is not None:
+        labels, row = _codes(_column(events, trial), trials, "trials", trial)
+        _check_lengths({time: len(neuron), trial: len(row)})
+        cut = Trials(Ticks(np.zeros(len(labels), dtype=np.int64), tick), labels, row)
+    else:
+        cut = Trials(Ticks(np.zeros(1, dtype=np.int64), tick), None, np.zeros(len(neuron), dtype=np.int64))
+    return binned(when, neuron, names, cut, _spans(recorded, tick, cut, trial, trials), bin, window)
+
+
+def check_choices(trial: str | None, onsets: Any, window: Any, trials: Any, missing: str) -> None:
+    """Raise ValueError where arguments do not go together."""
     if trial is not None and onsets is not None:
         raise ValueError("give trial (a column) or onsets (times), not both")
-    when, who = _spikes(events, time, unit)
-    when = when * MS[clock]
-    names, neuron = _codes(who, neurons, "neurons")
-    if onsets is not None:
-        starts = _row("onsets", onsets) * MS[clock]
-        if window is None:
-            raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
-        return _around(when, neuron, names, starts, _edges(window, bin), trials)
-    edges = _edges(window or (0.0, float(when.max()) + bin), bin)
-    if trial is None:
-        return _labelled(_counts(when, neuron, None, (len(names),), edges), edges, names)
-    labels, row = _codes(np.asarray(_column(events, trial)), trials, "trials")
-    return _labelled(_counts(when, neuron, row, (len(labels), len(names)), edges), edges, names, labels)
+    if onsets is not None and window is None:
+        raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
+    if trials is not None and trial is None and onsets is None:
+        raise ValueError("trials=... names trials, but there are none without trial (a column) or onsets (times)")
+    if missing not in ("raise", "drop"):
+        raise ValueError(f"missing={missing!r}; onsets that are missing can be refused ('raise') or left out ('drop')")
 
 
 def _column(events: Any, name: str) -> Any:
@@ -100,241 +145,260 @@ def _column(events: Any, name: str) -> Any:
         raise KeyError(f"the events have no column {name!r}; they have {columns}") from None
 
 
-def _spikes(events: Any, time: str, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """When (as the clock says) and by which neuron, one of each a spike."""
-    when, who = np.asarray(_column(events, time), dtype=float), np.asarray(_column(events, unit))
-    if not (len(when) == len(who) and len(when)):
+def _check_lengths(lengths: Mapping[str, int]) -> None:
+    if len(set(lengths.values())) > 1:
+        columns, numbers = (" and ".join(map(str, part)) for part in (map(repr, lengths), lengths.values()))
+        raise ValueError(f"the columns {columns} have lengths {numbers}; expected spikes, a row each")
+
+
+def _spikes(
+    events: Any, time: str, unit: str, tick: Fraction, neurons: Sequence[Any] | None
+) -> tuple[Ticks, np.ndarray, np.ndarray]:
+    """When, and by which neuron, one of each a spike; and the labels of neurons."""
+    when, who = numbers(f"the column {time!r} of the events", _column(events, time)), _column(events, unit)
+    if when.ndim != 1:
+        raise ValueError(f"the column {time!r} of the events has {when.ndim} dims; expected a row of times")
+    _check_lengths({time: when.size, unit: len(who) if hasattr(who, "__len__") else 1})
+    if not when.size and neurons is None:
         raise ValueError(
-            f"the columns {time!r} and {unit!r} have lengths {len(when)} and {len(who)}; expected spikes, a row each"
+            f"the columns {time!r} and {unit!r} have lengths 0 and 0; expected spikes, a row each, or the names of "
+            "neurons that were all silent: neurons=[...]"
         )
-    if not np.isfinite(when).all():
+    if missing_times(when).any():
         raise ValueError(
-            f"{int((~np.isfinite(when)).sum())} of the times in {time!r} are NaN or infinite; drop those rows"
+            f"{int(missing_times(when).sum())} of the times in {time!r} are NaN or infinite; drop those rows"
         )
-    return when, who
+    names, neuron = _codes(who, neurons, "neurons", unit)
+    return ticks(f"the column {time!r} of the events", when, tick), neuron, names
 
 
-def _codes(labels: np.ndarray, known: Sequence[Any] | None, argument: str) -> tuple[np.ndarray, np.ndarray]:
-    """All labels, and the position of each among them."""
-    found = np.unique(labels)
-    names = found if known is None else np.asarray(known)
-    strange = np.setdiff1d(found, names)
-    if strange.size:
-        raise ValueError(
-            f"{argument}={listed(names)} lacks {listed(strange)}, which have spikes; name them all, or drop those rows"
-        )
-    order = np.argsort(names, kind="stable")
-    return names, order[np.searchsorted(names, labels, sorter=order)]
-
-
-def _row(argument: str, given: Any) -> np.ndarray:
-    """Return times as a row of numbers, or raise TypeError that names the argument."""
+def _labels(given: Any, what: str) -> np.ndarray:
+    """A row of labels, none of them missing."""
     try:
-        row = np.asarray(given)
+        values = np.asarray(given)
     except ValueError:  # rows of different lengths
-        row = np.empty((0, 0))
-    if row.ndim != 1 or row.dtype.kind not in "iuf":
-        raise TypeError(f"{argument}={given!r}; expected a row of numbers")
-    return row.astype(float)
-
-
-def _edges(window: tuple[float, float], bin: float) -> np.ndarray:
-    ends = _row("window", window)
-    if ends.shape != (2,):
-        raise ValueError(f"window={window!r}; expected its first and last time in ms")
-    if not (bin > 0 and np.isfinite(ends).all() and ends[1] - ends[0] >= bin):
+        values = np.array(None)
+    if values.ndim != 1:
+        raise ValueError(f"the labels {what} have {values.ndim} dims; expected a row of them")
+    if values.dtype.kind in "US" and not hasattr(given, "dtype"):  # numpy turns what stands beside text into text
+        values = np.fromiter(given, dtype=object, count=len(values))
+        values = values if any(not isinstance(label, str) for label in values) else values.astype(str)
+    none = pd.isna(values)
+    if none.any():
         raise ValueError(
-            f"bin={bin}, window={window}: expected a positive width in ms and a window with at least one bin"
+            f"{int(none.sum())} of the {len(values)} labels {what} are missing (None or NaN); drop those rows, or give "
+            "them a label"
         )
-    count = int(np.floor((window[1] - window[0]) / bin + 1e-9))
-    return window[0] + bin * np.arange(count + 1.0)
+    return values
 
 
-def _counts(
-    when: np.ndarray, neuron: np.ndarray, row: np.ndarray | None, sizes: tuple[int, ...], edges: np.ndarray
-) -> np.ndarray:
-    """Counts ([trial,] time, neuron) of spikes within `edges`."""
-    width = edges[1] - edges[0]
-    # a time on an edge belongs to the bin that it starts, also where it is not a round number in binary
-    place = np.floor((when - edges[0]) / width + 1e-9).astype(int)
-    inside = (place >= 0) & (place < len(edges) - 1)
-    shape = (*sizes[:-1], len(edges) - 1, sizes[-1])
-    index = (place[inside], neuron[inside]) if row is None else (row[inside], place[inside], neuron[inside])
-    return (
-        np.bincount(np.ravel_multi_index(index, shape), minlength=int(np.prod(shape))).reshape(shape).astype(np.int32)
-    )
+def named(given: Any, argument: str, hint: str) -> np.ndarray:
+    """Return labels that an argument lists, each once."""
+    names = _labels(given, argument)
+    twice = pd.Index(names)[pd.Index(names).duplicated()].unique()
+    if not names.size:
+        raise ValueError(f"{argument} holds no label; name one or more")
+    if len(twice):
+        raise ValueError(f"{argument} has the labels {listed(twice)} more than once; {hint}")
+    return names
 
 
-def _around(
-    when: np.ndarray,
+def _codes(column: Any, known: Sequence[Any] | None, argument: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """All labels, and the position among them of each label in a column."""
+    labels = _labels(column, repr(name))
+    if known is None:
+        if not labels.size:
+            raise ValueError(f"the column {name!r} of the events is empty; name the labels: {argument}=[...]")
+        return (names := _in_order(column, labels, argument)), pd.Index(names).get_indexer(labels)
+    names = named(known, argument, "name each once")
+    place = pd.Index(names).get_indexer(labels)
+    if (place < 0).any():
+        strange = pd.unique(labels[place < 0])
+        alike = set(map(str, strange)) & set(map(str, names))  # 1 and "1"
+        shown = [listed(map(repr, part.tolist())) if alike else listed(part) for part in (names, strange)]
+        raise ValueError(
+            f"{argument}={shown[0]} lacks {shown[1]}, which have spikes; name them all, or drop those rows"
+        )
+    return names, place
+
+
+def _in_order(column: Any, labels: np.ndarray, argument: str) -> np.ndarray:
+    """Return the labels that occur: categories as they are ordered, others sorted, numbers before text."""
+    if isinstance(getattr(column, "dtype", None), pd.CategoricalDtype):
+        return np.asarray(pd.Categorical(column).remove_unused_categories().categories)
+    try:
+        return np.unique(labels)
+    except TypeError:
+        pass
+    try:
+        return np.asarray(pd.factorize(labels, sort=True)[1])
+    except TypeError:
+        raise ValueError(f"the labels {listed(pd.unique(labels))} have no order; give one: {argument}=[...]") from None
+
+
+def around(onsets: Any, tick: Fraction, trials: Sequence[Any] | None, missing: str, rounding: float = 0.0) -> Trials:
+    """Trials around `onsets`, without those that are missing where these are to be dropped."""
+    values = numbers("onsets", onsets)
+    if values.ndim != 1:
+        raise TypeError(f"onsets={onsets!r}; expected a row of numbers")
+    labels = np.arange(values.size)
+    if trials is not None:
+        labels = named(trials, "trials", "conditions go into a coord: .assign_coords(condition=('trial', labels))")
+    if not values.size or len(labels) != values.size:
+        raise ValueError(
+            f"{len(labels)} trials are named, {values.size} onsets given; expected a row of onsets, a label each"
+        )
+    none = missing_times(values)
+    if none.any() and (missing == "raise" or none.all()):
+        raise ValueError(
+            f"{int(none.sum())} of the {none.size} onsets are NaN or infinite (trials {listed(labels[none])}); "
+            "missing='drop' leaves such trials out" + ", but none is left" * bool(none.all())
+        )
+    return Trials(ticks("onsets", values[~none], tick, rounding), labels[~none])
+
+
+def _is_table(given: Any) -> bool:
+    return isinstance(given, (Mapping, pd.DataFrame)) or type(given).__name__ == "IntervalSet"
+
+
+def _spans(
+    recorded: Any, tick: Fraction, cut: Trials, trial: str | None, trials: Sequence[Any] | None
+) -> list[Ticks] | None:
+    """What was recorded: intervals for all trials, or for each."""
+    if recorded is None:
+        return None
+    labels = cut.labels
+    if trial is None or labels is None:
+        return [intervals(recorded, tick)]
+    if isinstance(recorded, (Mapping, pd.DataFrame)) and trial in recorded:
+        own = _labels(_column(recorded, trial), repr(trial))
+        pairs = _pairs(recorded)
+        recorded = {label: pairs[own == label] for label in pd.unique(own)}
+    if isinstance(recorded, Mapping) and "start" not in recorded:
+        lacking, foreign = [x for x in labels if x not in recorded], [x for x in recorded if x not in list(labels)]
+        if lacking or foreign:
+            raise ValueError(
+                f"recorded lacks the trials {listed(lacking)}, and has {listed(foreign)} which are none; expected each "
+                "trial once: name also those without a spike (trials=...)"
+            )
+        return [intervals(recorded[label], tick) for label in labels]
+    spans = intervals(recorded, tick)
+    if _is_table(recorded) or np.ndim(recorded) == 1:
+        return [spans]
+    if trials is None or len(spans.values) != len(labels):
+        raise ValueError(
+            f"recorded has {len(spans.values)} intervals for {len(labels)} trials; expected one for each in the order "
+            "of trials=..., or a mapping from the label of a trial to what was recorded of it"
+        )
+    return [spans._replace(values=pair[None]) for pair in spans.values]
+
+
+def _pairs(table: Any) -> np.ndarray:
+    """Return the columns ``start`` and ``end`` side by side."""
+    ends = [numbers("recorded", _column(table, name)) for name in ("start", "end")]
+    if ends[0].shape != ends[1].shape or (ends[0].dtype.kind == "m") != (ends[1].dtype.kind == "m"):
+        raise ValueError("recorded: start and end differ in length or kind; expected one of each for an interval")
+    return np.stack(ends, axis=-1)
+
+
+def intervals(recorded: Any, tick: Fraction) -> Ticks:
+    """Intervals (interval, 2) that were recorded, on the clock, or in seconds where they are pynapple's."""
+    foreign = type(recorded).__name__ == "IntervalSet"
+    pairs = np.atleast_2d(_pairs(recorded) if _is_table(recorded) else numbers("recorded", recorded))
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not pairs.size:
+        raise ValueError(f"recorded has the shape {pairs.shape}; expected start and end, or intervals (interval, 2)")
+    wrong = missing_times(pairs).any(axis=1) | ~(pairs[:, 0] < pairs[:, 1])
+    if wrong.any():
+        first, last = pairs[wrong][0]
+        raise ValueError(f"recorded has an interval from {first} to {last}; expected an end after each start")
+    return ticks("recorded", pairs, SECOND if foreign else tick, MICROSECOND if foreign else 0.0)
+
+
+def binned(
+    when: Ticks,
     neuron: np.ndarray,
     names: np.ndarray,
-    starts: np.ndarray,
-    edges: np.ndarray,
-    trials: Sequence[Any] | None,
+    cut: Trials,
+    spans: list[Ticks] | None,
+    bin: float,
+    window: tuple[float, float] | None,
 ) -> xr.DataArray:
-    """Trials cut out around `starts`; a spike may belong to several of them."""
-    labels = np.arange(starts.size) if trials is None else np.asarray(trials)
-    if starts.ndim != 1 or not starts.size or len(labels) != starts.size:
-        raise ValueError(
-            f"{len(labels)} trials are named, {starts.size} onsets given; expected a row of onsets, a label each"
-        )
-    order = np.argsort(when, kind="stable")
-    when, neuron = when[order], neuron[order]
-    first, last = (np.searchsorted(when, starts + edge) for edge in (edges[0] - 1e-6, edges[-1] + 1e-6))
-    counts = [
-        _counts(when[a:b] - start, neuron[a:b], None, (len(names),), edges)
-        for start, a, b in zip(starts, first, last, strict=True)
-    ]
-    return _labelled(np.stack(counts), edges, names, labels)
-
-
-def _labelled(
-    counts: np.ndarray, edges: np.ndarray, names: np.ndarray, trials: np.ndarray | None = None
-) -> xr.DataArray:
-    dims = ("time", "neuron") if trials is None else ("trial", "time", "neuron")
-    coords: dict[str, Any] = {
-        "time": ("time", edges[:-1], {"units": "ms", "long_name": "start of the bin"}),
+    """Counts per bin ([trial,] time, neuron) with their labels, NaN where a bin was not wholly recorded."""
+    bins = _bins(bin, window, when, spans)
+    found = counts(bins, when, neuron, len(names), cut.starts, cut.row)
+    inside = _recorded(bins, when, cut, spans, window is not None)
+    coords = {
+        "time": ("time", bins.edges()[:-1], {"units": "ms", "long_name": "start of the bin"}),
         "neuron": names,
+        RECORDED: (("trial", "time"), inside, {"long_name": "whether the whole bin was recorded"}),
     }
-    coords |= {} if trials is None else {"trial": trials}
-    return xr.DataArray(
-        counts, dims=dims, coords=coords, name="spikes", attrs={"units": "1", "long_name": "spikes per bin"}
+    result = xr.DataArray(
+        found if inside.all() else np.where(inside[..., None], found, np.nan),
+        dims=("trial", "time", "neuron"),
+        coords=coords,
+        name="spikes",
+        attrs={"units": "1", "long_name": "spikes per bin"},
     )
+    return result.isel(trial=0) if cut.labels is None else result.assign_coords(trial=cut.labels)
 
 
-@checked
-def from_pynapple(
-    data: Any,
-    *,
-    bin: float | None = None,
-    onsets: npt.ArrayLike | None = None,
-    window: tuple[float, float] | None = None,
-) -> xr.DataArray:
-    """Turn a pynapple object into a labelled array.
-
-    Parameters
-    ----------
-    data : pynapple.TsGroup, TsdFrame or Tsd
-        Spike trains of several units, or signals.
-    bin : float, optional
-        Width of a bin (ms); spike trains need it.
-    onsets : array_like, optional
-        (trial,): times in seconds, as pynapple has them, around which spike trains are cut into trials.
-    window : (float, float), optional
-        First and last time (ms) around each onset; without onsets, of the recording.
-
-    Returns
-    -------
-    xarray.DataArray
-        From a TsGroup ``spikes`` ([trial,] time, neuron), counts per bin, and the metadata of its units as coords; from
-        a TsdFrame (time, neuron), from a Tsd (time). Times are in ms.
-
-    Raises
-    ------
-    TypeError
-        Another object.
-    ValueError
-        A TsGroup without `bin`, or with a recording in pieces and neither `onsets` nor `window`.
-
-    Examples
-    --------
-    >>> import numpy as np, pynapple
-    >>> from ip2lab.analysis import from_pynapple
-    >>> units = pynapple.TsGroup({3: pynapple.Ts(np.array([0.001, 0.004])), 8: pynapple.Ts(np.array([0.012, 0.3]))})
-    >>> from_pynapple(units, bin=10, window=(0, 20)).values.tolist()
-    [[2, 0], [0, 1]]
-    """
-    import pynapple as nap
-
-    if isinstance(data, nap.TsGroup):
-        return _from_group(data, bin, onsets, window)
-    if not isinstance(data, (nap.TsdFrame, nap.Tsd)):
-        raise TypeError(f"data is a {type(data).__name__}; expected a pynapple TsGroup, TsdFrame or Tsd")
-    if not (bin is None and onsets is None and window is None):
-        raise ValueError("bin, onsets and window are for spike trains (TsGroup); cut signals out with .restrict()")
-    coords: dict[str, Any] = {"time": ("time", np.asarray(data.t) * 1000.0, {"units": "ms", "long_name": "time"})}
-    if isinstance(data, nap.Tsd):
-        return xr.DataArray(np.asarray(data.d), dims=("time",), coords=coords)
-    return xr.DataArray(
-        np.asarray(data.d), dims=("time", "neuron"), coords={**coords, "neuron": np.asarray(data.columns)}
-    )
-
-
-def _from_group(
-    group: Any, bin: float | None, onsets: npt.ArrayLike | None, window: tuple[float, float] | None
-) -> xr.DataArray:
-    if bin is None:
-        raise ValueError("spike trains (TsGroup) need bin=..., the width of a bin in ms")
-    if onsets is None and window is None:
-        support = group.time_support
-        if len(support) != 1:
-            raise ValueError(
-                f"the recording is in {len(support)} pieces; give onsets and window, or a window, or "
-                ".restrict() it to one piece"
-            )
-        window = (float(support.start[0]) * 1000.0, float(support.end[0]) * 1000.0)
-    names = list(group.keys())
-    trains = [np.asarray(group[name].t) for name in names]
-    table = {"time": np.concatenate(trains), "unit": np.repeat(names, [len(train) for train in trains])}
-    spikes = from_events(table, bin=bin, onsets=onsets, window=window, clock="s", neurons=names)
-    extra = {column: ("neuron", np.asarray(group[column])) for column in group.metadata_columns if column != "rate"}
-    return spikes.assign_coords(extra)
-
-
-@checked
-def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") -> Any:
-    """Turn a labelled array into a pynapple object.
-
-    Parameters
-    ----------
-    data : xarray.DataArray
-        (time, feature), with a coord on `time` in ms. Bool and whole numbers are spikes per bin, other numbers signals.
-    feature, time : str
-        The dims of neurons and of time.
-
-    Returns
-    -------
-    pynapple.TsGroup or pynapple.TsdFrame
-        Spike trains, each spike in the middle of its bin, or signals. Times are in seconds, as pynapple has them;
-        coords along `feature` go with spike trains as metadata.
-
-    Raises
-    ------
-    ValueError
-        Other dims (pynapple has no trials: select one), NaN, negative counts, no or uneven times, labels of neurons
-        that are not whole numbers for spike trains.
-
-    Examples
-    --------
-    >>> import numpy as np, xarray as xr
-    >>> from ip2lab.analysis import to_pynapple
-    >>> spikes = xr.DataArray([[1, 0], [0, 1]], dims=("time", "neuron"), coords={"time": [0.0, 10.0]})
-    >>> to_pynapple(spikes)[1].t.tolist()
-    [0.015]
-    """
-    import pynapple as nap
-
-    check(data, feature=feature, time=time, finite=True)
-    if set(data.dims) != {feature, time}:
+def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: list[Ticks] | None) -> Bins:
+    if not bin > 0:
+        raise ValueError(f"bin={bin}, window={window}: expected a positive width in ms")
+    width = fraction(bin)
+    if window is not None:
+        ends = numbers("window", window)
+        if ends.shape != (2,):
+            raise ValueError(f"window={window!r}; expected its first and last time in ms")
+        if missing_times(ends).any():
+            raise ValueError(f"bin={bin}, window={window}: expected a window from one time to another, in ms")
+        given = ticks("window", ends, unit_of("ms"))
+        first, last = (fraction(end) * given.unit for end in given.values)
+    elif spans is not None:
+        first = min(fraction(span.values[:, 0].min()) * span.unit for span in spans)
+        last = max(fraction(span.values[:, 1].max()) * span.unit + Fraction(span.rounding) for span in spans)
+    elif when.values.size:
+        end = Ticks(when.values.max(keepdims=True), when.unit, when.rounding)
+        last = fraction(end.values[0]) * end.unit + Fraction(float(end.error()[0]))
+        first, last = Fraction(0), (last // width + 1) * width
+    else:
+        raise ValueError("window=None: without spikes, say what was recorded=(start, end), or give a window")
+    count = (last - first) // width
+    if not 1 <= count <= MOST:
         raise ValueError(
-            f"{called(data)} has dims {listed(data.dims)}; pynapple knows {time} and {feature} only: select one trial"
+            f"bin={bin}, window={window}: from {float(first):g} to {float(last):g} ms there are {float(count):g} bins; "
+            f"expected a positive width in ms and a window with at least one bin, at most {MOST:,}"
         )
-    moved = data.transpose(time, feature)
-    starts, dt = times(moved, time)
-    names = moved[feature].values
-    if data.dtype.kind == "f":
-        return nap.TsdFrame(t=starts / 1000.0, d=moved.values, columns=names)
-    if (moved < 0).any() or names.dtype.kind not in "iu":
-        raise ValueError(
-            f"{called(data)}: spike trains need counts that are not negative and whole numbers as labels of "
-            f"{feature!r}; relabel it: .assign_coords({feature}=range({len(names)}))"
+    return Bins(first, width, count)
+
+
+def _recorded(bins: Bins, when: Ticks, cut: Trials, spans: list[Ticks] | None, asked: bool) -> np.ndarray:
+    """Which bins ([trial,] time) were wholly recorded."""
+    if spans is not None and len(spans) > 1:
+        starts = [cut.starts._replace(values=start[None]) for start in cut.starts.values]
+        return np.concatenate([covered(bins, start, span) for start, span in zip(starts, spans, strict=True)])
+    if spans is not None:
+        return covered(bins, cut.starts, spans[0])
+    everything = np.ones((cut.starts.values.size, bins.number), dtype=bool)
+    table = cut.labels is not None and cut.row is not None
+    if table and asked:
+        return everything
+    if not when.values.size:
+        _warn("there is no event, and all is taken to be recorded and silent")
+        return everything
+    first = when.values.dtype.type(0) if table else when.values.min()
+    known = when._replace(values=np.array([[first, when.values.max()]]))
+    inside = covered(bins, cut.starts, known)
+    if not inside.all():
+        span = "from {:g} to {:g} ms".format(*known.ms()[0])
+        what = "0 to the last spike" if table else "the first to the last event"
+        _warn(
+            f"it is taken to be from {what} ({span}), and {int((~inside).sum())} of {inside.size} bins that do not lie "
+            f"wholly within are NaN (coord {RECORDED!r})"
         )
-    middle = (starts + dt / 2) / 1000.0
-    support = nap.IntervalSet(starts[0] / 1000.0, (starts[-1] + dt) / 1000.0)
-    trains = {
-        int(n): nap.Ts(np.repeat(middle, c), time_support=support)
-        for n, c in zip(names, moved.values.astype(int).T, strict=True)
-    }
-    extra = {str(c): moved[c].values for c in moved.coords if moved[c].dims == (feature,) and c != feature}
-    return nap.TsGroup(trains, time_support=support, metadata=extra)
+    return inside
+
+
+def _warn(what: str) -> None:
+    words = f"recorded=None: what was recorded is not said; {what}. Say it: recorded=(start, end)"
+    warnings.warn(words, UserWarning, stacklevel=6)
