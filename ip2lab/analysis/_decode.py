@@ -166,11 +166,12 @@ def _trials_first(
         data = data.where(mask, 0)
         there = mask.transpose(*dims).values.reshape(there.shape)
     values = data.transpose(*dims, feature).values.reshape(*there.shape, -1)
-    refuse_identical(values.reshape(n, -1), data, trials)
+    kept = there.sum(1) > 0
+    refuse_identical(values.reshape(n, -1)[kept], data, trials)
     # conditions of a noise-free design may be alike for a while and differ later; so may counts, by chance
     if time and values.shape[1] > 1 and not _coarse(values):
         for stretch in np.array_split(sequence(data, time), min(STRETCHES, values.shape[1])):
-            refuse_identical(values[:, stretch].reshape(n, -1), data, trials, few=True)
+            refuse_identical(values[kept][:, stretch].reshape(kept.sum(), -1), data, trials, few=True)
     return values.astype(float), there
 
 
@@ -190,8 +191,8 @@ def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]
     seen: dict[bytes, int] = {}
     coarse = _coarse(rows)
     for i, row in enumerate(np.ascontiguousarray(rows)):
-        if (coarse or few) and np.count_nonzero(row) <= FEW_ENTRIES:
-            continue  # a few spikes may well come out the same twice
+        if np.count_nonzero(row) <= (FEW_ENTRIES if coarse or few else 0):
+            continue  # silence, and a few spikes, may well come out the same twice
         j = seen.setdefault(row.tobytes(), i)
         if j != i:
             raise ValueError(

@@ -191,6 +191,11 @@ def check_classes(labels: xr.DataArray) -> None:
         )
 
 
+def carried(data: xr.DataArray, feature: str) -> set[str]:
+    """Names of the dims of `data`, and of the coords that stay where `feature` is summed over."""
+    return {*map(str, data.dims), *(str(name) for name, coord in data.coords.items() if feature not in coord.dims)}
+
+
 def check_free(taken: Any, *new: str) -> None:
     """Raise ValueError where one of the names `taken` (dims or coords of the data) is `new` in the result."""
     clash = next((name for name in new if name in taken), None)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import check, check_only, dataset, describe, labelled
-from ip2lab.analysis._labels import called, check_free, listed, match, ordered, pair, restored, whole
+from ip2lab.analysis._labels import called, carried, check_free, listed, match, ordered, pair, restored, whole
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")
@@ -74,7 +74,7 @@ def manifold(
     if method not in METHODS:
         raise ValueError(f"method={method!r}; choose one of {listed(METHODS)}")
     check(data, feature=feature, finite=True, gaps=True)
-    check_free((*data.dims, *data.coords), "component", "embedding", "trustworthiness")
+    check_free(carried(data, feature), "component", "embedding", "trustworthiness")
     moved = ordered(data, *map(str, data.dims)).transpose(..., feature)
     rows = moved.values.reshape(-1, data.sizes[feature]).astype(float)
     mask = whole(moved, feature)

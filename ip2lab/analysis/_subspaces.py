@@ -320,7 +320,7 @@ def turning(
     if basis is not None:
         values = values - values @ basis @ basis.T
     rng = np.random.default_rng(seed)
-    orders = [rng.permutation(data.sizes[split]) for _ in range(n_splits)]
+    orders = [rng.permutation(values.shape[1]) for _ in range(n_splits)]
     found = [_turned(values, there, order, n_components, own, along) for order in orders]
     angle, ceiling = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
     chance = _angles(*rng.normal(size=(2, n_random, n_components, values.shape[-1])))
@@ -358,6 +358,9 @@ def _repeats(data: xr.DataArray, along: str, split: str, feature: str) -> tuple[
     moved = (data if mask is None else data.where(mask, 0)).transpose(along, split, ..., feature)
     values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
     there = None if mask is None else mask.transpose(along, split, ...).values.reshape(values.shape[:3])
+    if there is not None:
+        kept = there.any((0, 2))
+        values, there = values[:, kept], there[:, kept]
     same = (values == values[:, :1]).all(-1)
     if there is not None:
         same |= ~(there & there[:, :1])
@@ -370,10 +373,15 @@ def _turned(
     values: np.ndarray, there: np.ndarray | None, order: np.ndarray, k: int, data: xr.DataArray, along: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
-    half = len(order) // 2
+    own = np.ones(values.shape[:2], bool) if there is None else there.any(2)[:, order]
+    first = (np.cumsum(own, 1) <= own.sum(1, keepdims=True) // 2) & own  # half of each problem's own repeats
     bases = []
-    for part in (order[:half], order[half:]):
-        number = None if there is None else there[:, part].sum(1)
-        mean = values[:, part].mean(1) if number is None else values[:, part].sum(1) / np.maximum(number, 1)[..., None]
-        bases.append(_leading(mean, None if number is None else number > 0, k, data, along)[0])
+    for part in (first, own & ~first):
+        weight = np.zeros(own.shape)
+        weight[:, order] = part
+        each = np.ones(values.shape[:3]) if there is None else there.astype(float)
+        number = (weight[:, None] @ each)[:, 0]
+        total = (weight[:, None] @ values.reshape(*own.shape, -1)).reshape(*number.shape, -1)
+        mean = total / np.maximum(number, 1)[..., None]
+        bases.append(_leading(mean, None if there is None else number > 0, k, data, along)[0])
     return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

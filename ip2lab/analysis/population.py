@@ -21,6 +21,7 @@ from ip2lab.analysis._labels import (
     RECORDED,
     bare,
     called,
+    carried,
     check_free,
     listed,
     match,
@@ -227,7 +228,7 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
     ({'trial': 30, 'time': 40, 'component': 2}, ('component', 'neuron'), 0.7)
     """
     moved, mask = _prepared(data, feature)
-    check_free(_carried(data, feature), "component", *PCA)
+    check_free(carried(data, feature), "component", *PCA)
     axes, variance, mean = _fit(moved, mask, data)
     total = variance.sum()
     k = _count(n_components, len(variance), data, feature)
@@ -250,11 +251,6 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
         describe(center, "mean", unit, "mean over all samples"),
         samples=int(mask.sum()) if mask is not None else int(np.prod(moved.shape[:-1])),
     )
-
-
-def _carried(data: xr.DataArray, feature: str) -> set[str]:
-    """Names of the dims of `data` and of the coords that stay where `feature` is summed over."""
-    return {feature, *map(str, data.dims), *(str(n) for n, c in data.coords.items() if feature not in c.dims)}
 
 
 def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -344,7 +340,7 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
         raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
     components = basis["components"] if isinstance(basis, xr.Dataset) else basis
     check(components, component="component", feature=feature, finite=True)
-    check_free(_carried(data, feature), "component", "scores")
+    check_free(carried(data, feature), "component", "scores")
     components = match(data, components, feature).transpose(..., "component", feature)
     if isinstance(basis, xr.Dataset):
         mean = match(data, basis["mean"], feature)
@@ -423,6 +419,9 @@ def _ratio(variance: np.ndarray) -> float:
 
 def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: int) -> dict[str, xr.DataArray]:
     rng = np.random.default_rng(seed)
+    there = whole(data, feature) if split != feature else None
+    if there is not None:
+        data = data.isel({split: there.any([dim for dim in there.dims if dim != split]).values})
     n = data.sizes[split]
     if split == feature or n < 4:
         raise ValueError(
@@ -485,7 +484,7 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     (0.5, True)
     """
     check(data, feature=feature, time=time, finite=True, gaps=True)
-    check_free(_carried(data, feature), "speed", "curvature")
+    check_free(carried(data, feature), "speed", "curvature")
     if data.sizes[time] < 3:
         raise ValueError(f"{called(data)} has {data.sizes[time]} points along {time!r}; curvature needs three or more")
     own = ordered(data, time)
