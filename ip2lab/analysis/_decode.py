@@ -11,7 +11,17 @@ import xarray as xr
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import check_only, coords_of, dataset, labelled
-from ip2lab.analysis._labels import called, labels_along, listed
+from ip2lab.analysis._labels import (
+    called,
+    check_classes,
+    check_free,
+    labels_along,
+    levels,
+    listed,
+    ordered,
+    sequence,
+    whole,
+)
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (
@@ -47,9 +57,10 @@ def decode(
     ----------
     data : xarray.DataArray
         (trial, time, feature), in any order: activity with noise. Noise-free probes of a network are alike whenever
-        they are repeated, and are refused: ask `ip2lab.probe` for noisy repeats.
+        they are repeated, and are refused: ask `ip2lab.probe` for noisy repeats. Where a coord ``recorded`` is False
+        nothing was recorded: each time is decoded from the trials recorded there.
     label : str or xarray.DataArray
-        What to read out: a coord along the trials, or an array (trial).
+        What to read out: a coord along the trials, or an array (trial), matched by the labels of the trials.
     feature : str
         The dim of the neurons.
     trial : str or sequence of str
@@ -67,21 +78,22 @@ def decode(
         Number of label permutations. With `hold_out` labels are permuted within its values, or, where each of
         them has one class only, between them.
     seed : int
-        Seed of folds and permutations.
+        Seed of folds and permutations, drawn over trials in the order of their labels, where they have any.
 
     Returns
     -------
     xarray.Dataset
         ``accuracy`` and ``score`` (time), with `across_time` (train_time, time). Beside them ``null_mean`` and
         ``null_upper`` (the 95% quantile) of the scores with permuted labels, ``p_value`` at each time and
-        ``p_corrected`` against the largest score over all times. attrs: ``classes``, ``chance`` (accuracy),
+        ``p_corrected`` against the largest score over all times; ``trials`` (time), the number recorded there. NaN at
+        times at which a class is recorded in one fold only, or in none. attrs: ``classes``, ``chance`` (accuracy),
         ``same_as``, the other labels of the trials that say the same thing in other words.
 
     Raises
     ------
     ValueError
-        Identical trials, one class only, fewer trials of a class than `folds`, a class that is not seen when a value
-        is held out, a missing dim or coord, NaN.
+        Identical trials, one class only, numbers in place of classes, fewer trials of a class than `folds`, a class
+        that is not seen when a value is held out, labels of trials that differ or repeat, a missing dim or coord, NaN.
 
     References
     ----------
@@ -104,36 +116,63 @@ def decode(
     trials = [trial] if isinstance(trial, str) else list(trial)
     if across_time and time is None:
         raise ValueError(f"across_time={across_time}, time=None: name the dim of time whose points train and test")
-    values = _trials_first(data, trials, time, feature)
-    classes, codes = np.unique(labels_along(data, label, trials).values.ravel(), return_inverse=True)
+    check_free(() if time is None else (time,), *(("train_time",) if across_time else ()))
+    check_only(data, gaps=True, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
+    own = ordered(data, *(str(dim) for dim in data.dims if dim != time))
+    values, there = _trials_first(own, trials, time, feature)
+    kept = there.sum(1) > 0
+    classes, codes = _codes(data, label, trials, kept)
     rng = np.random.default_rng(seed)
     if hold_out is None:
         groups = _stratified(codes, classes, folds, rng)
         drawn = np.stack([codes, *(rng.permutation(codes) for _ in range(permutations))])
     else:
-        groups = np.unique(labels_along(data, hold_out, trials).values.ravel(), return_inverse=True)[1]
+        groups = _codes(data, hold_out, trials, kept)[1]
         _seen(codes, groups, classes, _name(hold_out))
         drawn = np.stack([codes, *(_permuted(codes, groups, rng) for _ in range(permutations))])
-    accuracy, score = _cross_validated(values.astype(float), drawn, groups, len(classes), across_time)
-    return _labelled_result(data, accuracy, score, time, across_time).assign_attrs(
+    accuracy, score = _cross_validated(values[kept], there[kept], drawn, groups, len(classes), across_time)
+    return _labelled_result(own, accuracy, score, there.sum(0), time, across_time).assign_attrs(
         classes=[str(c) for c in classes],
         chance=1 / len(classes),
         hold_out=f"{folds} folds" if hold_out is None else _name(hold_out),
-        same_as=_same_things(data, codes, trials, _name(label)),
+        same_as=_same_things(own, codes, trials, _name(label), kept),
     )
 
 
-def _trials_first(data: xr.DataArray, trials: Sequence[str], time: str | None, feature: str) -> np.ndarray:
-    """Values (trial, time, feature) of `data` with exactly these dims; refuses identical trials."""
-    check_only(data, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
-    moved = data.transpose(*trials, *([time] if time else []), feature)
-    values = moved.values.reshape(math.prod(moved.sizes[d] for d in trials), -1, data.sizes[feature])
-    refuse_identical(values.reshape(len(values), -1), data, trials)
+def _codes(
+    data: xr.DataArray, label: str | xr.DataArray, trials: Sequence[str], kept: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of the trials `kept` (in the order of the trials' labels), and the class of each."""
+    labels = labels_along(data, label, trials)
+    check_classes(labels)
+    found, codes = levels(ordered(labels, *trials).values.ravel()[kept])
+    if len(found) < 2:
+        raise ValueError(f"all trials of {called(data)} that were recorded have {found[0]!s} for {_name(label)!r}")
+    return found, codes
+
+
+def _trials_first(
+    data: xr.DataArray, trials: Sequence[str], time: str | None, feature: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (trial, time, feature) of `data`, 0 in gaps, and where there are none (trial, time).
+
+    Refuses identical trials.
+    """
+    dims = (*trials, *([time] if time else []))
+    n = math.prod(data.sizes[d] for d in trials)
+    mask = whole(data, feature)
+    there = np.ones((n, data.sizes[time] if time else 1), bool)
+    if mask is not None:
+        data = data.where(mask, 0)
+        there = mask.transpose(*dims).values.reshape(there.shape)
+    values = data.transpose(*dims, feature).values.reshape(*there.shape, -1)
+    kept = there.sum(1) > 0
+    refuse_identical(values.reshape(n, -1)[kept], data, trials)
     # conditions of a noise-free design may be alike for a while and differ later; so may counts, by chance
     if time and values.shape[1] > 1 and not _coarse(values):
-        for stretch in np.array_split(np.arange(values.shape[1]), min(STRETCHES, values.shape[1])):
-            refuse_identical(values[:, stretch].reshape(len(values), -1), data, trials, few=True)
-    return values
+        for stretch in np.array_split(sequence(data, time), min(STRETCHES, values.shape[1])):
+            refuse_identical(values[kept][:, stretch].reshape(kept.sum(), -1), data, trials, few=True)
+    return values.astype(float), there
 
 
 def _name(label: str | xr.DataArray) -> str:
@@ -152,8 +191,8 @@ def refuse_identical(rows: np.ndarray, data: xr.DataArray, trials: Sequence[str]
     seen: dict[bytes, int] = {}
     coarse = _coarse(rows)
     for i, row in enumerate(np.ascontiguousarray(rows)):
-        if (coarse or few) and np.count_nonzero(row) <= FEW_ENTRIES:
-            continue  # a few spikes may well come out the same twice
+        if np.count_nonzero(row) <= (FEW_ENTRIES if coarse or few else 0):
+            continue  # silence, and a few spikes, may well come out the same twice
         j = seen.setdefault(row.tobytes(), i)
         if j != i:
             raise ValueError(
@@ -207,27 +246,48 @@ class _Counts(NamedTuple):
 
 
 def _cross_validated(
-    values: np.ndarray, drawn: np.ndarray, groups: np.ndarray, k: int, across_time: bool
+    values: np.ndarray, there: np.ndarray, drawn: np.ndarray, groups: np.ndarray, k: int, across_time: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Accuracy and score (draw, train time, test time) of `values` (trial, time, feature) for labels (draw, trial)."""
+    """Accuracy and score (draw, train time, test time) of `values` (trial, time, feature) for labels (draw, trial).
+
+    Only trials that are `there` (trial, time) take part; NaN where too few of a class are.
+    """
     n_times = values.shape[1]
+    enough = _enough(there, drawn[0], groups, k)
     hits = np.zeros((n_times, n_times if across_time else 1, len(drawn), k))
     one_hot = np.eye(k)[drawn]  # (draw, trial, class)
     for group in np.unique(groups):
-        test = groups == group
-        members = one_hot[:, ~test]
-        share = np.maximum(members.mean(1, keepdims=True), 1e-12)
-        targets = (members / share - 1).transpose(1, 0, 2).reshape(int((~test).sum()), -1)
-        for t in range(n_times):
-            tested = values[test] if across_time else values[test, t : t + 1]
-            smoother = _smoother(values[~test, t], tested.transpose(1, 0, 2))  # (test time, test trial, train trial)
+        test, train = groups == group, np.zeros(0, bool)
+        for t in np.flatnonzero(enough):
+            now = ~test & there[:, t]
+            if not np.array_equal(now, train):
+                train, targets = now, _targets(one_hot[:, now])
+            at = slice(None) if across_time else slice(t, t + 1)
+            tested = values[test, at].transpose(1, 0, 2)
+            smoother = _smoother(values[train, t], tested)  # (test time, test trial, train trial)
             guess = (smoother @ targets).reshape(*smoother.shape[:2], len(drawn), k).argmax(-1)
-            right = guess == drawn[:, test].T
-            hits[t] += np.einsum("snd,dnk->sdk", right.astype(float), one_hot[:, test])
-    totals = one_hot.sum(1)
-    accuracy = hits.sum(-1) / len(groups)
-    balanced = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0).sum(-1) / (totals > 0).sum(-1)
+            right = (guess == drawn[:, test].T) * there[test, at].T[..., None].astype(float)
+            hits[t] += np.einsum("snd,dnk->sdk", right, one_hot[:, test])
+    totals = np.einsum("ns,dnk->sdk", there.astype(float), one_hot)  # (test time, draw, class)
+    totals, number = (part[None] if across_time else part[:, None] for part in (totals, there.sum(0)))
+    accuracy = hits.sum(-1) / np.maximum(number, 1)[..., None]
+    classes = np.maximum((totals > 0).sum(-1), 1)
+    balanced = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0).sum(-1) / classes
+    known = enough[:, None] & enough[None] if across_time else enough[:, None]
+    accuracy, balanced = (np.where(known[..., None], part, np.nan) for part in (accuracy, balanced))
     return np.moveaxis(accuracy, -1, 0), np.moveaxis((balanced - 1 / k) / (1 - 1 / k), -1, 0)
+
+
+def _enough(there: np.ndarray, codes: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray:
+    """Times (time,) at which each class is `there` (trial, time) in two folds, so that it can be learnt and tested."""
+    folds = [[there[(groups == g) & (codes == c)].any(0) for g in np.unique(groups)] for c in range(k)]
+    return (np.array(folds).sum(1) > 1).all(0)
+
+
+def _targets(members: np.ndarray) -> np.ndarray:
+    """What is to be predicted (trial, draw * class) for `members` (draw, trial, class)."""
+    share = np.maximum(members.mean(1, keepdims=True), 1e-12)
+    return (members / share - 1).transpose(1, 0, 2).reshape(members.shape[1], -1)
 
 
 def _smoother(train: np.ndarray, test: np.ndarray) -> np.ndarray:
@@ -245,18 +305,31 @@ def _smoother(train: np.ndarray, test: np.ndarray) -> np.ndarray:
 
 
 def _labelled_result(
-    data: xr.DataArray, accuracy: np.ndarray, score: np.ndarray, time: str | None, across_time: bool
+    data: xr.DataArray,
+    accuracy: np.ndarray,
+    score: np.ndarray,
+    trials: np.ndarray,
+    time: str | None,
+    across_time: bool,
 ) -> xr.Dataset:
     """The dataset of (draw, train time, test time) accuracies and scores; draw 0 has the labels as they are."""
-    largest = score[1:].max((1, 2))
+    known = ~np.isnan(score[0])
+    if not known.any():
+        raise ValueError(
+            f"{called(data)} was at no time recorded in two trials of each class that are in different folds; give "
+            "more trials, or align them where more of them were recorded"
+        )
+    largest = score[1:, known].max(1)
     coords = coords_of(data, str(time))
+    last: tuple[str, ...] = () if time is None else (time,)
     if across_time:
-        dims: tuple[str, ...] = ("train_time", str(time))
-        coords |= {"train_time": coords[dims[1]].rename({dims[1]: "train_time"})} if coords else {}
+        dims: tuple[str, ...] = ("train_time", *last)
+        coords |= {"train_time": coords[last[0]].rename({last[0]: "train_time"})} if coords else {}
     else:
-        dims = () if time is None else (time,)
+        dims = last
         shape = (len(score), *score.shape[1:2][: len(dims)])
-        accuracy, score = (part[:, :, 0].reshape(shape) for part in (accuracy, score))
+        accuracy, score, known = (part[..., 0] for part in (accuracy, score, known))
+        accuracy, score, known = accuracy.reshape(shape), score.reshape(shape), known.reshape(shape[1:])
     null, n = score[1:], len(score)
     over = largest.reshape(-1, *[1] * (score.ndim - 1))
     parts = {
@@ -267,10 +340,16 @@ def _labelled_result(
         "p_value": ((1 + (null >= score[0]).sum(0)) / n, "p-value by permutation"),
         "p_corrected": ((1 + (over >= score[0]).sum(0)) / n, "p-value against the largest score over all times"),
     }
-    return dataset(data, *(labelled(v, dims, name, "1", words, coords) for name, (v, words) in parts.items()))
+    described = [
+        labelled(np.where(known, v, np.nan), dims, name, "1", text, coords) for name, (v, text) in parts.items()
+    ]
+    number = labelled(trials.reshape(trials.shape[: len(last)]), last, "trials", "1", "number of trials", coords)
+    return dataset(data, *described, number)
 
 
-def _same_things(data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], name: str) -> list[str]:
+def _same_things(
+    data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], name: str, kept: np.ndarray
+) -> list[str]:
     """Other labels of the trials that go one to one with `codes`."""
     found = []
     for other in data.coords:
@@ -278,8 +357,8 @@ def _same_things(data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], n
             continue
         if data[other].isnull().any():
             continue
-        values = labels_along(data, str(other), trials, least=1).values.ravel()
-        pairs = np.unique(np.stack([codes, np.unique(values, return_inverse=True)[1]]), axis=1)
-        if pairs.shape[1] == len(np.unique(codes)) == len(np.unique(values)):
+        values, own = levels(labels_along(data, str(other), trials, least=1).values.ravel()[kept])
+        pairs = np.unique(np.stack([codes, own]), axis=1)
+        if pairs.shape[1] == len(np.unique(codes)) == len(values):
             found.append(str(other))
     return found

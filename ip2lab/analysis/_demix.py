@@ -10,9 +10,20 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_only, coords_of, dataset, identical, labelled, units_of
-from ip2lab.analysis._labels import called, labels_along, listed
+from ip2lab.analysis._labelled import check_different, check_only, coords_of, dataset, identical, labelled, units_of
+from ip2lab.analysis._labels import (
+    called,
+    check_classes,
+    check_free,
+    labels_along,
+    levels,
+    listed,
+    ordered,
+    restored,
+    whole,
+)
 
+VARIABLES = ("components", "decoders", "scores", "explained_variance_ratio", "variance", "signal", "penalty", "mean")
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
 
 
@@ -41,7 +52,8 @@ def demix(
     Parameters
     ----------
     data : xarray.DataArray
-        (trial, time, feature): single trials with noise, two or more of each condition.
+        (trial, time, feature): single trials with noise, two or more of each condition. Where a coord ``recorded`` is
+        False nothing was recorded: times at which a condition has fewer than two trials take no part.
     factors : sequence of str
         One or more coords along the trials, such as ``["stimulus", "context"]``, whose combinations all occur.
     feature, trial, time : str
@@ -51,13 +63,14 @@ def demix(
     splits : int
         How often one trial of each condition is left out to choose the penalty.
     seed : int
-        Seed of these choices.
+        Seed of these choices, drawn over trials in the order of their labels, where they have any.
 
     Returns
     -------
     xarray.Dataset
         ``components`` (marginalisation, component, feature), the directions F; ``decoders`` (marginalisation,
-        component, feature), the readouts D; ``scores`` (marginalisation, component, factors..., time), D on the means;
+        component, feature), the readouts D; ``scores`` (marginalisation, component, factors..., time), D on the means,
+        NaN at times that took no part;
         ``explained_variance_ratio`` (marginalisation, component), of all variance of the means;
         ``variance`` (marginalisation), the shares of the means' variance, which sum to 1, and ``signal``
         (marginalisation), the same with the variance subtracted that noise leaves in means over few trials (not
@@ -66,8 +79,9 @@ def demix(
     Raises
     ------
     ValueError
-        Factors that are the same thing in this design or combinations that never occur, fewer than two trials of a
-        condition, identical trials, more components than neurons, a missing dim or coord, NaN.
+        Factors that are the same thing in this design or combinations that never occur, numbers in place of classes,
+        fewer than two trials of a condition, identical trials, factors named as a dim or variable of the result, more
+        components than neurons, a missing dim or coord, NaN.
 
     References
     ----------
@@ -88,32 +102,62 @@ def demix(
     >>> found.signal.round(1).to_series().to_dict()
     {'time': 0.0, 'stimulus': 0.8, 'context': 0.2, 'stimulus:context': 0.0}
     """
-    check_only(data, feature=feature, trial=trial, time=time)
+    check_only(data, gaps=True, feature=feature, trial=trial, time=time)
+    check_free((feature, time, *factors), "marginalisation", "component", *VARIABLES)
+    check_free((feature, time), *factors)
+    check_different(**{f"factors[{i}]": name for i, name in enumerate(factors)})
     if not 1 <= n_components <= data.sizes[feature]:
         raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
     if not factors:
         raise ValueError("no factors were given; name one or more coords along the trials")
-    labels = {name: labels_along(data, name, [trial]).values for name in factors}
-    levels = {name: np.unique(values) for name, values in labels.items()}
-    cells = _cells(labels, levels, data)
-    values = data.transpose(trial, time, feature).values.astype(float)
-    design = _Design(values, cells, tuple(len(v) for v in levels.values()))
+    own = ordered(data, *map(str, data.dims))
+    mask = whole(own, feature)
+    there = np.ones((own.sizes[trial], own.sizes[time]), bool)
+    if mask is not None:
+        there = mask.transpose(trial, time).values
+        own = own.where(mask, 0).isel({trial: there.any(1)})
+        there = there[there.any(1)]
+    labels = {name: labels_along(own, name, [trial]) for name in factors}
+    for label in labels.values():
+        check_classes(label)
+    found = {name: levels(values.values) for name, values in labels.items()}
+    cells = _cells(found, data)
+    enough = np.array([there[cell].sum(0) for cell in cells]).min(0) > 1
+    if not enough.any():
+        raise ValueError(
+            f"{called(data)} was at no {time} recorded in two trials of each condition; give more trials, or align "
+            "them where more of them were recorded"
+        )
+    values = own.transpose(trial, time, feature).values.astype(float)[:, enough]
+    design = _Design(values, there[:, enough], cells, tuple(len(names) for names, _ in found.values()))
     noise = _noise(design)
     if noise.covariance.trace() <= 1e-20 * (values**2).sum():
+        if (values == values[0, 0]).all():
+            raise ValueError(f"{called(data)} is constant: there is nothing to demix; give activity that varies")
         raise identical(data, "all trials of each condition", "; without noise there is nothing to demix from")
     penalty = _penalty(design, n_components, splits, np.random.default_rng(seed))
     fit = _fit(design, noise, penalty, n_components)
-    return _described(data, fit, penalty, _center(design.means()), levels, (feature, time))
+    scores = np.full((*fit.scores.shape[:-1], len(enough)), np.nan)
+    scores[..., enough] = fit.scores
+    names = {name: each for name, (each, _) in found.items()}
+    result = _described(own, fit._replace(scores=scores), penalty, _center(design.means()), names, (feature, time))
+    return restored(result, data)
 
 
 class _Design(NamedTuple):
-    values: np.ndarray  # (trial, time, neuron)
+    values: np.ndarray  # (trial, time, neuron), 0 in gaps
+    there: np.ndarray  # (trial, time), where there are none
     cells: list[np.ndarray]  # the trials of each condition, the last factor running fastest
     shape: tuple[int, ...]  # levels of each factor
 
+    def counts(self) -> np.ndarray:
+        """Number of trials of each condition (condition, time)."""
+        return np.stack([self.there[cell].sum(0) for cell in self.cells])
+
     def means(self) -> np.ndarray:
         """Means of the conditions (factors..., time, neuron)."""
-        each = np.stack([self.values[cell].mean(0) for cell in self.cells])
+        each = np.stack([self.values[cell].sum(0) for cell in self.cells])
+        each = each / np.maximum(self.counts(), 1)[..., None]
         return each.reshape(*self.shape, *each.shape[1:])
 
 
@@ -123,20 +167,21 @@ class _Noise(NamedTuple):
     in_level: float  # the part of it that does not change over time
 
 
-def _cells(labels: dict[str, np.ndarray], levels: dict[str, np.ndarray], data: xr.DataArray) -> list[np.ndarray]:
-    """The trials of each combination of levels; refuses designs that cannot tell factors apart."""
-    for one, other in itertools.combinations(labels, 2):
-        pairs = {(a, b) for a, b in zip(labels[one].tolist(), labels[other].tolist(), strict=True)}
-        if len(pairs) <= max(len(levels[one]), len(levels[other])):
+def _cells(found: dict[str, tuple[np.ndarray, np.ndarray]], data: xr.DataArray) -> list[np.ndarray]:
+    """The trials of each combination of the levels and codes `found`; refuses what cannot tell factors apart."""
+    for (one, (here, first)), (other, (there, second)) in itertools.combinations(found.items(), 2):
+        pairs = [(here[i], there[j]) for i, j in np.unique(np.stack([first, second]), axis=1).T]
+        if len(pairs) <= max(len(here), len(there)):
             raise ValueError(
                 f"{one!r} and {other!r} cannot be told apart in {called(data)}: each value of one occurs "
-                f"with a single value of the other ({listed(sorted(pairs, key=str))}). Name only one of them"
+                f"with a single value of the other ({listed(f'{a}, {b}' for a, b in pairs)}). Name only one of them"
             )
     cells = []
-    for combination in itertools.product(*levels.values()):
-        match = np.all([labels[name] == value for name, value in zip(labels, combination, strict=True)], axis=0)
-        words = ", ".join(f"{name}={value}" for name, value in zip(labels, combination, strict=True))
+    for combination in itertools.product(*(range(len(names)) for names, _ in found.values())):
+        match = np.all([codes == k for (_, codes), k in zip(found.values(), combination, strict=True)], axis=0)
         if match.sum() < 2:
+            each = zip(found.items(), combination, strict=True)
+            words = ", ".join(f"{name}={names[k]}" for (name, (names, _)), k in each)
             raise ValueError(
                 f"{called(data)} has {match.sum()} trials with {words}; every combination needs two or more"
             )
@@ -147,13 +192,14 @@ def _cells(labels: dict[str, np.ndarray], levels: dict[str, np.ndarray], data: x
 def _noise(design: _Design) -> _Noise:
     n = design.values.shape[-1]
     covariance, in_means, in_level = np.zeros((n, n)), 0.0, 0.0
-    for cell in design.cells:
-        rest = design.values[cell] - design.values[cell].mean(0)
-        k = len(cell)
-        flat = rest.reshape(-1, n)
-        covariance += flat.T @ flat / k
-        in_means += (rest**2).sum() / (k * (k - 1))
-        in_level += rest.shape[1] * (rest.mean(1) ** 2).sum() / (k * (k - 1))
+    means = design.means().reshape(len(design.cells), -1, n)
+    for cell, mean, k in zip(design.cells, means, design.counts()[..., None], strict=True):
+        rest = (design.values[cell] - mean) * design.there[cell][..., None]
+        flat = (rest / np.sqrt(k)).reshape(-1, n)
+        covariance += flat.T @ flat
+        rest = rest / np.sqrt(k * np.maximum(k - 1, 1))
+        in_means += (rest**2).sum()
+        in_level += rest.shape[1] * (rest.mean(1) ** 2).sum()
     return _Noise(covariance, in_means, in_level)
 
 
@@ -199,13 +245,15 @@ def _penalty(design: _Design, k: int, splits: int, rng: np.random.Generator) -> 
         test = design._replace(cells=[cell[[i]] for cell, i in zip(design.cells, left_out, strict=True)])
         means, tested = train.means(), test.means()
         center = _center(means)
-        covariance = _noise(train).covariance if min(map(len, train.cells)) > 1 else np.zeros((len(center),) * 2)
+        covariance = _noise(train).covariance if train.counts().min() > 1 else np.zeros((len(center),) * 2)
+        seen = test.counts().ravel() > 0  # where the trial left out was recorded
         columns, new = _columns(means - center), _columns(tested - center)
         for part in marginalise(means).values():
             target = _columns(part)
             for i, penalty in enumerate(PENALTIES):
                 directions, readouts = _solve(target, columns, covariance, penalty, k)
-                errors[i] += ((target - directions.T @ (readouts @ new)) ** 2).sum() / (columns**2).sum()
+                rest = target - directions.T @ (readouts @ new)
+                errors[i] += (rest[:, seen] ** 2).sum() / (columns**2).sum()
     return float(PENALTIES[errors.argmin()])
 
 

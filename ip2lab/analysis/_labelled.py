@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._labels import called, check_recorded, listed
+from ip2lab.analysis._labels import called, check_recorded, listed, recorded
 
 BLOCK = (
     2**12
@@ -29,7 +29,7 @@ def check(
     """Return `data`, or raise an error that names what is wrong with it.
 
     `roles` are the caller's keywords for dims (``feature="neuron"``); a role that is None is left out. What was not
-    recorded everywhere is refused, unless the caller says that it can work with `gaps`.
+    recorded everywhere is refused, unless the caller says that it can work with `gaps`; it need not be `finite`.
     """
     wanted = {role: dim for role, dim in roles.items() if dim is not None}
     if not isinstance(data, xr.DataArray):
@@ -44,6 +44,10 @@ def check(
             f"{called(data)} has no dim {wanted[missing]!r}; it has {listed(data.dims)}. "
             f"Name the right one with {missing}=..."
         )
+    if any(math.isnan(n) for n in data.shape):
+        raise ValueError(
+            f"{called(data)} has dask chunks of unknown sizes; call .compute_chunk_sizes() on the dask array first"
+        )
     if 0 in data.shape:
         empty = data.dims[data.shape.index(0)]
         raise ValueError(f"{called(data)} is empty: dim {empty!r} has length 0; give at least one {empty}")
@@ -54,7 +58,8 @@ def check(
     if not gaps:
         check_recorded(data)
     if finite:
-        check_finite(data)
+        mask = recorded(data)
+        check_finite(data if mask is None else data.where(mask, 0))
     return data
 
 
@@ -182,17 +187,16 @@ def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:
     return {dim: data[dim].reset_coords(drop=True) for dim in dims if dim in data.coords}
 
 
-def check_only(data: xr.DataArray, **roles: str | None) -> xr.DataArray:
+def check_only(data: xr.DataArray, *, gaps: bool = False, **roles: str | None) -> xr.DataArray:
     """As `check`, of finite data that may have no other dims than those named."""
-    check(data, finite=False, numeric=True, gaps=False, **roles)
+    check(data, numeric=True, finite=False, gaps=gaps, **roles)
     wanted = [dim for dim in roles.values() if dim is not None]
     if set(data.dims) != set(wanted):
         raise ValueError(
             f"{called(data)} has dims {listed(data.dims)}; expected {listed(wanted)} only: "
             f"select or average over the others"
         )
-    check_finite(data)
-    return data
+    return check(data, gaps=gaps, finite=True)
 
 
 def identical(data: xr.DataArray, what: str, why: str) -> ValueError:

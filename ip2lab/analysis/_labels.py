@@ -7,13 +7,14 @@ both are equally long. Labels that differ or repeat are refused by name; nothing
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 RECORDED = "recorded"  # the coord that is False where nothing was recorded
+Result = TypeVar("Result", xr.DataArray, xr.Dataset)
 SAME = 1e-6  # of the smallest step between numbers: labels that are that close differ by rounding only
 
 
@@ -59,6 +60,8 @@ def _objects(values: Sequence[Any]) -> np.ndarray:
 
 
 def _rank(value: Any) -> tuple[int, Any]:
+    if pd.isna(value) is True:
+        return 3, ""
     if isinstance(value, (bool, int, float)):
         return 0, value
     return (1, value) if isinstance(value, str) else (2, str(value))
@@ -78,7 +81,11 @@ def match(first: xr.DataArray, second: xr.DataArray, *dims: str) -> xr.DataArray
     """
     shared = dims or tuple(str(dim) for dim in first.dims if dim in second.dims)
     order = {dim: _order(first, dim, second, dim) for dim in shared}
-    return second.isel({dim: places for dim, places in order.items() if places is not None})
+    matched = second.isel({dim: places for dim, places in order.items() if places is not None})
+    for dim in shared:  # labels that differ by rounding become those of the first, or arithmetic would drop them
+        if dim in first.indexes and dim in matched.indexes and not matched.indexes[dim].equals(first.indexes[dim]):
+            matched = matched.assign_coords({dim: (dim, first.indexes[dim].values, matched[dim].attrs)})
+    return matched
 
 
 def match_axes(matrix: xr.DataArray, rows: str, columns: str) -> xr.DataArray:
@@ -98,13 +105,15 @@ def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> n
                 "or labels that tell which belong together"
             )
         return None
-    for data, name, labels in ((first, dim, here), (second, other, there)):
-        check_unique(data, name, labels)
+    for data, side, labels in ((first, dim, here), (second, other, there)):
+        check_unique(data, side, labels)
     places = _places(here, there)
     if (places < 0).any() or n != m:
         lacking, extra = here[places < 0], there[np.setdiff1d(np.arange(m), places)]
-        words = [f"{called(second)} lacks {listed(lacking)}"] if len(lacking) else []
-        words += [f"{called(first)} lacks {listed(extra)}"] if len(extra) else []
+        names = called(first), called(second)
+        one, two = ("the first", "the second") if names[0] == names[1] and first is not second else names
+        words = [f"{two} lacks {listed(lacking)}"] if len(lacking) else []
+        words += [f"{one} lacks {listed(extra)}"] if len(extra) else []
         sides = repr(dim) if dim == other else f"{dim!r} and {other!r}"
         raise ValueError(f"the labels of {sides} differ: {'; '.join(words)}. Select the same ones in both")
     return None if (places == np.arange(n)).all() else places
@@ -139,34 +148,104 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
 
     An array of its own is matched with `data` by the labels along its dims.
     """
-    if isinstance(label, str):
-        if label not in data.coords:
+    own = label
+    if isinstance(own, str):
+        if own not in data.coords:
             raise ValueError(
-                f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
-                f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
+                f"{called(data)} has no coord {own!r}; its coords are {listed(data.coords)}. Add it along "
+                f"{listed(dims)}: .assign_coords({own}=({dims[0]!r}, labels))"
             )
-        label = data[label]
-    foreign = set(label.dims) - set(dims)
+        own = data[own]
+    foreign = set(own.dims) - set(dims)
     if foreign:
         raise ValueError(
-            f"the labels {called(label)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
+            f"the labels {called(own)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
         )
-    own = match(data, label).reset_coords(drop=True)
-    bare = own.drop_vars([dim for dim in own.dims if dim in own.coords])
-    values = bare.expand_dims({d: data.sizes[d] for d in dims if d not in bare.dims}).transpose(*dims).to_numpy()
-    coords = {dim: data[dim].variable for dim in dims if dim in data.coords}
-    full = xr.DataArray(np.asarray(values), dims=dims, coords=coords, name=label.name, attrs=label.attrs)
+    matched = own if isinstance(label, str) else match(data, own)
+    variable = matched.variable.set_dims({**{d: data.sizes[d] for d in dims}, **matched.sizes}).transpose(*dims)
+    full = xr.DataArray(np.asarray(variable.to_base_variable()), dims=dims, name=own.name, attrs=own.attrs)
+    full = full.assign_coords({dim: data[dim] for dim in dims if dim in data.coords}).reset_coords(drop=True)
     if full.isnull().any():
         raise ValueError(
-            f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first"
+            f"{int(full.isnull().sum())} of the labels {called(full)} are missing; drop those trials first"
         )
     found = levels(full.values)[0]
     if found.size < least:
         raise ValueError(
-            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are "
+            f"the labels {called(full)} take {found.size} value ({listed(found)}); at least {least} are "
             "needed to compare"
         )
     return full
+
+
+def check_classes(labels: xr.DataArray) -> None:
+    """Raise ValueError where `labels` are numbers that hardly ever come twice: a quantity, not classes."""
+    found, codes = levels(labels.values)
+    once = int((np.bincount(codes.ravel()) == 1).sum())
+    numbers = found.dtype.kind not in "mM" and all(isinstance(value, (int, float)) for value in found.tolist())
+    if numbers and once > 2 and 2 * once > found.size:
+        raise ValueError(
+            f"the labels {called(labels)} are numbers, {found.size} different ones in {labels.size} trials, from "
+            f"{found[0]:g} to {found[-1]:g}; expected classes with several trials each: cut them into classes, for "
+            "instance with pandas.cut(labels, 4).codes"
+        )
+
+
+def carried(data: xr.DataArray, feature: str) -> set[str]:
+    """Names of the dims of `data`, and of the coords that stay where `feature` is summed over."""
+    return {*map(str, data.dims), *(str(name) for name, coord in data.coords.items() if feature not in coord.dims)}
+
+
+def check_free(taken: Any, *new: str) -> None:
+    """Raise ValueError where one of the names `taken` (dims or coords of the data) is `new` in the result."""
+    clash = next((name for name in new if name in taken), None)
+    if clash is not None:
+        raise ValueError(
+            f"the data have a dim or a coord {clash!r}, and the result one of its own by that name; give yours another "
+            f"name first: .rename({clash}='my_{clash}')"
+        )
+
+
+def bare(data: xr.DataArray) -> xr.DataArray:
+    """`data` without any coords, for arithmetic by position among dims that are known to agree."""
+    return data.drop_vars(list(data.coords))
+
+
+def sequence(data: xr.DataArray, dim: str, *, names: bool = True) -> np.ndarray:
+    """Positions along `dim` in the order of its labels; as they are where it has none or they repeat.
+
+    Without `names` only numbers and dates are put in order: a series of named sessions stands in the order given.
+    """
+    labels = data.indexes.get(dim)
+    if labels is None or not labels.is_unique or not (names or getattr(labels.dtype, "kind", "O") in "iufmM"):
+        return np.arange(data.sizes[dim])
+    return np.argsort(levels(labels.values)[1], kind="stable")
+
+
+def ordered(data: xr.DataArray, *dims: str) -> xr.DataArray:
+    """`data` in the order of its labels along `dims`, so that what is drawn or summed does not depend on how it came.
+
+    Examples
+    --------
+    >>> data = xr.DataArray([1, 2], dims="trial", coords={"trial": ["b", "a"]})
+    >>> ordered(data, "trial").values.tolist(), restored(ordered(data, "trial"), data).values.tolist()
+    ([2, 1], [1, 2])
+    """
+    places = {dim: sequence(data, dim) for dim in dims}
+    return data.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
+
+
+def restored(result: Result, data: xr.DataArray) -> Result:
+    """`result`, which was made from ``ordered(data, ...)``, in the order of `data` along all dims that both have."""
+    places = {dim: np.argsort(sequence(data, str(dim))) for dim in result.dims if dim in data.dims}
+    return result.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
+
+
+def pair(first: xr.DataArray, second: xr.DataArray, *dims: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """Both in the order of the labels along `dims`, matched with one another as by `match`."""
+    second = match(first, second, *dims)
+    places = {dim: sequence(first if dim in first.indexes else second, dim) for dim in dims}
+    return first.isel(places), second.isel(places)
 
 
 def recorded(data: xr.DataArray) -> xr.DataArray | None:
@@ -196,3 +275,30 @@ def check_recorded(data: xr.DataArray) -> None:
         f"{place or 'all of it'}), and this needs all of it: select what was recorded, for instance the trials "
         f"that are whole or the times that all trials have: data.sel(time=data.{RECORDED}.all('trial'))"
     )
+
+
+def whole(data: xr.DataArray, feature: str) -> xr.DataArray | None:
+    """Which samples of `data`, over all its dims but `feature`, were recorded; None where all were.
+
+    Samples in which some of the features were recorded and some not are refused by name.
+    """
+    mask = recorded(data)
+    if mask is None or bool(mask.all()):
+        return None
+    if not bool(mask.any()):
+        raise ValueError(
+            f"{called(data)} was recorded nowhere: its coord {RECORDED!r} is False throughout; select others"
+        )
+    if feature in mask.dims:
+        some, every = mask.any(feature), mask.all(feature)
+        if bool((some != every).any()):
+            lost = np.flatnonzero((some & ~mask).any([dim for dim in mask.dims if dim != feature]).values)
+            names = data[feature].values[lost] if feature in data.coords else lost
+            rest = tuple(str(dim) for dim in every.dims)
+            raise ValueError(
+                f"{called(data)} was in some samples recorded without {listed(names)} of {feature!r}, and this needs "
+                f"whole samples: select what was recorded throughout: data.sel({feature}=data.{RECORDED}.all({rest}))"
+            )
+        mask = every
+    others = {dim: n for dim, n in data.sizes.items() if dim not in (*mask.dims, feature)}
+    return bare(mask).expand_dims(others).transpose(*(dim for dim in data.dims if dim != feature))

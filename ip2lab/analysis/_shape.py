@@ -10,7 +10,7 @@ import xarray as xr
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import check, check_only, dataset, describe, labelled
-from ip2lab.analysis._labels import called, listed
+from ip2lab.analysis._labels import called, carried, check_free, listed, match, ordered, pair, restored, whole
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")
@@ -31,7 +31,8 @@ def manifold(
     Parameters
     ----------
     data : xarray.DataArray
-        (..., feature): activity; every dim but `feature` is a sample, 10,000 at most.
+        (..., feature): activity; every dim but `feature` is a sample, 10,000 at most. Samples that a coord
+        ``recorded`` says were not recorded take no part; their positions are NaN.
     method : {"isomap", "spectral", "tsne"}
         Isomap keeps distances along the manifold, spectral embedding its neighbourhoods, t-SNE clusters; distances
         between clusters of t-SNE mean nothing.
@@ -72,9 +73,15 @@ def manifold(
     """
     if method not in METHODS:
         raise ValueError(f"method={method!r}; choose one of {listed(METHODS)}")
-    check(data, feature=feature, finite=True)
-    moved = data.transpose(..., feature)
+    check(data, feature=feature, finite=True, gaps=True)
+    check_free(carried(data, feature), "component", "embedding", "trustworthiness")
+    moved = ordered(data, *map(str, data.dims)).transpose(..., feature)
     rows = moved.values.reshape(-1, data.sizes[feature]).astype(float)
+    mask = whole(moved, feature)
+    there = np.ones(len(rows), bool) if mask is None else mask.values.ravel()
+    rows = rows[there]
+    if (rows == rows[0]).all():
+        raise ValueError(f"{called(data)} is constant: there is no shape to picture; give activity that varies")
     least = max(n_neighbors + 2, n_components + 2)
     if not least <= len(rows) <= MOST_SAMPLES:
         raise ValueError(
@@ -82,12 +89,13 @@ def manifold(
             f"n_neighbors={n_neighbors} "
             f"needs {least} to {MOST_SAMPLES}: thin them, for instance with .isel({moved.dims[0]}=slice(None, None, 5))"
         )
-    embedding, trust = _embedded(rows, method, n_components, n_neighbors, seed)
+    embedding = np.full((len(there), n_components), np.nan)
+    embedding[there], trust = _embedded(rows, method, n_components, n_neighbors, seed)
     shaped = moved.isel({feature: 0}, drop=True).expand_dims(component=np.arange(n_components), axis=-1)
     shaped = shaped.copy(data=embedding.reshape(shaped.shape)).drop_attrs(deep=False)
     return dataset(
         data,
-        describe(shaped, "embedding", "1", f"position in the picture ({method})"),
+        describe(restored(shaped, data), "embedding", "1", f"position in the picture ({method})"),
         describe(
             xr.DataArray(trust), "trustworthiness", "1", f"trustworthiness of the picture ({n_neighbors} neighbours)"
         ),
@@ -145,14 +153,15 @@ def align(
     Parameters
     ----------
     first, second : xarray.DataArray
-        (condition, time, feature): mean activity, with as many conditions, times and features in both. For different
-        neurons give scores on as many principal components, ``feature="component"``.
+        (condition, time, feature): mean activity, with the same conditions, times and features in both, matched by
+        their labels where they have any (`condition_means` labels conditions). For different neurons give scores on as
+        many principal components, ``feature="component"``. Only what was ``recorded`` in both is compared.
     feature, condition, time : str
         The dims.
     splits, permutations : int
         Number of random halves, and of time-shuffled data sets.
     seed : int
-        Seed of both.
+        Seed of both; halves are drawn over conditions in the order of their labels, where they have any.
 
     Returns
     -------
@@ -164,7 +173,7 @@ def align(
     Raises
     ------
     ValueError
-        Sizes that differ, fewer than two conditions, constant data, NaN, a missing dim.
+        Sizes or labels that differ, fewer than two conditions, constant data, NaN, a missing dim.
 
     References
     ----------
@@ -182,13 +191,9 @@ def align(
     >>> float(found.aligned.round(3)), bool(found.unaligned < 0.9), bool(found.p_value < 0.05)
     (1.0, True, True)
     """
-    x, y = (
-        check_only(data, feature=feature, condition=condition, time=time)
-        .transpose(condition, time, feature)
-        .values.astype(float)
-        for data in (first, second)
-    )
-    _comparable(x, y, f"{condition}, {time}, {feature}")
+    for data in (first, second):
+        check_only(data, gaps=True, feature=feature, condition=condition, time=time)
+    x, y = _conditions(first, second, condition, time, feature)
     rng = np.random.default_rng(seed)
     halves = [rng.permutation(len(x)) for _ in range(splits)]
     aligned = _held_out(x, y, halves)
@@ -204,50 +209,67 @@ def align(
     return dataset(first, *(labelled(float(v), (), name, "1", words) for name, (v, words) in parts.items()))
 
 
-def _comparable(x: np.ndarray, y: np.ndarray, dims: str) -> None:
-    if x.shape != y.shape:
+def _conditions(
+    first: xr.DataArray, second: xr.DataArray, condition: str, time: str, feature: str
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Each condition (time, feature) of both where both were recorded, matched by their labels."""
+    try:
+        second = match(first, second, feature)
+    except ValueError as error:
         raise ValueError(
-            f"the sizes differ: {x.shape} and {y.shape} ({dims}); select the same conditions and times, and "
-            f"project both on as many components (population.pca)"
-        )
-    if len(x) < 2:
+            f"{error}. Scores of different neurons on as many components (population.pca) will do"
+        ) from None
+    if first.sizes[condition] < 2:
         raise ValueError(
-            f"the shape is {x.shape} ({dims}); a rotation is fitted on some conditions and scored on others: "
-            f"give two or more"
+            f"{called(first)} has {first.sizes[condition]} along {condition!r}; a rotation is fitted on some and "
+            "scored on others: give two or more"
         )
-    if min(np.ptp(x), np.ptp(y)) == 0:
-        raise ValueError("one of the two is constant: there is no shape to compare; give activity that varies")
+    both = [one.transpose(condition, time, feature) for one in pair(first, second, condition, time, feature)]
+    there = np.ones(both[0].shape[:2], bool)
+    for mask in (whole(one, feature) for one in both):
+        there = there if mask is None else there & mask.values
+    if not there.any(1).all():
+        lost = both[0][condition].values[~there.any(1)]
+        raise ValueError(f"{condition} {listed(lost)} was at no {time} recorded in both; leave it out of both")
+    x, y = ([each[own] for each, own in zip(one.values.astype(float), there, strict=True)] for one in both)
+    for one, rows in zip((first, second), (x, y), strict=True):
+        if np.ptp(np.concatenate(rows)) == 0:
+            raise ValueError(f"{called(one)} is constant: there is no shape to compare; give activity that varies")
+    return x, y
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    rows = values.reshape(-1, values.shape[-1])
+def _flat(values: list[np.ndarray]) -> np.ndarray:
+    rows = np.concatenate(values)
     return rows - rows.mean(0)
 
 
-def _explained(x: np.ndarray, y: np.ndarray) -> float:
+def _explained(x: list[np.ndarray], y: list[np.ndarray]) -> float:
     a, b = _flat(x), _flat(y)
     return float((a * b).sum() ** 2 / ((a**2).sum() * (b**2).sum())) * float(np.sign((a * b).sum()))
 
 
-def _cka(x: np.ndarray, y: np.ndarray) -> float:
+def _cka(x: list[np.ndarray], y: list[np.ndarray]) -> float:
     a, b = _flat(x), _flat(y)
     return float(((a.T @ b) ** 2).sum() / np.sqrt(((a.T @ a) ** 2).sum() * ((b.T @ b) ** 2).sum()))
 
 
-def _held_out(x: np.ndarray, y: np.ndarray, halves: list[np.ndarray]) -> float:
+def _held_out(x: list[np.ndarray], y: list[np.ndarray], halves: list[np.ndarray]) -> float:
     """Mean over `halves` of the share of held-out conditions that the rotation of the others explains."""
     shares = []
     for order in halves:
-        fit, test = order[: len(order) // 2], order[len(order) // 2 :]
-        centers = [values[fit].mean((0, 1)) for values in (x, y)]
-        a, b = ((values[fit] - c).reshape(-1, values.shape[-1]) for values, c in zip((x, y), centers, strict=True))
+        (a, b), (new, seen) = (
+            [np.concatenate([values[i] for i in part]) for values in (x, y)]
+            for part in (order[: len(order) // 2], order[len(order) // 2 :])
+        )
+        new, seen = new - a.mean(0), seen - b.mean(0)
+        a, b = a - a.mean(0), b - b.mean(0)
         left, sizes, right = np.linalg.svd(a.T @ b)
         scale = sizes.sum() / max((a**2).sum(), 1e-300)
-        rest = (y[test] - centers[1]) - scale * (x[test] - centers[0]) @ left @ right
-        shares.append(1 - (rest**2).sum() / max(((y[test] - centers[1]) ** 2).sum(), 1e-300))
+        rest = seen - scale * new @ left @ right
+        shares.append(1 - (rest**2).sum() / max((seen**2).sum(), 1e-300))
     return float(np.mean(shares))
 
 
-def _time_shuffled(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Each condition of (condition, time, feature) turned round in time by a lag of its own: smooth as it was."""
-    return np.stack([np.roll(one, rng.integers(1, max(len(one), 2)), axis=0) for one in values])
+def _time_shuffled(values: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Each condition (time, feature) turned round in time by a lag of its own: smooth as it was."""
+    return [np.roll(one, rng.integers(1, max(len(one), 2)), axis=0) for one in values]

@@ -6,9 +6,37 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, check, coords_of, dataset, describe, identical, labelled
-from ip2lab.analysis._labels import called, labels_along, listed
+from ip2lab.analysis._labelled import (
+    apply,
+    check,
+    check_only,
+    coords_of,
+    dataset,
+    describe,
+    identical,
+    labelled,
+    samples,
+)
+from ip2lab.analysis._labels import (
+    bare,
+    called,
+    check_free,
+    labels_along,
+    levels,
+    listed,
+    match,
+    ordered,
+    sequence,
+    whole,
+)
 from ip2lab.analysis._moments import principal_axes
+
+SUBSPACES = {
+    "decision": "decision subspace",
+    "stimulus": "stimulus subspace of the problem",
+    "decision_share": "share of squared activity inside the decision subspace",
+    "stimulus_share": "share of the remaining variance in the stimulus subspace",
+}
 
 
 @checked
@@ -25,7 +53,8 @@ def principal_angles(
     Parameters
     ----------
     first, second : xarray.DataArray
-        (..., component, feature): spanning directions, not necessarily orthogonal. Other dims are matched by name.
+        (..., component, feature): spanning directions, not necessarily orthogonal. Neurons, and other dims of the
+        same name, are matched by their labels.
     feature, component : str
         The dims of neurons and of directions.
 
@@ -37,7 +66,7 @@ def principal_angles(
     Raises
     ------
     ValueError
-        A missing dim, NaN, different neurons, directions that are linearly dependent.
+        A missing dim, NaN, labels that differ or repeat, directions that are linearly dependent.
 
     References
     ----------
@@ -54,26 +83,13 @@ def principal_angles(
     """
     for basis in (first, second):
         check(basis, feature=feature, component=component, finite=True)
-    second = _same_neurons(first, second, feature)
-    bare = [basis.drop_vars(component, errors="ignore") for basis in (first, second)]
+    check_free(set(first.dims) | set(second.dims), "_other", "_angle")
+    second = match(first, second, *(str(d) for d in first.dims if d in second.dims and d != component))
+    across = [[name for name, coord in one.coords.items() if component in coord.dims] for one in (first, second)]
+    bare = [one.drop_vars(names) for one, names in zip((first, second), across, strict=True)]
     bare[1] = bare[1].rename({component: "_other"})
     angle = apply(_angles, *bare, over=[(component, feature), ("_other", feature)], into=[("_angle",)])
     return describe(angle.rename(_angle=component), "angle", "rad", "principal angle, largest first")
-
-
-def _same_neurons(first: xr.DataArray, second: xr.DataArray, feature: str) -> xr.DataArray:
-    """`second` with its neurons in the order of those of `first`."""
-    if first.sizes[feature] != second.sizes[feature]:
-        raise ValueError(
-            f"{first.sizes[feature]} along {feature!r} in the first, {second.sizes[feature]} in the second; "
-            "give directions of the same neurons"
-        )
-    if feature not in first.coords or feature not in second.coords:
-        return second
-    strange = np.setdiff1d(first[feature].values, second[feature].values)
-    if strange.size:
-        raise ValueError(f"the labels of {feature!r} differ: {listed(strange)} only in the first; use the same neurons")
-    return second.sel({feature: first[feature].values})
 
 
 def _angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -122,7 +138,8 @@ def subspaces(
     ----------
     data : xarray.DataArray
         (problem, probe, time, feature): activity, with a coord `response` along the probes. The block must be of
-        problems in a row; a run keeps the weights of 450-499, from which `ip2lab.probe` makes their activity.
+        problems in a row; a run keeps the weights of 450-499, from which `ip2lab.probe` makes their activity. What a
+        coord ``recorded`` says was not recorded is left out.
     feature, problem : str
         The dims of neurons and of problems.
     response : str
@@ -162,50 +179,60 @@ def subspaces(
     >>> dict(found.decision.sizes), dict(found.stimulus.sizes)
     ({'component': 4, 'neuron': 12}, {'problem': 50, 'stimulus_component': 3, 'neuron': 12})
     """
-    check(data, feature=feature, problem=problem, time=time, finite=True)
-    _in_a_row(data, problem, block)
+    check(data, feature=feature, problem=problem, time=time, finite=True, gaps=True)
+    check_free((feature, problem), "component", "stimulus_component", *SUBSPACES)
+    own = ordered(data, problem)
+    _in_a_row(own, problem, block)
     n = data.sizes[feature]
     if n_decision + n_stimulus > n:
         raise ValueError(f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {n} along {feature!r}")
-    decision = principal_axes(_average(data, response, problem, feature), center=False)[0][:n_decision]
-    each = data.transpose(problem, ..., feature).values.astype(float).reshape(data.sizes[problem], -1, n)
+    mask = whole(own, feature)
+    decision = principal_axes(_average(own, mask, response, problem, feature), center=False)[0][:n_decision]
+    if len(decision) < n_decision:
+        raise ValueError(f"n_decision={n_decision}; the average of {called(data)} over problems spans {len(decision)}")
+    moved = (own if mask is None else own.where(mask, 0)).transpose(problem, ..., feature)
+    each = moved.values.astype(float).reshape(own.sizes[problem], -1, n)
+    there = None if mask is None else mask.transpose(problem, ...).values.reshape(each.shape[:2])
     inside = each @ decision.T
-    stimulus, share = _leading(each - inside @ decision, n_stimulus, data)
+    stimulus, share = _leading(each - inside @ decision, there, n_stimulus, own, problem)
     part = (inside**2).sum((1, 2)) / (each**2).sum((1, 2))
-    coords = coords_of(data, feature, problem)
-    words = {
-        "decision": "decision subspace",
-        "stimulus": "stimulus subspace of the problem",
-        "decision_share": "share of squared activity inside the decision subspace",
-        "stimulus_share": "share of the remaining variance in the stimulus subspace",
-    }
+    coords = coords_of(own, feature, problem)
     dims = (("component", feature), (problem, "stimulus_component", feature), (problem,), (problem,))
     values = (decision, stimulus, part, share)
-    parts = zip(values, dims, words, words.values(), strict=True)
-    return dataset(data, *(labelled(v, d, name, "1", meaning, coords) for v, d, name, meaning in parts))
+    parts = zip(values, dims, SUBSPACES.items(), strict=True)
+    found = dataset(data, *(labelled(v, d, name, "1", words, coords) for v, d, (name, words) in parts))
+    back = np.argsort(sequence(data, problem))
+    return found.isel({problem: back})
 
 
-def _average(data: xr.DataArray, response: str, problem: str, feature: str) -> np.ndarray:
-    """Mean over problems and probes of the activity before each response (response, ..., feature)."""
+def _average(data: xr.DataArray, mask: xr.DataArray | None, response: str, problem: str, feature: str) -> np.ndarray:
+    """Mean over problems and probes, where recorded, of the activity before each response (sample, feature)."""
     if response not in data.coords or data[response].ndim != 1:
         raise ValueError(
             f"{called(data)} needs a coord {response!r} along its probes; its coords are {listed(data.coords)}"
         )
     probe = str(data[response].dims[0])
-    labels = labels_along(data, response, [probe]).values
-    kinds = (data.isel({probe: labels == value}) for value in np.unique(labels))
-    return np.stack([kind.mean([problem, probe]).transpose(..., feature).values for kind in kinds])
+    found, codes = levels(labels_along(data, response, [probe]).values)
+    data = bare(data)
+    data = data if mask is None else data.where(mask)
+    kinds = (data.isel({probe: codes == k}).mean([problem, probe]) for k in range(len(found)))
+    rows = np.concatenate([kind.transpose(..., feature).values.reshape(-1, data.sizes[feature]) for kind in kinds])
+    return rows[np.isfinite(rows).all(1)]
 
 
-def _leading(rows: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+def _leading(
+    rows: np.ndarray, there: np.ndarray | None, k: int, data: xr.DataArray, along: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The first k axes (problem, k, feature) of `rows` (problem, sample, feature), and their share of the variance."""
     found, share = np.empty((len(rows), k, rows.shape[-1])), np.empty(len(rows))
-    for i, own in enumerate(rows):
-        axes, variance, *_ = principal_axes(own)
-        if not variance.sum() > 0:
-            raise ValueError(f"{called(data)} is constant in one of its problems; there are no directions in it")
-        if len(axes) < k:
-            raise ValueError(f"{k} directions are asked for; {called(data)} has {len(axes)} in one of its problems")
+    for i, each in enumerate(rows):
+        own = each if there is None else each[there[i]]
+        axes, variance = principal_axes(own)[:2] if len(own) > 1 else (own[:0], own[:0])
+        if len(axes) < k or not variance.sum() > 0:
+            where = f"{called(data)} at {along}={data[along].values[i]}"
+            if not variance.sum() > 0:
+                raise ValueError(f"{where} is constant: there are no directions in it; leave it out")
+            raise ValueError(f"{k} directions are asked for; {where} has {len(axes)}: ask for fewer")
         found[i], share[i] = axes[:k], variance[:k].sum() / variance.sum()
     return found, share
 
@@ -243,18 +270,20 @@ def turning(
     Parameters
     ----------
     data : xarray.DataArray
-        (along, split, ..., feature): activity, with several noisy repeats of the same conditions along `split`.
+        (along, split, ..., feature): activity, with several noisy repeats of the same conditions along `split`. What a
+        coord ``recorded`` says was not recorded is left out.
     along, split, feature : str
-        The dims of problems, of repeats and of neurons. Repeats are averaged within each half.
+        The dims of problems, of repeats and of neurons. Repeats are averaged within each half. Problems labelled by
+        numbers or dates follow one another in that order, others as they stand.
     n_components : int
         Dimensions of the subspace.
     remove : xarray.DataArray, optional
         (component, feature): a subspace that is taken out first, such as ``decision`` of `subspaces`; what turns is
-        then the stimulus subspace.
+        then the stimulus subspace. Neurons are matched by their labels.
     n_splits, n_random : int
         Number of random halves, and of random subspaces.
     seed : int
-        Seed of both.
+        Seed of both; halves are drawn over repeats in the order of their labels, where they have any.
 
     Returns
     -------
@@ -266,8 +295,8 @@ def turning(
     Raises
     ------
     ValueError
-        A missing dim, fewer than two problems or repeats, repeats that are identical, NaN, more components than the
-        data have.
+        A missing dim, no samples beside problems and repeats, fewer than two problems or repeats, repeats that are
+        identical, neurons of `remove` that differ, NaN, more components than the data have.
 
     Examples
     --------
@@ -282,36 +311,77 @@ def turning(
     >>> bool(found.angle.max() < 0.2), bool(found.chance[0] > 1.2)
     (True, True)
     """
-    check(data, along=along, split=split, feature=feature, finite=True)
-    n = data.sizes[split]
-    if min(n, data.sizes[along]) < 2:
-        raise ValueError(
-            f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both"
-        )
-    moved = data.transpose(along, split, ..., feature)
-    if bool((moved == moved.isel({split: 0})).all()):
-        raise identical(data, f"the {n} repeats along {split!r}", "; halves of them cannot show what noise does")
-    values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
-    if remove is not None:
-        basis = _orthonormal(remove.transpose("component", feature).values)
+    check(data, along=along, split=split, feature=feature, finite=True, gaps=True)
+    check_free((along,), "component", "angle", "ceiling", "chance", "chance_low")
+    basis = None if remove is None else _removed(data, remove, feature)
+    place = sequence(data, along, names=False)
+    own = ordered(data.isel({along: place}), *(d for d in samples(data, feature) if d != along))
+    values, there = _repeats(own, along, split, feature)
+    if basis is not None:
         values = values - values @ basis @ basis.T
     rng = np.random.default_rng(seed)
-    found = [_turned(values, rng.permutation(n), n_components, data) for _ in range(n_splits)]
+    orders = [rng.permutation(values.shape[1]) for _ in range(n_splits)]
+    found = [_turned(values, there, order, n_components, own, along) for order in orders]
     angle, ceiling = (np.mean(parts, axis=0) for parts in zip(*found, strict=True))
     chance = _angles(*rng.normal(size=(2, n_random, n_components, values.shape[-1])))
     angle = np.concatenate([np.full((1, n_components), np.nan), angle])
-    coords, both = coords_of(data, along), (along, "component")
-    return dataset(
+    coords, both = coords_of(own, along), (along, "component")
+    result = dataset(
         data,
         labelled(angle, both, "angle", "rad", f"principal angle to the {along} before", coords),
         labelled(ceiling, both, "ceiling", "rad", f"angle between halves of one {along}", coords),
         labelled(chance.mean(0), both[1:], "chance", "rad", "angle between random subspaces"),
         labelled(np.quantile(chance, 0.05, axis=0), both[1:], "chance_low", "rad", "its 5% quantile"),
     )
+    return result.isel({along: np.argsort(place)})
 
 
-def _turned(values: np.ndarray, order: np.ndarray, k: int, data: xr.DataArray) -> tuple[np.ndarray, np.ndarray]:
+def _removed(data: xr.DataArray, remove: xr.DataArray, feature: str) -> np.ndarray:
+    """An orthonormal basis (feature, component) of what is taken out, its neurons in the order of those of `data`."""
+    check_only(remove, component="component", feature=feature)
+    return _orthonormal(match(data, remove, feature).transpose("component", feature).values)
+
+
+def _repeats(data: xr.DataArray, along: str, split: str, feature: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """Values (along, split, sample, feature) of `data`, 0 in gaps, and where there are none, None where all are."""
+    n = data.sizes[split]
+    if min(n, data.sizes[along]) < 2:
+        raise ValueError(
+            f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both"
+        )
+    if data.ndim < 4:
+        raise ValueError(
+            f"{called(data)} has no dims but {along!r}, {split!r} and {feature!r}; the subspace of each {along} is "
+            "that of its mean activity at several times or conditions: give them along another dim"
+        )
+    mask = whole(data, feature)
+    moved = (data if mask is None else data.where(mask, 0)).transpose(along, split, ..., feature)
+    values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
+    there = None if mask is None else mask.transpose(along, split, ...).values.reshape(values.shape[:3])
+    if there is not None:
+        kept = there.any((0, 2))
+        values, there = values[:, kept], there[:, kept]
+    same = (values == values[:, :1]).all(-1)
+    if there is not None:
+        same |= ~(there & there[:, :1])
+    if same.all() and values.any():
+        raise identical(data, f"the {n} repeats along {split!r}", "; halves of them cannot show what noise does")
+    return values, there
+
+
+def _turned(
+    values: np.ndarray, there: np.ndarray | None, order: np.ndarray, k: int, data: xr.DataArray, along: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
-    half = len(order) // 2
-    bases = [_leading(values[:, part].mean(1), k, data)[0] for part in (order[:half], order[half:])]
+    own = np.ones(values.shape[:2], bool) if there is None else there.any(2)[:, order]
+    first = (np.cumsum(own, 1) <= own.sum(1, keepdims=True) // 2) & own  # half of each problem's own repeats
+    bases = []
+    for part in (first, own & ~first):
+        weight = np.zeros(own.shape)
+        weight[:, order] = part
+        each = np.ones(values.shape[:3]) if there is None else there.astype(float)
+        number = (weight[:, None] @ each)[:, 0]
+        total = (weight[:, None] @ values.reshape(*own.shape, -1)).reshape(*number.shape, -1)
+        mean = total / np.maximum(number, 1)[..., None]
+        bases.append(_leading(mean, None if there is None else number > 0, k, data, along)[0])
     return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

@@ -7,8 +7,8 @@ dims are samples. Arrays backed by dask are gone through chunk by chunk by `pca`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -17,7 +17,19 @@ from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._decode import decode
 from ip2lab.analysis._demix import demix
 from ip2lab.analysis._labelled import apply, blocks, check, dataset, describe, not_finite, samples, times, units_of
-from ip2lab.analysis._labels import RECORDED, called, listed
+from ip2lab.analysis._labels import (
+    RECORDED,
+    bare,
+    called,
+    carried,
+    check_free,
+    listed,
+    match,
+    ordered,
+    recorded,
+    sequence,
+    whole,
+)
 from ip2lab.analysis._moments import NotFinite, principal_axes, working_dtype
 from ip2lab.analysis._series import condition_means, dimensionality, procrustes
 from ip2lab.analysis._shape import align, manifold
@@ -41,17 +53,25 @@ __all__ = [
     "turning",
 ]
 
+PCA = ("scores", "components", "explained_variance", "explained_variance_ratio", "mean")
+AS_COORDS: dict[str, Any] = {"coords": "different", "compat": "equals"}  # what differs between trials labels them
+
 
 @checked
 def aligned(
-    trials: Sequence[xr.DataArray], *, at: Literal["start", "end"] = "start", time: str = "time", trial: str = "trial"
+    trials: Sequence[xr.DataArray] | Mapping[Any, xr.DataArray],
+    *,
+    at: Literal["start", "end"] = "start",
+    time: str = "time",
+    trial: str = "trial",
 ) -> xr.DataArray:
     """Put trials of different lengths side by side, aligned at their start or at their end.
 
     Parameters
     ----------
-    trials : sequence of xarray.DataArray
-        One array a trial, with the dim `time` and a coord on it (ms, equal steps, the same step in every trial).
+    trials : sequence or mapping of xarray.DataArray
+        One array per trial, with the dim `time` and a coord on it (ms, equal steps, the same step in every trial); the
+        keys of a mapping label the trials. Other dims, such as neurons, are matched by their labels.
     at : {"start", "end"}
         What the trials have in common: at ``"start"`` time counts from the first point of each trial, at ``"end"``
         it is negative and counts up to 0, the last point.
@@ -62,12 +82,14 @@ def aligned(
     -------
     xarray.DataArray
         (trial, ...) with the length of the longest trial, NaN where a trial is shorter, and a coord ``recorded``
-        (trial, time) that is False there: `pca`, `project` and `participation_ratio` leave such samples out.
+        (trial, time) that is False there, and where the trial's own ``recorded`` is: every analysis of populations
+        leaves such samples out. Coords that differ between trials become labels of the trials; those along `time`
+        are dropped.
 
     Raises
     ------
     ValueError
-        No trials, no dim or coord `time`, steps that differ.
+        No trials, no dim or coord `time`; steps, units, dims, coords or labels of neurons that differ between trials.
 
     Examples
     --------
@@ -82,32 +104,67 @@ def aligned(
     """
     if at not in ("start", "end"):
         raise ValueError(f"at={at!r}; trials can be aligned at 'start' or 'end'")
-    if not isinstance(trials, Sequence) or isinstance(trials, str):
-        raise TypeError(f"trials is a {type(trials).__name__}; expected a sequence of arrays, one a trial")
+    if not isinstance(trials, (Sequence, Mapping)) or isinstance(trials, str):
+        raise TypeError(
+            f"trials is a {type(trials).__name__}; expected a sequence of arrays, one per trial, or a mapping"
+        )
     if not trials:
-        raise ValueError("no trials were given; expected a sequence of arrays, one a trial")
-    steps = [times(check(one, time=time), time)[1] for one in trials]
+        raise ValueError("no trials were given; expected a sequence of arrays, one per trial")
+    named = trials if isinstance(trials, Mapping) else dict(enumerate(trials))
+    each = [check(one, gaps=True, time=time).rename(f"trial {name}") for name, one in named.items()]
+    first = next(iter(named.values()))
+    each = _alike([ordered(one, time) for one in each], time, trial)
+    steps = [times(one, time)[1] for one in each]
     if np.ptp(steps) > 1e-3 * steps[0]:
         raise ValueError(
             f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first"
         )
-    longest = max(one.sizes[time] for one in trials)
-    offset = 0 if at == "start" else longest - 1
-    grid = steps[0] * (np.arange(longest) - offset)
-    placed = [_placed(one, grid, time, at) for one in trials]
-    whole = xr.concat(placed, dim=trial, join="exact", coords="different", compat="equals")
-    whole = whole.assign_coords({RECORDED: whole[RECORDED].astype(bool)})
-    whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
-    words = trials[0].attrs.get("long_name", "activity")
-    return describe(whole, str(trials[0].name or "activity"), units_of(trials[0]), words, trials[0])
+    longest = max(one.sizes[time] for one in each)
+    grid = steps[0] * (np.arange(longest) - (0 if at == "start" else longest - 1))
+    placed, masks = zip(*(_placed(one, grid, time, at) for one in each), strict=True)
+    labels = {trial: (trial, list(trials))} if isinstance(trials, Mapping) else {}
+    together = xr.concat(
+        [one.drop_vars(labels, errors="ignore") for one in placed], dim=trial, join="exact", **AS_COORDS
+    )
+    there = xr.concat(xr.broadcast(*masks), dim=trial).transpose(trial, time, ...)
+    together = together.assign_coords({**labels, RECORDED: bare(there)})
+    together[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
+    words = first.attrs.get("long_name", "activity")
+    return describe(together, str(first.name or "activity"), units_of(first), words, first)
 
 
-def _placed(one: xr.DataArray, grid: np.ndarray, time: str, at: str) -> xr.DataArray:
-    """One trial on the common `grid`, marked where it was recorded."""
+def _alike(trials: list[xr.DataArray], time: str, trial: str) -> list[xr.DataArray]:
+    """The trials with all dims but `time` in the order of the first; refuses those that differ in kind."""
+
+    def facts(one: xr.DataArray) -> tuple[set[str], set[str], set[str]]:
+        kept = {str(name) for name, coord in one.coords.items() if time not in coord.dims} - {RECORDED}
+        return set(map(str, one.dims)), kept, {units_of(one)}
+
+    first = trials[0]
+    check_free(first.dims, trial)
+    for one in trials:
+        for what, (here, there) in zip(
+            ("dims", "coords", "units"), zip(facts(first), facts(one), strict=True), strict=True
+        ):
+            if here != there:
+                raise ValueError(
+                    f"the {what} of the trials differ: {listed(sorted(here - there))} only in {first.name!r}, "
+                    f"{listed(sorted(there - here))} only in {one.name!r}; give all the same"
+                )
+    return [match(first, one, *(str(d) for d in first.dims if d != time)).transpose(*first.dims) for one in trials]
+
+
+def _placed(one: xr.DataArray, grid: np.ndarray, time: str, at: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """One trial on the common `grid`, and where it was recorded."""
     n = one.sizes[time]
     own = grid[:n] if at == "start" else grid[-n:]
-    bare = one.drop_vars([name for name in one.coords if time in one[name].dims])
-    return bare.assign_coords({time: own}).reindex({time: grid}).assign_coords({RECORDED: (time, np.isin(grid, own))})
+    there = xr.DataArray(np.ones(n, bool), dims=time)
+    gaps = recorded(one)
+    there = there if gaps is None else there & bare(gaps)
+    kept = one.drop_vars([name for name in one.coords if time in one[name].dims or name == RECORDED])
+    kept = kept.astype(float) if one.dtype.kind == "b" and n < len(grid) else kept
+    placed, mask = (part.assign_coords({time: own}) for part in (kept, there))
+    return placed.reindex({time: grid}), mask.reindex({time: grid}, fill_value=False)
 
 
 def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarray | None]:
@@ -118,10 +175,8 @@ def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarra
             f"{called(data)} has no dim but {feature!r}; give samples along another dim (time, trial, ...), two or more"
         )
     moved = data.transpose(..., feature)
-    if RECORDED not in data.coords:
-        return moved, None
-    like = moved.isel({feature: 0}, drop=True).reset_coords(drop=True)
-    return moved, data[RECORDED].reset_coords(drop=True).broadcast_like(like).transpose(*like.dims).values.astype(bool)
+    mask = whole(moved, feature)
+    return moved, None if mask is None else mask.values
 
 
 @checked
@@ -173,6 +228,7 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
     ({'trial': 30, 'time': 40, 'component': 2}, ('component', 'neuron'), 0.7)
     """
     moved, mask = _prepared(data, feature)
+    check_free(carried(data, feature), "component", *PCA)
     axes, variance, mean = _fit(moved, mask, data)
     total = variance.sum()
     k = _count(n_components, len(variance), data, feature)
@@ -201,7 +257,7 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
     try:
         axes, variance, mean, count = principal_axes(moved.data, mask)
     except NotFinite:
-        check_samples(data)
+        check(data, finite=True, gaps=True)
         raise not_finite(data) from None
     if count < 2:
         raise ValueError(
@@ -214,11 +270,6 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
             "no variance to decompose; give activity that varies"
         )
     return axes, variance, mean
-
-
-def check_samples(data: xr.DataArray) -> None:
-    """Raise the error for the first NaN of `data` outside marked padding."""
-    check(data.where(data[RECORDED], 0) if RECORDED in data.coords else data, finite=True, gaps=True)
 
 
 def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) -> int:
@@ -235,6 +286,7 @@ def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) 
 def _scores(moved: xr.DataArray, components: xr.DataArray, mean: xr.DataArray, feature: str) -> xr.DataArray:
     """(..., component): numpy data block by block without a centred copy, dask data lazily."""
     if moved.chunks is not None:
+        components, mean = (one.drop_vars(feature, errors="ignore") for one in (components, mean))
         scores = xr.dot(moved.astype(components.dtype) - mean, components, dim=feature)
     else:
         values = np.empty((*moved.shape[:-1], components.sizes["component"]), components.dtype)
@@ -272,7 +324,7 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
     Raises
     ------
     ValueError
-        A missing dim, NaN, neurons that differ between `data` and `basis`.
+        A missing dim, NaN, neurons that differ between `data` and `basis` or whose labels repeat.
 
     Examples
     --------
@@ -288,31 +340,17 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
         raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
     components = basis["components"] if isinstance(basis, xr.Dataset) else basis
     check(components, component="component", feature=feature, finite=True)
-    components = _matched(components, data, feature).transpose("component", feature)
+    check_free(carried(data, feature), "component", "scores")
+    components = match(data, components, feature).transpose(..., "component", feature)
     if isinstance(basis, xr.Dataset):
-        mean = _matched(basis["mean"], data, feature)
+        mean = match(data, basis["mean"], feature)
     else:
         mean = xr.zeros_like(components.isel(component=0, drop=True))
     scores = _scores(moved, components.astype(np.result_type(components, working_dtype(data.dtype))), mean, feature)
     if scores.chunks is None and not np.isfinite(scores.values if mask is None else scores.values[mask]).all():
-        check_samples(data)
+        check(data, finite=True, gaps=True)
         raise not_finite(data)
     return scores
-
-
-def _matched(basis: xr.DataArray, data: xr.DataArray, feature: str) -> xr.DataArray:
-    """`basis` with its neurons in the order of those of `data`."""
-    if basis.sizes[feature] != data.sizes[feature]:
-        raise ValueError(
-            f"the basis has {basis.sizes[feature]} along {feature!r}, {called(data)} has {data.sizes[feature]}; "
-            f"fit it on the same neurons"
-        )
-    if feature not in basis.coords or feature not in data.coords:
-        return basis
-    strange = np.setdiff1d(data[feature].values, basis[feature].values)
-    if strange.size:
-        raise ValueError(f"the basis lacks these labels of {feature!r}: {listed(strange)}; fit it on the same neurons")
-    return basis.sel({feature: data[feature].values})
 
 
 @checked
@@ -335,7 +373,8 @@ def participation_ratio(
     feature : str
         The dim of the neurons.
     split : str, optional
-        A dim of repeats (``"trial"``) to cut into random halves. Not time: neighbouring samples are alike.
+        A dim of repeats (``"trial"``) to cut into random halves, drawn in the order of their labels, where they have
+        any. Not time: neighbouring samples are alike.
     n_splits : int
         How many random cuts.
     seed : int
@@ -368,7 +407,7 @@ def participation_ratio(
     moved, mask = _prepared(data, feature)
     result = xr.DataArray(_ratio(_fit(moved, mask, data)[1]))
     if split is not None:
-        check(data, split=split)
+        check(data, gaps=True, split=split)
         result = result.assign_coords(_halves(moved, feature, split, n_splits, seed))
     return describe(result, "participation_ratio", "1", "participation ratio (number of directions)", data)
 
@@ -380,14 +419,17 @@ def _ratio(variance: np.ndarray) -> float:
 
 def _halves(data: xr.DataArray, feature: str, split: str, n_splits: int, seed: int) -> dict[str, xr.DataArray]:
     rng = np.random.default_rng(seed)
+    there = whole(data, feature) if split != feature else None
+    if there is not None:
+        data = data.isel({split: there.any([dim for dim in there.dims if dim != split]).values})
     n = data.sizes[split]
     if split == feature or n < 4:
         raise ValueError(
             f"split={split!r} must name a dim of 4 or more repeats other than {feature!r}; its length is {n}"
         )
-    found = np.empty((n_splits, 2))
+    place, found = sequence(data, split), np.empty((n_splits, 2))
     for i in range(n_splits):
-        order = rng.permutation(n)
+        order = place[rng.permutation(n)]
         for j, half in enumerate((order[: n // 2], order[n // 2 : 2 * (n // 2)])):
             part, mask = _prepared(data.isel({split: np.sort(half)}), feature)
             found[i, j] = _ratio(_fit(part, mask, part)[1])
@@ -412,7 +454,7 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     ----------
     data : xarray.DataArray
         (..., time, feature), with a coord on `time` in ms. Smooth it or average over trials first: the speed of noise
-        is the noise.
+        is the noise. Where a coord ``recorded`` is False nothing was recorded.
     feature, time : str
         The dims of the neurons and of time.
 
@@ -421,7 +463,8 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     xarray.Dataset
         ``speed`` (..., time) in the unit of `data` per ms, ``curvature`` (..., time) in one over the unit of `data`
         (one over the radius of the circle that touches the path there); NaN where the path rests and has no
-        direction. Derivatives are central differences, second order at both ends.
+        direction, and in gaps. Derivatives are central differences, second order at both ends of what was recorded in
+        a row; stretches of fewer than three points have none.
 
     Raises
     ------
@@ -440,11 +483,17 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     >>> float(path.curvature[250].round(3)), bool(np.isclose(path.speed[250], 2 * 2 * np.pi / 499, rtol=1e-3))
     (0.5, True)
     """
-    check(data, feature=feature, time=time, finite=True)
+    check(data, feature=feature, time=time, finite=True, gaps=True)
+    check_free(carried(data, feature), "speed", "curvature")
     if data.sizes[time] < 3:
         raise ValueError(f"{called(data)} has {data.sizes[time]} points along {time!r}; curvature needs three or more")
-    dt = times(data, time)[1]
-    velocity, curvature = apply(_speed, data, over=[(time, feature)], into=[(time,), (time,)], dt=dt)
+    own = ordered(data, time)
+    dt = times(own, time)[1]
+    mask = whole(own, feature)
+    there = xr.DataArray(np.ones(own.sizes[time], bool), dims=time) if mask is None else mask
+    both = apply(_speed, own, there, over=[(time, feature), (time,)], into=[(time,), (time,)], dt=dt)
+    back = np.argsort(sequence(data, time))
+    velocity, curvature = (one.isel({time: back}) for one in both)
     unit = units_of(data)
     order = samples(data, feature)
     return dataset(
@@ -466,15 +515,24 @@ def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") ->
     )
 
 
-def _speed(values: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
-    """Speed and curvature (..., time) of paths (..., time, feature), one path at a time to save memory."""
-    speed, curvature = np.empty((2, *values.shape[:-1]))
-    for path in np.ndindex(values.shape[:-2]):
-        first = np.gradient(values[path].astype(float), dt, axis=0, edge_order=2)
-        second = np.gradient(first, dt, axis=0, edge_order=2)
-        square = (first**2).sum(-1)
-        cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
-        undefined = np.full_like(square, np.nan)
-        speed[path] = np.sqrt(square)
-        curvature[path] = np.divide(np.sqrt(cross.clip(0)), square**1.5, out=undefined, where=square > 0)
+def _speed(values: np.ndarray, there: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speed and curvature (..., time) of paths (..., time, feature) where they are `there` (..., time)."""
+    speed, curvature = np.full((2, *values.shape[:-1]), np.nan)
+    there = np.broadcast_to(there, values.shape[:-1])
+    for path in np.ndindex(values.shape[:-2]):  # one at a time to save memory
+        edges = np.flatnonzero(np.diff(there[path].astype(int), prepend=0, append=0))
+        for start, stop in edges.reshape(-1, 2):
+            if stop - start > 2:
+                found = _moving(values[(*path, slice(start, stop))].astype(float), dt)
+                speed[(*path, slice(start, stop))], curvature[(*path, slice(start, stop))] = found
     return speed, curvature
+
+
+def _moving(path: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speed and curvature (time,) along one path (time, feature)."""
+    first = np.gradient(path, dt, axis=0, edge_order=2)
+    second = np.gradient(first, dt, axis=0, edge_order=2)
+    square = (first**2).sum(-1)
+    cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
+    undefined = np.full_like(square, np.nan)
+    return np.sqrt(square), np.divide(np.sqrt(cross.clip(0)), square**1.5, out=undefined, where=square > 0)

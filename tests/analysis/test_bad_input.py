@@ -172,7 +172,7 @@ def test_something_else_than_a_labelled_array(name):
             ValueError,
             r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)",
         ),
-        (lambda d: population.aligned("ab"), TypeError, r"trials is a str; expected a sequence of arrays, one a trial"),
+        (lambda d: population.aligned("ab"), TypeError, r"trials is a str; expected a sequence of arrays, one per"),
         (
             lambda d: neurons.relative_threshold(d[:, 0], d[:3]),
             ValueError,

@@ -23,10 +23,10 @@ def activity() -> xr.DataArray:
 
 def test_conditions_are_averaged_and_keep_what_they_share(activity: xr.DataArray) -> None:
     found = population.condition_means(activity, trial="probe")
-    assert found.condition.values.tolist() == [1, 0]
-    assert found.stimulus.values.tolist() == ["b", "a"]
+    assert found.condition.values.tolist() == found.probe.values.tolist() == [0, 1]
+    assert found.stimulus.values.tolist() == ["a", "b"]
     assert "repeat" not in found.coords
-    np.testing.assert_allclose(found.values[:, 0], activity.values[:, ::2].mean(1))
+    np.testing.assert_allclose(found.values[:, 1], activity.values[:, ::2].mean(1))
     assert found.dims == activity.dims
 
 
@@ -56,8 +56,10 @@ def test_procrustes_undoes_a_rotation_and_agrees_with_scipy() -> None:
 
 
 def test_procrustes_wants_two_of_a_size(activity: xr.DataArray) -> None:
-    with pytest.raises(ValueError, match="give the same dims"):
+    with pytest.raises(ValueError, match="4 along 'probe', the data 2 along 'probe'; expected equally many"):
         population.procrustes(activity, activity[:, :2], feature="neuron")
+    with pytest.raises(ValueError, match="give the same dims"):
+        population.procrustes(activity, activity[0], feature="neuron")
 
 
 def test_dimensions_are_those_of_each_problem(activity: xr.DataArray) -> None:

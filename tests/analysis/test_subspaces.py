@@ -40,9 +40,9 @@ def test_principal_angles_refuse():
     one = basis(np.random.default_rng(0), 2, 5)
     with pytest.raises(ValueError, match="directions along 'component' are linearly dependent"):
         population.principal_angles(one, xr.concat([one, one], "component"))
-    with pytest.raises(ValueError, match=r"5 along 'neuron' in the first, 4 in the second"):
+    with pytest.raises(ValueError, match=r"labels of 'neuron' differ: the second lacks 4"):
         population.principal_angles(one, one.isel(neuron=slice(4)))
-    with pytest.raises(ValueError, match=r"labels of 'neuron' differ: 0 only in the first"):
+    with pytest.raises(ValueError, match=r"labels of 'neuron' differ: the second lacks 0; the first lacks 5"):
         population.principal_angles(one, one.assign_coords(neuron=np.arange(1, 6)))
     with pytest.raises(ValueError, match=r"6 directions in 5 dimensions"):
         population.principal_angles(basis(np.random.default_rng(0), 6, 5), one)
@@ -123,5 +123,5 @@ def test_turning_refuses_repeats_without_noise():
         population.turning(alike)
     with pytest.raises(ValueError, match=r"1 along 'problem' and 4 along 'trial'; two or more"):
         population.turning(alike.isel(problem=[0]))
-    with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' has \d+ in one"):
+    with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' at problem=450 has \d+"):
         population.turning(network(problems=2, repeats=4)[0], n_components=31)
