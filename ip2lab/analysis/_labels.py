@@ -87,6 +87,46 @@ def match_axes(matrix: xr.DataArray, rows: str, columns: str) -> xr.DataArray:
     return matrix if places is None else matrix.isel({columns: places})
 
 
+def pick(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
+    """`second` at the labels that `first` has along `dim`, in their order; what `first` has must be there."""
+    if dim not in first.indexes or dim not in second.indexes:
+        return match(first, second, dim)
+    for data in (first, second):
+        check_unique(data, dim)
+    places = _places(first.indexes[dim], second.indexes[dim])
+    if (places < 0).any():
+        lacking = first.indexes[dim][places < 0]
+        raise ValueError(
+            f"{called(second)} lacks {listed(lacking)} along {dim!r}, which {called(first)} has. Leave them out there"
+        )
+    return second.isel({dim: places})
+
+
+def places_by_label(data: xr.DataArray, dim: str) -> np.ndarray:
+    """The places along `dim` in the order of the labels; as they are where labels are missing or repeat.
+
+    Random draws are made in this order, so that they do not depend on the order in which data come.
+    """
+    index = data.indexes.get(dim)
+    if index is None or not index.is_unique:
+        return np.arange(data.sizes[dim])
+    return np.argsort(levels(np.asarray(index))[1], kind="stable")
+
+
+def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
+    """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
+
+    Names have no order of their own: that of the data counts.
+    """
+    index = data.indexes.get(dim)
+    if index is None or getattr(index.dtype, "kind", "O") not in "iufMm" or index.is_monotonic_increasing:
+        return
+    raise ValueError(
+        f"the labels along {dim!r} do not rise ({listed(index)}), so what comes after what is not clear: sort them, "
+        f".sortby({dim!r}), or take them off, .drop_vars({dim!r})"
+    )
+
+
 def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> np.ndarray | None:
     """Where along `other` of `second` stands what `dim` of `first` has; None where all is in place."""
     n, m = first.sizes[dim], second.sizes[other]
@@ -145,25 +185,26 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
                 f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
                 f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
             )
-        label = data[label]
-    foreign = set(label.dims) - set(dims)
+        own = data[label]
+    else:
+        own = label
+    foreign = set(own.dims) - set(dims)
     if foreign:
         raise ValueError(
-            f"the labels {called(label)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
+            f"the labels {called(own)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
         )
-    own = match(data, label).reset_coords(drop=True)
-    bare = own.drop_vars([dim for dim in own.dims if dim in own.coords])
-    values = bare.expand_dims({d: data.sizes[d] for d in dims if d not in bare.dims}).transpose(*dims).to_numpy()
+    own = own if isinstance(label, str) else match(data, own)  # a coord of the data is in place, whatever repeats
+    values = own.variable.to_base_variable().set_dims({d: data.sizes[d] for d in dims}).to_numpy()
     coords = {dim: data[dim].variable for dim in dims if dim in data.coords}
-    full = xr.DataArray(np.asarray(values), dims=dims, coords=coords, name=label.name, attrs=label.attrs)
+    full = xr.DataArray(np.asarray(values), dims=dims, coords=coords, name=own.name, attrs=own.attrs)
     if full.isnull().any():
         raise ValueError(
-            f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first"
+            f"{int(full.isnull().sum())} of the labels {called(full)} are missing; drop those trials first"
         )
     found = levels(full.values)[0]
     if found.size < least:
         raise ValueError(
-            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are "
+            f"the labels {called(full)} take {found.size} value ({listed(found)}); at least {least} are "
             "needed to compare"
         )
     return full
