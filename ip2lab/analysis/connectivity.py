@@ -8,6 +8,9 @@ scikit-network.
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -28,6 +31,7 @@ __all__ = [
 ]
 
 METHODS = ("leiden", "louvain")
+_C_DRAWS = threading.Lock()  # C has one generator for all threads
 TOLERANCE = 1e-7  # gain in modularity below which an optimisation stops: that of weak communities is small
 
 
@@ -74,8 +78,13 @@ def _partitions(graph: np.ndarray, resolution: float, method: str, runs: int, rn
         "return_probs": False,
     }
     sparse = csr_matrix(graph)
-    seeds = rng.integers(2**31, size=runs)
-    found = [maker(resolution, shuffle_nodes=True, random_state=int(s), **settings).fit_predict(sparse) for s in seeds]
+    found = []
+    for seed in rng.integers(2**31, size=runs).tolist():
+        with _C_DRAWS:
+            # the refinement of Leiden draws from C's rand(), which random_state does not reach
+            ctypes.CDLL("ucrtbase" if os.name == "nt" else None).srand(seed)
+            optimiser = maker(resolution, shuffle_nodes=True, random_state=seed, **settings)
+            found.append(optimiser.fit_predict(sparse))
     return np.stack(found)
 
 
@@ -202,7 +211,7 @@ def communities(
         raise ValueError(f"resolution={resolution!r}; expected a positive number or several")
     sweep = xr.DataArray(gamma, dims=["resolution"] * gamma.ndim)
     sweep = sweep.assign_coords(resolution=sweep) if gamma.ndim else sweep
-    bare, order = _sorted(free(weights, "resolution"), neuron, presynaptic)
+    bare, order = _sorted(free(weights, "_row", "_column", *["resolution"] * gamma.ndim), neuron, presynaptic)
     bare = bare.rename({neuron: "_row", presynaptic: "_column"})
     over: list[tuple[str, ...]] = [("_row", "_column"), ()]
     into: list[tuple[str, ...]] = [(neuron,), (), (), (), (neuron, presynaptic)]
@@ -456,7 +465,8 @@ def stationarity(
         raise ValueError(f"{called(weights)} has one matrix along {along!r}; two or more are needed to compare")
     check_rising(weights, along)
     numbers = weights[along].variable[1:]
-    bare = _sorted(weights, neuron, presynaptic)[0].drop_vars(along, errors="ignore").rename({along: "_from"})
+    bare = _sorted(free(weights, "_from"), neuron, presynaptic)[0]
+    bare = bare.drop_vars(along, errors="ignore").rename({along: "_from"})
     into: list[tuple[str, ...]] = [(along,)] * 4
     parts = apply(
         _stationarity,

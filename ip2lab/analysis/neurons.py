@@ -165,7 +165,7 @@ def psth(
         return _psth(heard, settings)
     labels = labels_along(spikes, by, [trial], least=1)
     name = str(labels.name or "label")
-    heard = free(heard if by == trial or not isinstance(by, str) else without(heard, by), *VARIABLES)
+    heard = free(without(heard, by) if isinstance(by, str) and by != trial else heard, *VARIABLES)
     if name in VARIABLES or name in first_of(heard, trial).coords or name in set(heard.dims) - {trial}:
         raise ValueError(f"the labels {name!r} are called as something else in the result: give them another name")
     found, codes = levels(labels.values)
@@ -404,7 +404,7 @@ def density(
     if points < 16:
         raise ValueError(f"points={points}; a density needs a grid of 16 or more")
     values, unit = _by_property(properties, along, feature)
-    logs = xr.ufuncs.log(values)
+    logs = xr.ufuncs.log(free(values, "point"))
     others = [d for d in logs.dims if d != "property"]
     low, high = logs.min(others), logs.max(others)
     margin = np.maximum(0.25 * (high - low), 0.25)
