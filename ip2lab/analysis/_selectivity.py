@@ -246,7 +246,7 @@ def _classes(columns: np.ndarray) -> np.ndarray:
     ranks = np.zeros(columns.shape, int)
     np.put_along_axis(ranks, order[:, 1:], rises.cumsum(1), 1)
     many = rises.sum(1) >= FEW
-    edges = np.quantile(columns[many], np.arange(1, BINS) / BINS, axis=1).T
+    edges = np.quantile(columns[many].astype(float), np.arange(1, BINS) / BINS, axis=1).T
     ranks[many] = (columns[many][:, :, None] > edges[:, None, :]).sum(-1)
     return ranks
 
