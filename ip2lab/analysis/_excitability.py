@@ -7,7 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check, dataset, describe, free, units_of
+from ip2lab.analysis._labelled import check, dataset, describe, free, units_of, without
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
@@ -200,7 +200,7 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
             limit = pick(heard, limit, str(dim))
     if not over:
         raise ValueError(f"{called(drive)} has no dim besides {listed(threshold.dims)}; give it over time")
-    heard = heard.drop_vars([dim for dim in limit.dims if dim in limit.coords and dim in heard.coords])
+    heard = without(heard, *(dim for dim in limit.dims if dim in limit.coords))
     mean, sd = (part.drop_attrs(deep=False) for part in (heard.mean(over), heard.std(over)))
     if (sd <= 1e-12 * np.abs(mean)).any():
         raise ValueError(

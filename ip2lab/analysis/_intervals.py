@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -161,11 +162,15 @@ def _ticks(times: Any, name: str, clock: str | float) -> tuple[np.ndarray, float
     values = np.asarray(times)
     if values.ndim == 1 and values.dtype.kind in "mM" and not np.isnat(values).any():
         return values.astype(f"{values.dtype.kind}8[ns]").astype(np.int64), 1e-6
-    tick = MS.get(clock) if isinstance(clock, str) else 1000.0 / clock if clock > 0 else None
-    if tick is None:
+    tick = MS.get(clock, 0.0) if isinstance(clock, str) else 0.0
+    if isinstance(clock, Real) and clock > 0:
+        tick = 1000.0 / float(clock)
+    if not 0 < tick < np.inf:
         raise ValueError(f"clock={clock!r}; expected 'ms', 's', or a sampling rate in Hz")
-    if values.ndim != 1 or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-        raise ValueError(f"the events hold {values.dtype} or missing values as {name!r}; expected a row of times")
+    if values.ndim != 1 or values.dtype.kind not in "iuf":
+        raise ValueError(f"the events hold {values.dtype} of shape {values.shape} as {name!r}; expected a row of times")
+    if not np.isfinite(values).all():
+        raise ValueError(f"the events hold NaN or infinite {name!r}; drop them first")
     return values.astype(np.int64 if values.dtype.kind in "iu" else float), tick
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, check, dataset, describe, free, variables_with
+from ip2lab.analysis._labelled import apply, check, dataset, describe, free, variables_with, without
 from ip2lab.analysis._labels import called, check_rising, listed, match, match_axes, places_by_label
 
 __all__ = [
@@ -51,7 +51,7 @@ def _sorted(weights: xr.DataArray, neuron: str, presynaptic: str) -> tuple[xr.Da
     The labels themselves are left out.
     """
     order = places_by_label(weights, neuron if neuron in weights.indexes else presynaptic)
-    bare = weights.drop_vars([dim for dim in (neuron, presynaptic) if dim in weights.coords])
+    bare = without(weights, neuron, presynaptic)
     return bare.isel({neuron: order, presynaptic: order}), order
 
 
@@ -466,7 +466,7 @@ def stationarity(
     check_rising(weights, along)
     numbers = weights[along].variable[1:]
     bare = _sorted(free(weights, "_from"), neuron, presynaptic)[0]
-    bare = bare.drop_vars(along, errors="ignore").rename({along: "_from"})
+    bare = without(bare, along).rename({along: "_from"})
     into: list[tuple[str, ...]] = [(along,)] * 4
     parts = apply(
         _stationarity,
