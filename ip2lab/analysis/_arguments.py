@@ -76,7 +76,13 @@ RULES: dict[str, Rule] = {
     "across_time": (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
     "statistic": (callable, "a function", TypeError),
 }
-ELSEWHERE = {("from_events", "window"), ("from_pynapple", "window"), ("partial_association", "measure")}  # others
+ELSEWHERE = {
+    ("from_events", "window"),
+    ("from_pynapple", "window"),
+    ("partial_association", "measure"),
+    ("interspike_intervals", "clock"),
+    ("adaptation_index", "clock"),
+}  # others
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check, dataset, describe, units_of
-from ip2lab.analysis._labels import called, check_unique, listed, match
+from ip2lab.analysis._labelled import check, dataset, describe, free, units_of, without
+from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
 OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
@@ -113,7 +113,7 @@ def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:
                 raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
         else:
             values = xr.full_like(properties["threshold"], OPTIONAL[name], dtype=float)
-        found[name] = values.drop_attrs(deep=False)
+        found[name] = free(values.drop_attrs(deep=False), "current", "firing_rate", "rheobase")
     return found
 
 
@@ -162,19 +162,21 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
         (..., feature), for instance ``run["properties"].threshold``.
     drive : xarray.DataArray
         (..., time, feature), for instance ``run["activity"].dendrite``. Mean and standard deviation are over all dims
-        that `threshold` does not have; dims of both are matched by their labels, and only what both have is kept.
+        that `threshold` does not have, and where a coord ``recorded`` is not False. Both have the same neurons; of the
+        threshold only what the drive has, too, is kept (problems whose activity was kept), which must be there.
     feature : str
         The dim of the neurons.
 
     Returns
     -------
     xarray.Dataset
-        ``relative_threshold`` and ``distance`` (..., feature), in standard deviations of the drive.
+        ``relative_threshold`` and ``distance`` (..., feature), in standard deviations of the drive; NaN where nothing
+        of it was recorded.
 
     Raises
     ------
     ValueError
-        A missing dim, no problem in common, NaN, a drive that does not vary.
+        A missing dim, labels of the drive that the threshold lacks, other neurons, NaN, a drive that does not vary.
 
     Examples
     --------
@@ -186,20 +188,20 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
     ([2.0, 1.0], [1.0, 0.0])
     """
     check(threshold, feature=feature, finite=True)
-    check(drive, feature=feature, finite=True)
-    for data in (threshold, drive):
-        for dim in data.dims:
-            check_unique(data, str(dim))
-    drive = match(threshold, drive, *(str(d) for d in threshold.dims if d in drive.dims and d not in drive.coords))
-    matched = xr.align(threshold.drop_attrs(deep=False), drive.drop_attrs(deep=False), join="inner")
+    check(drive, feature=feature, finite=True, gaps=True)
+    over = [d for d in drive.dims if d not in threshold.dims]
+    mask = recorded(drive)
+    heard = drive if mask is None else drive.where(mask)
+    limit = threshold.drop_attrs(deep=False)
     for dim in threshold.dims:
-        if matched[0].sizes[dim] == 0:
-            raise ValueError(f"{called(threshold)} and {called(drive)} have no label along {dim!r} in common")
-    limit, varying = matched
-    over = [d for d in varying.dims if d not in limit.dims]
+        if dim == feature:
+            heard = match(limit, heard, feature)
+        elif dim in heard.dims:
+            limit = pick(heard, limit, str(dim))
     if not over:
-        raise ValueError(f"{called(drive)} has no dim besides {listed(limit.dims)}; give it over time")
-    mean, sd = varying.mean(over), varying.std(over)
+        raise ValueError(f"{called(drive)} has no dim besides {listed(threshold.dims)}; give it over time")
+    heard = without(heard, *(dim for dim in limit.dims if dim in limit.coords))
+    mean, sd = (part.drop_attrs(deep=False) for part in (heard.mean(over), heard.std(over)))
     if (sd <= 1e-12 * np.abs(mean)).any():
         raise ValueError(
             f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; "

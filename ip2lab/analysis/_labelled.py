@@ -21,6 +21,8 @@ from ip2lab.analysis._labels import called, check_recorded, listed, recorded
 BLOCK = (
     2**12
 )  # samples worked on at a time: a few MB for hundreds of neurons, in cache and large enough for fast products
+MS = {"ms": 1.0, "s": 1000.0}
+SHORTEST = 0.1  # ms between two times; what is shorter, and does not say its unit, is rather in s
 
 
 def check(
@@ -46,7 +48,8 @@ def check(
         )
     if any(math.isnan(n) for n in data.shape):
         raise ValueError(
-            f"{called(data)} has dask chunks of unknown sizes; call .compute_chunk_sizes() on the dask array first"
+            f"{called(data)} has chunks of unknown sizes, {data.sizes}; count them first: "
+            ".copy(data=data.data.compute_chunk_sizes())"
         )
     if 0 in data.shape:
         empty = data.dims[data.shape.index(0)]
@@ -72,13 +75,20 @@ def check_different(**roles: str | None) -> None:
 
 
 def check_finite(data: xr.DataArray) -> None:
-    """Raise ValueError naming the first NaN or infinite value of `data`."""
+    """Raise ValueError naming the first NaN or infinite value of `data` where it was recorded."""
     if data.dtype.kind != "f":
         return
+    mask = mask_of(data)
     for slices, block in blocks(data.data[..., None]):
-        wrong = ~np.isfinite(block[..., 0])
+        wrong = ~np.isfinite(block[..., 0]) & (True if mask is None else mask[slices])
         if wrong.any():
             raise not_finite(data, [s.start + int(i) for s, i in zip(slices, np.argwhere(wrong)[0], strict=True)])
+
+
+def mask_of(data: xr.DataArray) -> np.ndarray | None:
+    """Where `data` was recorded, in its shape; None where no coord ``recorded`` says so."""
+    mask = recorded(data)
+    return None if mask is None else mask.variable.set_dims(data.sizes).to_numpy()
 
 
 def not_finite(data: xr.DataArray, first: Sequence[int] = ()) -> ValueError:
@@ -93,6 +103,13 @@ def not_finite(data: xr.DataArray, first: Sequence[int] = ()) -> ValueError:
 
 def _at(data: xr.DataArray, dim: Any, index: int) -> Any:
     return data[dim].values[index] if dim in data.coords else index
+
+
+def one_chunk(data: xr.DataArray, dim: str) -> None:
+    """Raise ValueError where `data` are in several chunks along `dim`, for what needs all of it at once."""
+    chunks = data.chunksizes.get(dim, ())
+    if len(chunks) > 1:
+        raise ValueError(f"{called(data)} is in {len(chunks)} chunks along {dim!r}; join them: .chunk({dim}=-1)")
 
 
 def samples(data: xr.DataArray, *feature: str) -> list[str]:
@@ -128,12 +145,39 @@ def apply(
     )
 
 
+def without(data: xr.DataArray, *names: Any) -> xr.DataArray:
+    """`data` without those of the coords `names` that it has; of an index of several levels all go."""
+    present = [name for name in names if name in data.coords]
+    indexed = [other for name in present if name in data.xindexes for other in data.xindexes.get_all_coords(name)]
+    return data.drop_vars({*present, *indexed})
+
+
+def first_of(data: xr.DataArray, *dims: str) -> xr.DataArray:
+    """`data` at the first place of `dims`, without the coords along these: what a result over them is labelled by."""
+    along = [name for name, coord in data.coords.items() if set(dims) & set(coord.dims)]
+    return without(data, *along).isel(dict.fromkeys(dims, 0), drop=True)
+
+
+def free(data: xr.DataArray, *names: str) -> xr.DataArray:
+    """`data` without coords called as something in the result; a dim that is called so is refused."""
+    taken = next((name for name in names if name in data.dims), None)
+    if taken is not None:
+        raise ValueError(
+            f"{called(data)} has a dim {taken!r}, and the result has something of that name: rename the dim, "
+            f".rename({taken}=...)"
+        )
+    return without(data, *names)
+
+
 def describe(
     result: xr.DataArray, name: str, units: str, long_name: str, like: xr.DataArray | None = None
 ) -> xr.DataArray:
-    """Name `result` and give it its attrs: those of `like` (what it was made from), but its own units and long name."""
+    """Name `result` and give it its attrs: those of `like` (what it was made from), but its own units and long name.
+
+    A coord that is called as the result is left out.
+    """
     kept = dict(like.attrs) if like is not None else {}
-    return result.rename(name).assign_attrs({**kept, "units": units, "long_name": long_name})
+    return free(result, name).rename(name).assign_attrs({**kept, "units": units, "long_name": long_name})
 
 
 def labelled(
@@ -155,7 +199,8 @@ def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, **roles: str) 
     `roles` are the caller's keywords for dims, as for `check`.
     """
     if isinstance(data, xr.DataArray):
-        data = data.to_dataset(name=data.name or "data")
+        named = data.name is not None and data.name not in (*data.dims, *data.coords)
+        data = data.to_dataset(name=data.name if named else "data")
     if not isinstance(data, (xr.Dataset, xr.DataTree)):
         raise TypeError(
             f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
@@ -208,38 +253,73 @@ def identical(data: xr.DataArray, what: str, why: str) -> ValueError:
 
 
 def dataset(like: xr.DataArray | xr.Dataset, *variables: xr.DataArray, **attrs: Any) -> xr.Dataset:
-    """One dataset of described variables; the attrs of `like` that do not belong to a variable are kept."""
+    """One dataset of described variables; the attrs of `like` that do not belong to a variable are kept.
+
+    Coords that are called as one of the variables are left out.
+    """
+    names = [str(v.name) for v in variables]
     kept = {key: value for key, value in like.attrs.items() if key not in ("units", "long_name")}
-    return xr.Dataset({str(v.name): v for v in variables}, attrs={**kept, **attrs})
+    return xr.Dataset(
+        {name: free(v, *names) for name, v in zip(names, variables, strict=True)}, attrs={**kept, **attrs}
+    )
 
 
 def units_of(data: xr.DataArray) -> str:
     """The unit written on `data`, ``"1"`` where none is."""
-    return str(data.attrs.get("units", "1"))
+    return str(data.attrs.get("units") or "1")
 
 
 def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
-    """The times along `time` and their spacing, both in ms; refuses missing, uneven or unordered times."""
+    """The times along `time` and their spacing, both in ms; refuses missing, uneven or unordered times.
+
+    Steps are even where they differ by no more than a thousandth, or than the type of number can tell apart.
+    """
     if time not in data.coords:
         raise ValueError(
             f"{called(data)} has no coord on dim {time!r}, so rates and intervals have no unit; "
             f"add it in ms: .assign_coords({time}=dt * np.arange({data.sizes[time]}))"
         )
-    unit = data[time].attrs.get("units", "ms")
-    if unit not in ("ms", "s"):
-        raise ValueError(f"coord {time!r} of {called(data)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
-    if data[time].dtype.kind not in "iuf":
-        raise ValueError(f"coord {time!r} of {called(data)} has dtype {data[time].dtype}; expected times as numbers")
-    values = np.asarray(data[time].values, dtype=float) * (1000.0 if unit == "s" else 1.0)
-    if values.size < 2:
+    coord = f"coord {time!r} of {called(data)}"
+    if data[time].size < 2:
         raise ValueError(f"{called(data)} has one point along {time!r}; its duration is unknown: give two or more")
+    values, resolution = _in_ms(data[time], coord)
     steps = np.diff(values)
-    if not (steps > 0).all() or np.ptp(steps) > 1e-3 * steps.mean():
+    step, median = float(steps.mean()), float(np.median(steps))
+    if steps.min() > 0 and median < SHORTEST * (1 - 1e-6) and not data[time].attrs.get("units"):
         raise ValueError(
-            f"coord {time!r} of {called(data)} must rise in equal steps; its steps go from {steps.min():g} to "
-            f"{steps.max():g} ms: sort or interpolate it first"
+            f"{coord} has steps of {median:g} and no units; that is too short for ms: say what it is in, "
+            f"data[{time!r}].attrs['units'] = 's' (or 'ms', if it is)"
         )
-    return values, float(steps.mean())
+    slack = 2 * resolution if 10 * resolution <= step else 0.0
+    if not steps.min() > 0 or np.ptp(steps) > 1e-3 * step + slack:
+        raise ValueError(
+            f"{coord} must rise in equal steps; its steps go from {steps.min():g} to "
+            f"{steps.max():g} ms (as {data[time].dtype}): sort or interpolate it first"
+        )
+    return values, step
+
+
+def _in_ms(coord: xr.DataArray, called_so: str) -> tuple[np.ndarray, float]:
+    """Times as numbers of ms, and how far two of them are apart at least."""
+    kind, unit = coord.dtype.kind, coord.attrs.get("units") or "ms"
+    if kind == "m":
+        if coord.isnull().any():
+            raise ValueError(f"{called_so} has missing times (NaT); drop them first")
+        return coord.values.astype("timedelta64[ns]").astype(np.int64) / 1e6, 0.0
+    if kind == "M":
+        raise ValueError(
+            f"{called_so} holds dates; count the time from the first: "
+            f".assign_coords({coord.name}=data.{coord.name} - data.{coord.name}[0])"
+        )
+    if kind not in "iuf":
+        raise ValueError(f"{called_so} has dtype {coord.dtype}; expected times as numbers")
+    if unit not in MS:
+        raise ValueError(f"{called_so} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
+    values = coord.values.astype(float)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{called_so} holds NaN or infinite times; drop them first")
+    largest = np.abs(coord.values).max()
+    return values * MS[unit], float(np.spacing(largest) if kind == "f" else 1.0) * MS[unit]
 
 
 def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:

@@ -94,6 +94,46 @@ def match_axes(matrix: xr.DataArray, rows: str, columns: str) -> xr.DataArray:
     return matrix if places is None else matrix.isel({columns: places})
 
 
+def pick(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
+    """`second` at the labels that `first` has along `dim`, in their order; what `first` has must be there."""
+    if dim not in first.indexes or dim not in second.indexes:
+        return match(first, second, dim)
+    for data in (first, second):
+        check_unique(data, dim)
+    places = _places(first.indexes[dim], second.indexes[dim])
+    if (places < 0).any():
+        lacking = first.indexes[dim][places < 0]
+        raise ValueError(
+            f"{called(second)} lacks {listed(lacking)} along {dim!r}, which {called(first)} has. Leave them out there"
+        )
+    return second.isel({dim: places})
+
+
+def places_by_label(data: xr.DataArray, dim: str) -> np.ndarray:
+    """The places along `dim` in the order of the labels; as they are where labels are missing or repeat.
+
+    Random draws are made in this order, so that they do not depend on the order in which data come.
+    """
+    index = data.indexes.get(dim)
+    if index is None or not index.is_unique:
+        return np.arange(data.sizes[dim])
+    return np.argsort(levels(np.asarray(index))[1], kind="stable")
+
+
+def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
+    """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
+
+    Names have no order of their own: that of the data counts.
+    """
+    index = data.indexes.get(dim)
+    if index is None or getattr(index.dtype, "kind", "O") not in "iufMm" or index.is_monotonic_increasing:
+        return
+    raise ValueError(
+        f"the labels along {dim!r} do not rise ({listed(index)}), so what comes after what is not clear: sort them, "
+        f".sortby({dim!r}), or take them off, .drop_vars({dim!r})"
+    )
+
+
 def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> np.ndarray | None:
     """Where along `other` of `second` stands what `dim` of `first` has; None where all is in place."""
     n, m = first.sizes[dim], second.sizes[other]

@@ -12,7 +12,8 @@ import xarray as xr
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._bins import MOST, Ticks
-from ip2lab.analysis._labelled import MASK, called, check, listed, times
+from ip2lab.analysis._labelled import check, times
+from ip2lab.analysis._labels import RECORDED, called, listed
 from ip2lab.analysis.io import SECOND, Trials, around, binned, check_choices, intervals, named
 
 NANOSECOND = 0.5e-6  # ms: to which pynapple rounds times
@@ -127,7 +128,7 @@ def _metadata(data: Any) -> dict[str, tuple[str, np.ndarray]]:
         if any(np.ndim(value) for value in values):
             warnings.warn(f"metadata {column!r} has several values a unit and is left out", UserWarning, stacklevel=5)
         elif column != "rate" or not hasattr(data, "rates"):  # pynapple's own: spikes over the time support
-            coords[_free(column, {"time", "neuron", "trial", MASK, *coords}, data.metadata_columns)] = (
+            coords[_free(column, {"time", "neuron", "trial", RECORDED, *coords}, data.metadata_columns)] = (
                 "neuron",
                 values,
             )
@@ -154,7 +155,7 @@ def _from_signals(data: Any) -> xr.DataArray:
         values = filled
     coords: dict[str, Any] = {
         "time": ("time", grid, {"units": "ms", "long_name": "time"}),
-        MASK: ("time", inside, {"long_name": "whether there is a sample"}),
+        RECORDED: ("time", inside, {"long_name": "whether there is a sample"}),
     }
     if values.ndim == 1:
         return xr.DataArray(values, dims=("time",), coords=coords)
@@ -255,15 +256,15 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
 
 def _inside(data: xr.DataArray, time: str) -> np.ndarray:
     """Which points along `time` were recorded."""
-    found = data[MASK].reset_coords(drop=True) if MASK in data.coords else xr.DataArray(True)
+    found = data[RECORDED].reset_coords(drop=True) if RECORDED in data.coords else xr.DataArray(True)
     if set(found.dims) - {time}:
         raise ValueError(
-            f"the coord {MASK!r} of {called(data)} has dims {listed(found.dims)}; pynapple knows one time_support for "
+            f"the coord {RECORDED!r} of {called(data)} has dims {listed(found.dims)}; pynapple knows one time_support for "
             f"all: expected it along {time!r} only"
         )
     inside = np.broadcast_to(found.values.astype(bool), data.sizes[time])
     if not inside.any():
-        raise ValueError(f"nothing of {called(data)} was recorded: its coord {MASK!r} is False everywhere")
+        raise ValueError(f"nothing of {called(data)} was recorded: its coord {RECORDED!r} is False everywhere")
     return inside
 
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, blocks, check, dataset, describe, identical, not_finite
-from ip2lab.analysis._labels import called, labels_along, listed
+from ip2lab.analysis._labelled import (
+    apply,
+    blocks,
+    check,
+    dataset,
+    describe,
+    first_of,
+    free,
+    identical,
+    mask_of,
+    not_finite,
+    one_chunk,
+)
+from ip2lab.analysis._labels import called, labels_along, levels, listed, places_by_label
 
 COLUMNS = 4096  # neurons x times worked on at a time
+FEW = 16  # different responses of a neuron that are taken as they are for mutual information
 BINS = 4  # equally filled classes into which a continuous response is cut for mutual information
 
 
@@ -37,15 +50,16 @@ def selectivity(
     Parameters
     ----------
     data : xarray.DataArray
-        (..., trial, ...): activity with noise; all other dims (time, neuron) are kept. May be backed by dask, for
-        mutual information in one chunk along `trial`.
+        (..., trial, ...): activity with noise; all other dims (time, neuron) are kept. Where it has a coord
+        ``recorded``, each time and neuron is judged by its recorded trials. May be backed by dask, for mutual
+        information in one chunk along `trial`.
     label : str or xarray.DataArray
-        A coord along the trials, or an array (trial).
+        A coord along the trials, or an array (trial), whose labels are matched with those of `data`.
     trial : str
         The dim of trials.
     measure : {"omega_squared", "mutual_information"}
-        The share of variance, or the information in nats of the response: counts as they are, anything with more
-        than 16 values cut into four equally filled classes.
+        The share of variance, or the information in nats of the response: counts as they are, a neuron (and time) with
+        more than 16 different values cut into four equally filled classes.
     shuffles : int
         Permutations of the labels whose mean information is subtracted.
     seed : int
@@ -54,7 +68,8 @@ def selectivity(
     Returns
     -------
     xarray.DataArray
-        ``selectivity`` (...), without unit or in nats; 0 for a neuron that is constant.
+        ``selectivity`` (...), without unit or in nats; 0 for a neuron that is constant or silent, NaN where fewer than
+        two trials of a class were recorded.
 
     Raises
     ------
@@ -77,86 +92,128 @@ def selectivity(
     >>> neurons.selectivity(data, "stimulus").round(1).values[0].tolist()
     0.5
     """
-    check(data, trial=trial)
-    codes, counts = _codes(data, label, trial)
+    check(data, trial=trial, gaps=True)
+    codes, k = _codes(data, label, trial)
     if measure == "omega_squared":
-        result = _omega_squared(data, codes, counts, trial)
+        result = _omega_squared(data, codes, k, trial)
         return describe(result, "selectivity", "1", "selectivity (omega squared)", data)
     if measure != "mutual_information":
         raise ValueError(f"measure={measure!r}; choose 'omega_squared' or 'mutual_information'")
-    if data.chunks is not None and len(data.chunksizes[trial]) > 1:
-        raise ValueError(
-            f"{called(data)} is in {len(data.chunksizes[trial])} chunks along {trial!r}; join them: .chunk({trial}=-1)"
-        )
+    one_chunk(data, trial)
     if data.chunks is None:
-        check(data, finite=True)
-    rng = np.random.default_rng(seed)
-    drawn = np.stack([codes, *(rng.permutation(codes) for _ in range(shuffles))])
-    result = apply(_information, data, over=[(trial,)], lazy={}, drawn=drawn, k=len(counts))
+        check(data, finite=True, gaps=True)
+    order = places_by_label(data, trial)
+
+    def information(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        place = order[np.isin(order, kept)]  # drawn in the order of the labels
+        drawn = np.empty((1 + shuffles, len(codes)), int)
+        drawn[:, place] = [codes[place], *(rng.permutation(codes[place]) for _ in range(shuffles))]
+        few = np.bincount(codes[kept], minlength=k).min() < 2
+        return np.full(len(values), np.nan) if few else _information(values, drawn[:, kept], k)
+
+    (result,) = _over_trials(information, data, trial, 1)
     return describe(result, "selectivity", "nats", "selectivity (mutual information, shuffled subtracted)", data)
 
 
-def _codes(data: xr.DataArray, label: str | xr.DataArray, trial: str) -> tuple[np.ndarray, np.ndarray]:
-    """The class of each trial as a number, and trials in each class."""
-    classes, codes, counts = np.unique(
-        labels_along(data, label, [trial]).values, return_inverse=True, return_counts=True
-    )
+def _codes(data: xr.DataArray, label: str | xr.DataArray, trial: str) -> tuple[np.ndarray, int]:
+    """The class of each trial as a number, and how many classes there are."""
+    classes, codes = levels(labels_along(data, label, [trial]).values)
+    counts = np.bincount(codes)
     if counts.min() < 2:
         raise ValueError(
             f"class {classes[counts.argmin()]} of {label if isinstance(label, str) else label.name!r} has one trial in "
             f"{called(data)}; variance within a class needs two or more of each"
         )
-    return codes, counts
+    return codes, len(classes)
 
 
-def _omega_squared(data: xr.DataArray, codes: np.ndarray, counts: np.ndarray, trial: str) -> xr.DataArray:
-    """Omega squared of `data`, which is gone through in blocks and never copied whole."""
-    moved = data.transpose(..., trial)
-    chunks = moved.chunks[-1] if moved.chunks is not None else (moved.shape[-1],)
-    mean = np.zeros((*moved.shape[:-1], len(counts)))
-    square = np.zeros_like(mean)
-    seen, start = np.zeros(len(counts)), 0
-    for length in chunks:
-        here = np.eye(len(counts))[codes[start : start + length]]  # (trial, class)
-        n = here.sum(0)
-        for place, block in blocks(moved.data[..., start : start + length], size=max(1, 2**18 // length)):
-            with np.errstate(invalid="ignore"):  # infinite values are refused by name below
-                own, around = _class_moments(block, here, n)
-            shift = own - mean[place]
-            # moments of a union (Chan, Golub and LeVeque): before and here
-            square[place] += around + shift**2 * (seen * n / np.maximum(seen + n, 1))
-            mean[place] += shift * (n / np.maximum(seen + n, 1))
-        seen, start = seen + n, start + length
+def _over_trials(
+    core: Callable[[np.ndarray, np.ndarray], np.ndarray], data: xr.DataArray, trial: str, n: int
+) -> list[xr.DataArray]:
+    """The n numbers (column, n) that `core` finds from values (column, trial) of the trials kept, each (...).
+
+    With gaps, all columns of which the same trials were recorded go together.
+    """
+    full = mask_of(data.transpose(..., trial))
+
+    def whole(values: np.ndarray) -> Any:
+        columns = values.reshape(-1, values.shape[-1])
+        found = np.empty((len(columns), n))
+        heard = np.ones((1, columns.shape[-1]), bool) if full is None else full.reshape(columns.shape)
+        patterns, which = np.unique(heard, axis=0, return_inverse=True)
+        for i, pattern in enumerate(patterns):
+            here = slice(None) if full is None else which.reshape(-1) == i
+            found[here] = core(columns[here][:, pattern], np.flatnonzero(pattern)).reshape(-1, n)
+        parts = tuple(part.reshape(values.shape[:-1]) for part in found.T)
+        return parts if n > 1 else parts[0]
+
+    made = apply(whole, data if full is None else data.compute(), over=[(trial,)], into=[()] * n, lazy={})
+    return list(made) if n > 1 else [made]
+
+
+def _omega_squared(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) -> xr.DataArray:
+    """Omega squared of `data`, which is gone through in blocks and never copied whole; NaN for too few trials."""
+    mean, square, seen = _moments(data, codes, k, trial)
     if not np.isfinite(square).all():
-        check(data, finite=True)  # names the place; else a sum of finite values overflowed
+        check(data, finite=True, gaps=True)  # names the place; else a sum of finite values overflowed
         raise not_finite(data)
-    within, between = square.sum(-1), _between(mean, counts)
-    if not (within > 1e-12 * between).any() and (between > 0).any():
+    enough = (seen > 1).all(-1)
+    within, between = square.sum(-1), _between(mean, seen)
+    if not (within > 1e-12 * between)[enough].any() and (between > 0)[enough].any():
         raise identical(
             data, f"the trials along {trial!r} of each class", ", so that every difference would look perfect"
         )
-    k, n_trials = len(counts), counts.sum()
-    per_trial = within / (n_trials - k)
+    n_trials = seen.sum(-1)
+    per_trial = within / np.maximum(n_trials - k, 1)
     scale = between + within + per_trial
     varies = between + within > n_trials * (1e-12 * np.abs(mean).max(-1)) ** 2
-    omega = np.divide(between - (k - 1) * per_trial, scale, out=np.zeros_like(scale), where=varies)
-    left = data.isel({trial: 0}, drop=True)  # for its labels; lazy data are not computed
-    return xr.DataArray(omega, dims=left.dims, coords=left.coords)
+    omega = np.divide(between - (k - 1) * per_trial, scale, out=np.zeros(scale.shape), where=varies)
+    left = first_of(data, trial)  # for its labels; lazy data are not computed
+    return xr.DataArray(np.where(enough, omega, np.nan), dims=left.dims, coords=left.coords)
 
 
-def _class_moments(block: np.ndarray, here: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means and sums of squares around them (..., class) of `block` (..., trial), classes `here` (trial, class)."""
-    rows = block.astype(float)
+def _moments(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, sum of squares around it and number of trials, (..., class) of `data` (..., trial) where recorded."""
+    moved = data.transpose(..., trial)
+    full = mask_of(moved)
+    chunks = moved.chunks[-1] if moved.chunks is not None else (moved.shape[-1],)
+    mean, square, seen = (np.zeros((*moved.shape[:-1], k)) for _ in range(3))
+    start = 0
+    for length in chunks:
+        here = np.eye(k)[codes[start : start + length]]  # (trial, class)
+        for place, block in blocks(moved.data[..., start : start + length], size=max(1, 2**18 // length)):
+            heard = None if full is None else full[place][..., start : start + length]
+            with np.errstate(invalid="ignore"):  # infinite values are refused by name below
+                own, around, n = _class_moments(block, here, heard)
+            before = seen[place]
+            shift = own - mean[place]
+            # moments of a union (Chan, Golub and LeVeque): before and here
+            square[place] += around + shift**2 * (before * n / np.maximum(before + n, 1))
+            mean[place] += shift * (n / np.maximum(before + n, 1))
+            seen[place] += n
+        start += length
+    return mean, square, seen
+
+
+def _class_moments(
+    block: np.ndarray, here: np.ndarray, heard: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means, sums of squares around them and numbers (..., class) of `block` (..., trial), classes `here`."""
+    rows = block.astype(float) if heard is None else np.where(heard, block, 0.0)
     center = rows.mean(-1, keepdims=True)
     rows -= center
+    if heard is not None:
+        rows *= heard
+    n = here.sum(0) if heard is None else heard.astype(float) @ here
     own = rows @ here / np.maximum(n, 1)
     around = (rows**2) @ here - n * own**2
-    return np.where(n > 0, own + center, 0.0), around.clip(0)
+    return np.where(n > 0, own + center, 0.0), around.clip(0), n
 
 
 def _between(mean: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """Sum of squares between classes from their means (..., class)."""
-    center = (mean * counts).sum(-1, keepdims=True) / counts.sum()
+    center = (mean * counts).sum(-1, keepdims=True) / np.maximum(counts.sum(-1, keepdims=True), 1)
     return (counts * (mean - center) ** 2).sum(-1)
 
 
@@ -180,12 +237,18 @@ def _plogp(p: np.ndarray) -> np.ndarray:
 
 
 def _classes(columns: np.ndarray) -> np.ndarray:
-    """Responses (column, trial) as small whole numbers: few values as they are, many in equally filled classes."""
-    values = np.unique(columns)
-    if len(values) <= 16:
-        return np.searchsorted(values, columns)
-    edges = np.quantile(columns, np.arange(1, BINS) / BINS, axis=1).T
-    return (columns[:, :, None] > edges[:, None, :]).sum(-1)
+    """Responses (column, trial) as small whole numbers: few values as they are, many in equally filled classes.
+
+    Each column on its own: what a neuron says does not depend on its neighbours.
+    """
+    order = np.argsort(columns, axis=1)
+    rises = np.diff(np.take_along_axis(columns, order, 1), axis=1) > 0
+    ranks = np.zeros(columns.shape, int)
+    np.put_along_axis(ranks, order[:, 1:], rises.cumsum(1), 1)
+    many = rises.sum(1) >= FEW
+    edges = np.quantile(columns[many].astype(float), np.arange(1, BINS) / BINS, axis=1).T
+    ranks[many] = (columns[many][:, :, None] > edges[:, None, :]).sum(-1)
+    return ranks
 
 
 @checked
@@ -202,7 +265,8 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     Parameters
     ----------
     data : xarray.DataArray
-        (..., trial, ...): activity with noise; all other dims are kept.
+        (..., trial, ...): activity with noise; all other dims are kept. Where it has a coord ``recorded``, each time
+        and neuron is judged by its recorded trials.
     factors : sequence of str
         Two coords along the trials whose combinations all occur.
     trial : str
@@ -212,7 +276,7 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     -------
     xarray.Dataset
         ``omega_squared`` and ``p_value`` (effect, ...); the effects are the two factors and ``"a:b"``, their
-        interaction. A neuron that is constant has 0 and 1.
+        interaction. A neuron that is constant or silent has 0 and 1; NaN where the recorded trials lack a combination.
 
     Raises
     ------
@@ -237,17 +301,25 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     >>> (found.p_value < 0.001).values.tolist(), found.effect.values.tolist()
     ([[True, False], [False, False], [False, True]], ['a', 'b', 'a:b'])
     """
-    check(data, trial=trial)
+    check(data, trial=trial, gaps=True)
     if data.chunks is None:
-        check(data, finite=True)
+        check(data, finite=True, gaps=True)
     if isinstance(factors, str) or len(factors) != 2:
         raise ValueError(f"factors={factors!r}; expected the names of two coords along {trial!r}")
-    labels = [labels_along(data, name, [trial]).values for name in factors]
-    columns = _contrasts(labels, factors, data)
-    into: list[tuple[str, ...]] = [("effect",), ("effect",), ()]
-    omega, p, rest = apply(_effects, data, over=[(trial,)], into=into, lazy={"effect": 3}, columns=columns)
+    one_chunk(data, trial)
+    coded = [levels(labels_along(data, name, [trial]).values) for name in factors]
+    columns = _contrasts(coded, factors, data)
+    cells = np.ravel_multi_index([codes for _, codes in coded], [len(found) for found, _ in coded])
+
+    def effects_of(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        few = len(np.unique(cells[kept])) < cells.max() + 1 or len(kept) <= cells.max() + 1
+        return np.full((len(values), 7), np.nan) if few else _effects(values, [c[kept] for c in columns])
+
+    found = _over_trials(effects_of, free(data, "effect"), trial, 7)
+    omega, p = (xr.concat(found[i : i + 3], "effect") for i in (0, 3))
+    rest = found[6]
     effects = {"effect": [*factors, ":".join(factors)]}
-    if data.chunks is None and float(rest.max()) < 1e-12 and float(omega.max()) > 0:
+    if data.chunks is None and float(rest.fillna(0).max()) < 1e-12 and float(omega.fillna(0).max()) > 0:
         what = f"the trials of the same {factors[0]} and {factors[1]}"
         raise identical(data, what, ", so that every difference would look perfect")
     return dataset(
@@ -259,16 +331,14 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     )
 
 
-def _contrasts(labels: list[np.ndarray], factors: Sequence[str], data: xr.DataArray) -> list[np.ndarray]:
+def _contrasts(
+    coded: list[tuple[np.ndarray, np.ndarray]], factors: Sequence[str], data: xr.DataArray
+) -> list[np.ndarray]:
     """Design columns (trial, df) of the two main effects and the interaction, coded to sum to zero."""
-    coded = []
-    for values in labels:
-        levels, codes = np.unique(values, return_inverse=True)
-        basis = np.vstack([np.eye(len(levels) - 1), -np.ones(len(levels) - 1)])
-        coded.append(basis[codes])
-    a, b = coded
+    bases = [np.vstack([np.eye(len(found) - 1), -np.ones(len(found) - 1)])[codes] for found, codes in coded]
+    a, b = bases
     both = (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
-    cells = set(zip(*(v.tolist() for v in labels), strict=True))
+    cells = set(zip(*(found[codes].tolist() for found, codes in coded), strict=True))
     expected = (a.shape[1] + 1) * (b.shape[1] + 1)
     if len(cells) < expected:
         raise ValueError(
@@ -280,8 +350,8 @@ def _contrasts(labels: list[np.ndarray], factors: Sequence[str], data: xr.DataAr
     return [a, b, both]
 
 
-def _effects(values: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Omega squared and p-value (..., effect) of `values` (..., trial), and the share of variance (...) left over."""
+def _effects(values: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:
+    """Of `values` (column, trial) three times omega squared, three p-values and the share of variance left over."""
     n = values.shape[-1]
     rows = values.astype(float)
     rows = rows - rows.mean(-1, keepdims=True)
@@ -298,7 +368,7 @@ def _effects(values: np.ndarray, columns: list[np.ndarray]) -> tuple[np.ndarray,
         ratio = np.divide(gain / df, within, out=np.where(varies, np.inf, 0.0), where=within > 1e-300)
         ps.append(stats.f.sf(ratio, df, df_within))
     rest = np.divide(within * df_within, total, out=np.zeros_like(total), where=total > 0)
-    return np.stack(omegas, -1), np.stack(ps, -1), rest
+    return np.stack([*omegas, *ps, rest], -1)
 
 
 def _explained(rows: np.ndarray, columns: list[np.ndarray]) -> np.ndarray:

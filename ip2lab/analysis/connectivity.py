@@ -1,21 +1,25 @@
 """Connectivity: communities of neurons, whether they are more than chance, and how the weights move.
 
-Weight matrices are (..., neuron, presynaptic), as a run keeps them. Communities are those of the undirected graph of
+Weight matrices are (..., neuron, presynaptic), as a run keeps them; where both dims have labels, these say what is one
+neuron. Communities are those of the undirected graph of
 the mean strengths of both directions, (abs(W) + abs(W)^T) / 2 without its diagonal; they need the package
 scikit-network.
 """
 
 from __future__ import annotations
 
+import ctypes
+import os
+import threading
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, check, coords_of, dataset, describe, variables_with
-from ip2lab.analysis._labels import called, listed
+from ip2lab.analysis._labelled import apply, check, dataset, describe, free, variables_with, without
+from ip2lab.analysis._labels import called, check_rising, listed, match, match_axes, places_by_label
 
 __all__ = [
     "change_size",
@@ -27,6 +31,7 @@ __all__ = [
 ]
 
 METHODS = ("leiden", "louvain")
+_C_DRAWS = threading.Lock()  # C has one generator for all threads
 TOLERANCE = 1e-7  # gain in modularity below which an optimisation stops: that of weak communities is small
 
 
@@ -37,7 +42,17 @@ def _square(weights: xr.DataArray, neuron: str, presynaptic: str) -> xr.DataArra
             f"{called(weights)} has {weights.sizes[neuron]} along {neuron!r} and {weights.sizes[presynaptic]} along "
             f"{presynaptic!r}; expected recurrent weights, as many of both"
         )
-    return weights.astype(float)
+    return match_axes(weights, neuron, presynaptic).astype(float)
+
+
+def _sorted(weights: xr.DataArray, neuron: str, presynaptic: str) -> tuple[xr.DataArray, np.ndarray]:
+    """Square weights with both dims in the order of their labels, in which random draws are made, and that order.
+
+    The labels themselves are left out.
+    """
+    order = places_by_label(weights, neuron if neuron in weights.indexes else presynaptic)
+    bare = without(weights, neuron, presynaptic)
+    return bare.isel({neuron: order, presynaptic: order}), order
 
 
 def _graph(matrix: np.ndarray) -> np.ndarray:
@@ -63,8 +78,13 @@ def _partitions(graph: np.ndarray, resolution: float, method: str, runs: int, rn
         "return_probs": False,
     }
     sparse = csr_matrix(graph)
-    seeds = rng.integers(2**31, size=runs)
-    found = [maker(resolution, shuffle_nodes=True, random_state=int(s), **settings).fit_predict(sparse) for s in seeds]
+    found = []
+    for seed in rng.integers(2**31, size=runs).tolist():
+        with _C_DRAWS:
+            # the refinement of Leiden draws from C's rand(), which random_state does not reach
+            ctypes.CDLL("ucrtbase" if os.name == "nt" else None).srand(seed)
+            optimiser = maker(resolution, shuffle_nodes=True, random_state=seed, **settings)
+            found.append(optimiser.fit_predict(sparse))
     return np.stack(found)
 
 
@@ -140,7 +160,8 @@ def communities(
     Parameters
     ----------
     weights : xarray.DataArray
-        (..., neuron, presynaptic): recurrent weights; every matrix along other dims is done on its own.
+        (..., neuron, presynaptic): recurrent weights; every matrix along other dims is done on its own. Where both dims
+        have labels, these say which row and which column are of one neuron.
     neuron, presynaptic : str
         The dims.
     method : {"leiden", "louvain"}
@@ -157,13 +178,14 @@ def communities(
     xarray.Dataset
         ``community`` (..., neuron), numbers from 0 by falling size; ``modularity`` (...) of the consensus;
         ``n_communities`` (...); ``consistency`` (...), the mean adjusted mutual information of two runs;
-        ``agreement`` (..., neuron, presynaptic), the share of runs that put two neurons together. With several
-        resolutions all have a dim ``resolution``.
+        ``agreement`` (..., neuron, presynaptic), the share of runs that put two neurons together, both dims labelled
+        and in the order of `neuron`. With several resolutions all have a dim ``resolution``.
 
     Raises
     ------
     ValueError
-        A matrix that is not square or zero, NaN, a missing dim, an unknown method, fewer than two runs.
+        A matrix that is not square or zero, dims whose labels differ, NaN, a missing dim, an unknown method, fewer than
+        two runs.
 
     References
     ----------
@@ -189,20 +211,30 @@ def communities(
         raise ValueError(f"resolution={resolution!r}; expected a positive number or several")
     sweep = xr.DataArray(gamma, dims=["resolution"] * gamma.ndim)
     sweep = sweep.assign_coords(resolution=sweep) if gamma.ndim else sweep
-    bare = weights.rename({neuron: "_row", presynaptic: "_column"}).drop_vars(["_row", "_column"], errors="ignore")
+    bare, order = _sorted(free(weights, "_row", "_column", *["resolution"] * gamma.ndim), neuron, presynaptic)
+    bare = bare.rename({neuron: "_row", presynaptic: "_column"})
     over: list[tuple[str, ...]] = [("_row", "_column"), ()]
     into: list[tuple[str, ...]] = [(neuron,), (), (), (), (neuron, presynaptic)]
     parts = apply(_communities, bare, sweep, over=over, into=into, loop=True, method=method, runs=runs, seed=seed)
+    back = np.argsort(order)
     result = dataset(
         weights,
-        describe(parts[0].astype(int), "community", "1", "community, numbered by falling size"),
+        describe(parts[0].astype(int).isel({neuron: back}), "community", "1", "community, numbered by falling size"),
         describe(parts[1], "modularity", "1", "modularity of the consensus"),
         describe(parts[2].astype(int), "n_communities", "1", "number of communities"),
         describe(parts[3], "consistency", "1", "mean adjusted mutual information of two runs"),
-        describe(parts[4], "agreement", "1", "share of runs in which two neurons are in one community"),
+        describe(
+            parts[4].isel({neuron: back, presynaptic: back}),
+            "agreement",
+            "1",
+            "share of runs in which two neurons are in one community",
+        ),
         method=method,
     )
-    return result.assign_coords(coords_of(weights, neuron, presynaptic))
+    labels = next((weights[dim] for dim in (neuron, presynaptic) if dim in weights.coords), None)
+    if labels is None:
+        return result
+    return result.assign_coords({dim: (dim, labels.values, labels.attrs) for dim in (neuron, presynaptic)})
 
 
 def _communities(
@@ -245,7 +277,7 @@ def modularity(
     weights : xarray.DataArray
         (..., neuron, presynaptic): recurrent weights.
     untrained : xarray.DataArray, optional
-        (neuron, presynaptic): the weights before learning.
+        (neuron, presynaptic): the weights before learning, of the same neurons.
     neuron, presynaptic : str
         The dims.
     method : {"leiden", "louvain"}
@@ -291,7 +323,9 @@ def modularity(
     _chosen(method, runs=runs, nulls=nulls)
     options: dict[str, Any] = {"method": method, "resolution": resolution, "runs": runs, "seed": seed, "loop": True}
     core = [(neuron, presynaptic)]
-    q, mean, sd, p = apply(_modularity, weights, over=core, into=[()] * 4, nulls=nulls, **options)
+    q, mean, sd, p = apply(
+        _modularity, _sorted(weights, neuron, presynaptic)[0], over=core, into=[()] * 4, nulls=nulls, **options
+    )
     parts = [
         describe(q, "modularity", "1", "modularity"),
         describe(mean, "null_mean", "1", "mean modularity with the same strengths and signs"),
@@ -300,7 +334,9 @@ def modularity(
         describe(p, "p_value", "1", "p-value against the same strengths and signs"),
     ]
     if untrained is not None:
-        before = apply(_mean_quality, _square(untrained, neuron, presynaptic), over=core, **options)
+        first = match(weights, _square(untrained, neuron, presynaptic))
+        before = apply(_mean_quality, _sorted(first, neuron, presynaptic)[0], over=core, **options)
+        before = before.reset_coords(drop=True)  # such as the problem that it is of
         parts.append(describe(before, "untrained", "1", "modularity of the untrained weights"))
     return dataset(weights, *parts, method=method)
 
@@ -403,7 +439,8 @@ def stationarity(
     Raises
     ------
     ValueError
-        Fewer than two along `along`, matrices that are not square or zero, NaN, a missing dim.
+        Fewer than two along `along` or labels there that do not rise, matrices that are not square or zero, NaN, a
+        missing dim.
 
     References
     ----------
@@ -426,8 +463,10 @@ def stationarity(
     _chosen(method, runs=runs)
     if weights.sizes[along] < 2:
         raise ValueError(f"{called(weights)} has one matrix along {along!r}; two or more are needed to compare")
-    numbers = weights[along].values[1:]
-    bare = weights.rename({along: "_from"}).drop_vars("_from", errors="ignore")
+    check_rising(weights, along)
+    numbers = weights[along].variable[1:]
+    bare = _sorted(free(weights, "_from"), neuron, presynaptic)[0]
+    bare = without(bare, along).rename({along: "_from"})
     into: list[tuple[str, ...]] = [(along,)] * 4
     parts = apply(
         _stationarity,
@@ -488,7 +527,7 @@ def spectral_radius(weights: xr.DataArray, *, neuron: str = "neuron", presynapti
     Raises
     ------
     ValueError
-        A matrix that is not square, NaN, a missing dim.
+        A matrix that is not square, dims whose labels differ, NaN, a missing dim.
 
     Examples
     --------
@@ -506,13 +545,23 @@ def _radius(matrices: np.ndarray) -> np.ndarray:
     return np.abs(np.linalg.eigvals(matrices)).max(-1)
 
 
-def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, list[np.ndarray]]:
-    """The names of the parameter groups and each as a matrix (along, value)."""
+class _Groups(NamedTuple):
+    names: xr.DataArray
+    numbers: xr.Variable  # the labels along the series
+    values: list[np.ndarray]  # each group as a matrix (along, value)
+
+
+def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> _Groups:
+    """The groups of parameters that have `along`."""
     found = variables_with(parameters, along=along)
-    if min(v.sizes[along] for v in found.values()) < 2:
+    first = next(iter(found.values()))
+    if first.sizes[along] < 2:
         raise ValueError(f"one point along {along!r}; two or more are needed to compare")
+    if along in ("parameter", "other"):
+        raise ValueError(f"along={along!r} is what a dim of the result is called: rename it, .rename({along}=...)")
     names = xr.DataArray(list(found), dims="parameter", attrs={"units": "1", "long_name": "group of parameters"})
-    return names, [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]
+    flat = [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]
+    return _Groups(names, first[along].variable, flat)
 
 
 @checked
@@ -536,7 +585,7 @@ def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -
     Raises
     ------
     ValueError
-        No group with `along`, one point along it, NaN.
+        No group with `along`, one point along it or numbers that do not rise, NaN.
 
     Examples
     --------
@@ -547,11 +596,12 @@ def change_size(weights: xr.Dataset | xr.DataArray, *, along: str = "problem") -
     >>> found.relative.round(2).values.tolist(), found.from_start.values.tolist()
     ([[0.1, 0.09]], [[0.1, 0.2]])
     """
-    names, groups = _groups(weights, along)
+    names, numbers, groups = _groups(weights, along)
+    check_rising(weights.to_dataset() if isinstance(weights, xr.DataTree) else weights, along)
     change = np.stack([np.linalg.norm(np.diff(g, axis=0), axis=1) for g in groups])
     norms = np.stack([np.linalg.norm(g, axis=1) for g in groups])
     away = np.stack([np.linalg.norm(g[1:] - g[0], axis=1) for g in groups])
-    coords = {"parameter": names, along: weights[along].values[1:]}
+    coords = {"parameter": names, along: numbers[1:]}
     dims = ("parameter", along)
     relative, start = (
         np.divide(a, b, out=np.where(a > 0, np.inf, 0.0), where=b > 0)
@@ -605,7 +655,7 @@ def gradient_alignment(gradients: xr.Dataset | xr.DataArray, *, along: str = "pr
     """
     from scipy import stats
 
-    names, groups = _groups(gradients, along)
+    names, numbers, groups = _groups(gradients, along)
     cosines, chance = [], []
     for values in groups:
         norm = np.linalg.norm(values, axis=1, keepdims=True)
@@ -614,8 +664,8 @@ def gradient_alignment(gradients: xr.Dataset | xr.DataArray, *, along: str = "pr
         n = values.shape[1]
         # the square of a cosine of random directions has this distribution; in one dimension it is always 1
         chance.append(np.sqrt(stats.beta.ppf(0.95, 0.5, (n - 1) / 2)) if n > 1 else 1.0)
-    numbers = gradients[along].values
-    coords = {"parameter": names, along: numbers, "other": numbers}
+    other = ("other", numbers.values, numbers.attrs)
+    coords = {"parameter": names, along: numbers, "other": other}
     # + 0.0 turns -0.0 into 0.0
     alignment = xr.DataArray(np.stack(cosines) + 0.0, dims=("parameter", along, "other"), coords=coords)
     bound = xr.DataArray(chance, dims="parameter", coords={"parameter": names})

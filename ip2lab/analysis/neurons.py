@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from scipy import ndimage, stats
+from scipy import stats
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._excitability import fi_curve, relative_threshold
@@ -16,15 +16,20 @@ from ip2lab.analysis._labelled import (
     check,
     dataset,
     describe,
+    first_of,
+    free,
     identical,
-    labelled,
+    mask_of,
     not_finite,
+    one_chunk,
     times,
     units_of,
     variables_with,
+    without,
 )
-from ip2lab.analysis._labels import called, labels_along, listed
+from ip2lab.analysis._labels import called, check_rising, labels_along, levels, listed, recorded
 from ip2lab.analysis._selectivity import mixed_selectivity, selectivity
+from ip2lab.analysis._spikes import are_counts, behind, bins_of, smooth, spike_counts
 
 __all__ = [
     "adaptation_index",
@@ -40,28 +45,6 @@ __all__ = [
 ]
 
 
-POSSIBLE = 1000.0  # Hz; more than that over all neurons speaks of a wrong unit of time
-
-
-def _spikes(spikes: xr.DataArray, time: str, trial: str | None = None) -> tuple[xr.DataArray, float]:
-    """Checked spikes and the bin in ms."""
-    check(spikes, time=time, trial=trial)
-    dt = times(spikes, time)[1]
-    if spikes.chunks is None:
-        check(spikes, finite=True)
-        if spikes.dtype.kind != "b" and (spikes < 0).any():
-            raise ValueError(
-                f"{called(spikes)} holds {float(spikes.min()):g}; spikes are bool or counts per bin, not negative"
-            )
-        rate = float(spikes.mean()) * 1000 / dt
-        if rate > POSSIBLE and "units" not in spikes[time].attrs:
-            raise ValueError(
-                f"{called(spikes)}: {rate:.0f} Hz on average is more than neurons fire; {time!r} does not seem to be "
-                f"in ms; where it is in s, say so: {time}.attrs['units'] = 's'"
-            )
-    return spikes, dt
-
-
 @checked
 def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None = None) -> xr.DataArray:
     r"""Firing rate: spikes over time, :math:`r = \sum_t s_t / (n\,\Delta t)`.
@@ -69,23 +52,24 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
     Parameters
     ----------
     spikes : xarray.DataArray
-        (..., time), bool or counts per bin, with a coord on `time` in ms (or in s, said in its attrs). May be backed
-        by dask.
+        (..., time), bool or counts per bin, with a coord on `time` in ms (or in s, said in its attrs). Where it has a
+        coord ``recorded`` that is False, nothing is counted, neither spikes nor time. May be backed by dask.
     time : str
         The dim of time.
     width : float, optional
         Standard deviation (ms) of a Gaussian with which the rate is smoothed; `time` is then kept. The kernel is cut
-        off at the ends and made up for there.
+        off at the ends and at what was not recorded, and made up for there.
 
     Returns
     -------
     xarray.DataArray
-        ``firing_rate`` (...) in Hz, with `width` (..., time).
+        ``firing_rate`` (...) in Hz, with `width` (..., time); NaN where nothing was recorded.
 
     Raises
     ------
     ValueError
-        No dim or coord `time`, uneven times, NaN, negative values.
+        No dim or coord `time`, uneven times, NaN, negative values, a signal (other units, or values that are not whole
+        and have none), more spikes than a neuron has where the times have no units.
 
     Examples
     --------
@@ -96,25 +80,24 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
     >>> neurons.firing_rate(spikes).values.tolist()
     [5.0, 0.0, 0.0]
     """
-    spikes, dt = _spikes(spikes, time)
+    heard, mask, dt = spike_counts(spikes, time)
     if width is None:
         # counted as integers: a float copy of the spikes would be many times their size
         whole = spikes.dtype.kind in "biu"
-        count = spikes.sum(time, dtype=np.int64 if whole else float, skipna=False)  # lazy NaN stay NaN
-        rate = (count * (1000.0 / (spikes.sizes[time] * dt))).astype(float)
+        count = heard.sum(time, dtype=np.int64 if whole else float, skipna=False)  # lazy NaN stay NaN
+        rate = (count * (1000.0 / (behind(spikes, mask, time) * dt))).astype(float)
     else:
-        if not 1e-3 * dt < width < 1e6 * dt:
-            raise ValueError(f"width={width}; expected a positive number of ms, within reason of a step of {dt:g}")
-        rate = apply(_smooth, spikes, over=[(time,)], into=[(time,)], lazy={}, bins=width / dt) * (1000.0 / dt)
+        one_chunk(spikes, time)
+        given = [heard] if mask is None else [heard, _along(mask, time, spikes)]
+        over = [(time,)] * len(given)
+        rate = apply(smooth, *given, over=over, into=[(time,)], lazy={}, bins=bins_of(width, dt)) * (1000.0 / dt)
         rate = rate.transpose(*spikes.dims).assign_coords(spikes.coords)  # with their units
     return describe(rate, "firing_rate", "Hz", "firing rate", spikes)
 
 
-def _smooth(counts: np.ndarray, bins: float) -> np.ndarray:
-    """`counts` (..., time) smoothed with a Gaussian of `bins` standard deviation whose weights sum to one."""
-    settings = {"axis": -1, "mode": "constant", "truncate": 4.0}
-    weight = ndimage.gaussian_filter1d(np.ones(counts.shape[-1]), bins, **settings)
-    return ndimage.gaussian_filter1d(counts.astype(float), bins, **settings) / weight
+def _along(mask: xr.DataArray, time: str, data: xr.DataArray) -> xr.DataArray:
+    """`mask` with the dim `time`, which it may lack."""
+    return mask if time in mask.dims else mask.expand_dims({time: data.sizes[time]})
 
 
 @checked
@@ -134,27 +117,30 @@ def psth(
     Parameters
     ----------
     spikes : xarray.DataArray
-        (..., trial, time), bool or counts per bin, with a coord on `time` in ms.
+        (..., trial, time), bool or counts per bin, with a coord on `time` in ms; or a signal (calcium, rates): whatever
+        has other units, or values that cannot be counts. Where a coord ``recorded`` is False nothing is taken.
     trial, time : str
         The dims of trials and of time.
     width : float
         Standard deviation of the Gaussian (ms).
     by : str or xarray.DataArray, optional
-        A label of each trial (a coord of `spikes`): one histogram for each of its values.
+        A label of each trial (a coord of `spikes`, or an array that is matched by its labels): one histogram for each
+        of its values, numbers by size, text by the alphabet.
     level : float
         Coverage of the band, at each time on its own.
 
     Returns
     -------
     xarray.Dataset
-        ``rate``, ``lower`` and ``upper`` (..., time) in Hz, ``trials`` (their number); with `by` all have one more dim,
-        named as the label is.
+        ``rate``, ``lower`` and ``upper`` (..., time) in Hz, of a signal in its own units; ``trials``, their number,
+        with gaps that of the trials recorded at each time (a band needs two, a mean one, else NaN). With `by` all have
+        one more dim, named as the label is.
 
     Raises
     ------
     ValueError
         A missing dim or coord, fewer than two trials (of a kind), trials that are all identical: their band would have
-        no width.
+        no width; labels that differ from those of the trials, or are called as something in the result.
 
     References
     ----------
@@ -171,57 +157,86 @@ def psth(
     >>> dict(found.rate.sizes), bool((found.lower.mean() < 20) & (found.upper.mean() > 20))
     ({'time': 100, 'neuron': 2}, True)
     """
-    spikes, _ = _spikes(spikes, time, trial)
-    if not width > 0:
-        raise ValueError(f"width={width}; expected a positive number of ms")
+    check(spikes, trial=trial, time=time, gaps=True)
+    counts = are_counts(spikes)
+    heard = spike_counts(spikes, time, trial)[0] if counts else check(spikes, finite=spikes.chunks is None, gaps=True)
+    settings = _Psth(trial, time, bins_of(width, times(spikes, time)[1]), level, counts)
     if by is None:
-        return _psth(spikes, trial, time, width, level)
+        return _psth(heard, settings)
     labels = labels_along(spikes, by, [trial], least=1)
-    name = str(labels.name)
-    groups = {
-        value: _psth(spikes.isel({trial: labels.values == value}), trial, time, width, level)
-        for value in np.unique(labels)
-    }
-    joined = xr.concat(list(groups.values()), dim=name, coords="minimal", compat="override", combine_attrs="override")
-    return joined.assign_coords({name: list(groups)}).transpose(..., name)
+    name = str(labels.name or "label")
+    heard = free(without(heard, by) if isinstance(by, str) and by != trial else heard, *VARIABLES)
+    if name in VARIABLES or name in first_of(heard, trial).coords or name in set(heard.dims) - {trial}:
+        raise ValueError(f"the labels {name!r} are called as something else in the result: give them another name")
+    found, codes = levels(labels.values)
+    groups = [_psth(heard.isel({trial: codes == k}), settings) for k in range(len(found))]
+    joined = xr.concat(groups, dim=name, coords="minimal", compat="override", combine_attrs="override")
+    return joined.assign_coords({name: (name, found)}).transpose(..., name)
 
 
-def _psth(spikes: xr.DataArray, trial: str, time: str, width: float, level: float) -> xr.Dataset:
+VARIABLES = ("rate", "lower", "upper", "trials")
+
+
+class _Psth(NamedTuple):
+    trial: str
+    time: str
+    bins: float  # standard deviation of the Gaussian
+    level: float
+    counts: bool  # spikes per bin, or a signal
+
+
+def _psth(data: xr.DataArray, settings: _Psth) -> xr.Dataset:
     """Mean rate and its band, trial by trial: all smoothed trials at once would be many times the spikes."""
-    n = spikes.sizes[trial]
+    trial, time, bins, level, counts = settings
+    n = data.sizes[trial]
     if n < 2:
-        raise ValueError(f"{called(spikes)} has {n} along {trial!r} (of a kind); a band needs two or more")
-    moved = spikes.transpose(trial, ..., time)
-    dt = times(spikes, time)[1]
-    mean, square = np.zeros(moved.shape[1:]), np.zeros(moved.shape[1:])
-    for i, counts in enumerate(moved.data):
-        rate = _smooth(np.asarray(counts), width / dt) * (1000.0 / dt)
-        before = rate - mean
-        mean += before / (i + 1)
-        square += before * (rate - mean)
+        raise ValueError(f"{called(data)} has {n} along {trial!r} (of a kind); a band needs two or more")
+    moved = data.transpose(trial, ..., time)
+    full = mask_of(moved)
+    factor = 1000.0 / times(data, time)[1] if counts else 1.0
+    mean, square, seen = (np.zeros(moved.shape[1:]) for _ in range(3))
+    for i, values in enumerate(moved.data):
+        here = np.ones(mean.shape, bool) if full is None else full[i]
+        rate = smooth(np.where(here, values, 0), here if full is not None else None, bins=bins) * factor
+        seen += here
+        before = np.where(here, rate - mean, 0.0)
+        mean += before / np.maximum(seen, 1)
+        square += before * np.where(here, rate - mean, 0.0)
     if not np.isfinite(mean).all():
-        raise not_finite(spikes)
-    sd = np.sqrt(square / (n - 1))
-    if (sd <= 1e-9 * mean).all() and mean.any():
-        raise identical(spikes, f"all {n} trials along {trial!r}", ", so a band over them has no meaning")
-    half = stats.t.ppf((1 + level) / 2, n - 1) * sd / np.sqrt(n)
+        raise not_finite(data)
+    several = seen > 1
+    sd = np.sqrt(np.where(several, square, np.nan) / np.where(several, seen - 1, 1))
+    if several.any() and (sd <= 1e-9 * np.abs(mean))[several].all() and mean.any():
+        raise identical(data, f"all {n} trials along {trial!r}", ", so a band over them has no meaning")
+    half = stats.t.ppf((1 + level) / 2, np.maximum(seen - 1, 1)) * sd / np.sqrt(np.maximum(seen, 1))
+    low = (mean - half).clip(0) if counts else mean - half
+    mean = np.where(seen > 0, mean, np.nan)
+    unit, what = ("Hz", "firing rate") if counts else (units_of(data), str(data.attrs.get("long_name", "activity")))
     parts = {
-        "rate": (mean, "mean firing rate over trials"),
-        "lower": ((mean - half).clip(0), f"lower end of the {level:.0%} band"),
+        "rate": (mean, f"mean {what} over trials"),
+        "lower": (low, f"lower end of the {level:.0%} band"),
         "upper": (mean + half, f"upper end of the {level:.0%} band"),
     }
-    like = moved.isel({trial: 0}, drop=True)
-    order = [d for d in spikes.dims if d != trial]
+    like = free(first_of(moved, trial), *VARIABLES)
+    order = [d for d in data.dims if d != trial]
     made = (
-        describe(xr.DataArray(v, dims=like.dims, coords=like.coords), k, "Hz", words) for k, (v, words) in parts.items()
+        describe(xr.DataArray(v, dims=like.dims, coords=like.coords), k, unit, words) for k, (v, words) in parts.items()
     )
-    count = labelled(n, (), "trials", "1", "number of trials")
-    return dataset(spikes, *(array.transpose(*order) for array in made), count)
+    mask = recorded(data)
+    number = xr.DataArray(n) if mask is None else behind(data, mask, trial).fillna(0).astype(int)
+    return dataset(
+        data,
+        *(array.transpose(*order) for array in made),
+        describe(number.drop_attrs(), "trials", "1", "number of trials" + (" recorded" if mask is not None else "")),
+    )
 
 
 def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
     """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
-    found = variables_with(properties, along=along, feature=feature)
+    found = {
+        name: free(v, "property", "unit")
+        for name, v in variables_with(properties, along=along, feature=feature).items()
+    }
     for name, values in found.items():
         if (values <= 0).any():
             raise ValueError(
@@ -281,6 +296,7 @@ def drift(
     ([[0.0, 0.0], [0.69, 0.0], [1.39, 0.0]], [[1.0, 0.0]])
     """
     values, unit = _by_property(properties, along, feature)
+    check_rising(values, along)
     logs = xr.ufuncs.log(values)
     first = _first_of_each(logs, along, within)
     start = xr.zeros_like(logs.isel({along: [0]}))
@@ -388,7 +404,7 @@ def density(
     if points < 16:
         raise ValueError(f"points={points}; a density needs a grid of 16 or more")
     values, unit = _by_property(properties, along, feature)
-    logs = xr.ufuncs.log(values)
+    logs = xr.ufuncs.log(free(values, "point"))
     others = [d for d in logs.dims if d != "property"]
     low, high = logs.min(others), logs.max(others)
     margin = np.maximum(0.25 * (high - low), 0.25)

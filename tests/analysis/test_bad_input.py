@@ -176,7 +176,7 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: neurons.relative_threshold(d[:, 0], d[:3]),
             ValueError,
-            r"'rates' has 6 along 'trial', 'rates' 3 along 'trial'; expected equally many, or labels",
+            r"'rates' has 3 along 'trial', 'rates' 6 along 'trial'; expected equally many, or labels",
         ),
         (
             lambda d: neurons.relative_threshold(d[0].assign_coords(time=[0.0] * 8), d[0]),
@@ -198,7 +198,11 @@ def test_something_else_than_a_labelled_array(name):
             ValueError,
             r"one point along 'problem'; two or more are needed to compare",
         ),
-        (lambda d: neurons.firing_rate(abs(d), width=-1), ValueError, r"width=-1; expected a positive number of ms"),
+        (
+            lambda d: neurons.firing_rate(abs(d).round(), width=-1),
+            ValueError,
+            r"width=-1; expected a positive number of ms",
+        ),
         (
             lambda d: curves.bootstrap(d, over="seed"),
             ValueError,

@@ -80,11 +80,13 @@ def test_relative_threshold():
     threshold = xr.DataArray(
         [[1.0, 1.0], [2.0, 2.0], [2.0, 4.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0, 3]}
     )
-    found = neurons.relative_threshold(threshold, drive)
+    with pytest.raises(ValueError, match=r"the data lacks 8 along 'problem', which the data has. Leave them out"):
+        neurons.relative_threshold(threshold, drive)
+    found = neurons.relative_threshold(threshold, drive.isel(problem=[0, 1]))
     assert found.problem.values.tolist() == [0, 3]
     np.testing.assert_allclose(found.relative_threshold, [[4, 2 / 3], [4, 4 / 3]], rtol=0.05)
     np.testing.assert_allclose(found.distance, [[2, 0], [2, 2 / 3]], atol=0.1)
-    with pytest.raises(ValueError, match=r"have no label along 'problem' in common"):
+    with pytest.raises(ValueError, match=r"the data lacks 0, 3, 8 along 'problem'"):
         neurons.relative_threshold(threshold.assign_coords(problem=[50, 51, 52]), drive)
     with pytest.raises(ValueError, match=r"2 neurons of the data have a constant drive"):
         neurons.relative_threshold(threshold.isel(problem=0, drop=True), xr.zeros_like(drive))

@@ -177,7 +177,9 @@ def test_properties_say_what_is_wrong(function):
 
 def test_rates_that_no_neuron_has_speak_of_seconds():
     spikes = xr.DataArray(np.ones((40, 3), bool), dims=("time", "neuron"), coords={"time": 0.02 * np.arange(40)})
-    with pytest.raises(ValueError, match=r"50000 Hz on average .* 'time' does not seem to be in ms"):
+    with pytest.raises(ValueError, match=r"'time' .* steps of 0.02 and no units; .*attrs\['units'\] = 's'"):
         neurons.firing_rate(spikes)
+    with pytest.raises(ValueError, match=r"5000 Hz in one neuron is more .* 'time' does not seem to be in ms"):
+        neurons.firing_rate(spikes.assign_coords(time=0.2 * np.arange(40)))
     spikes.time.attrs["units"] = "s"
     assert (neurons.firing_rate(spikes) == 50).all()
