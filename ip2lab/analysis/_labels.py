@@ -109,17 +109,6 @@ def pick(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
     return second.isel({dim: places})
 
 
-def places_by_label(data: xr.DataArray, dim: str) -> np.ndarray:
-    """The places along `dim` in the order of the labels; as they are where labels are missing or repeat.
-
-    Random draws are made in this order, so that they do not depend on the order in which data come.
-    """
-    index = data.indexes.get(dim)
-    if index is None or not index.is_unique:
-        return np.arange(data.sizes[dim])
-    return np.argsort(levels(np.asarray(index))[1], kind="stable")
-
-
 def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
     """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
 

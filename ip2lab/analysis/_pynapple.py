@@ -259,8 +259,8 @@ def _inside(data: xr.DataArray, time: str) -> np.ndarray:
     found = data[RECORDED].reset_coords(drop=True) if RECORDED in data.coords else xr.DataArray(True)
     if set(found.dims) - {time}:
         raise ValueError(
-            f"the coord {RECORDED!r} of {called(data)} has dims {listed(found.dims)}; pynapple knows one time_support for "
-            f"all: expected it along {time!r} only"
+            f"the coord {RECORDED!r} of {called(data)} has dims {listed(found.dims)}; pynapple knows one time_support "
+            f"for all: expected it along {time!r} only"
         )
     inside = np.broadcast_to(found.values.astype(bool), data.sizes[time])
     if not inside.any():

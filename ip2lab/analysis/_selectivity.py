@@ -23,7 +23,7 @@ from ip2lab.analysis._labelled import (
     not_finite,
     one_chunk,
 )
-from ip2lab.analysis._labels import called, labels_along, levels, listed, places_by_label
+from ip2lab.analysis._labels import called, labels_along, levels, listed, sequence
 
 COLUMNS = 4096  # neurons x times worked on at a time
 FEW = 16  # different responses of a neuron that are taken as they are for mutual information
@@ -102,7 +102,7 @@ def selectivity(
     one_chunk(data, trial)
     if data.chunks is None:
         check(data, finite=True, gaps=True)
-    order = places_by_label(data, trial)
+    order = sequence(data, trial)
 
     def information(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
         rng = np.random.default_rng(seed)

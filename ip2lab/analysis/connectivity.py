@@ -19,7 +19,7 @@ import xarray as xr
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._labelled import apply, check, dataset, describe, free, variables_with, without
-from ip2lab.analysis._labels import called, check_rising, listed, match, match_axes, places_by_label
+from ip2lab.analysis._labels import called, check_rising, listed, match, match_axes, sequence
 
 __all__ = [
     "change_size",
@@ -50,7 +50,7 @@ def _sorted(weights: xr.DataArray, neuron: str, presynaptic: str) -> tuple[xr.Da
 
     The labels themselves are left out.
     """
-    order = places_by_label(weights, neuron if neuron in weights.indexes else presynaptic)
+    order = sequence(weights, neuron if neuron in weights.indexes else presynaptic)
     bare = without(weights, neuron, presynaptic)
     return bare.isel({neuron: order, presynaptic: order}), order
 
