@@ -113,7 +113,9 @@ CALLS = {
     "curves.partial_association": lambda s: curves.partial_association(s["trials"], s["trials"] ** 2, permutations=3),
     "curves.configurations": lambda s: curves.configurations(s["search"]),
     "curves.marginal_worth": lambda s: curves.marginal_worth(s["search"]),
-    "from_events": lambda s: from_events({"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial", window=(0, 3)),
+    "from_events": lambda s: from_events(
+        {"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial", window=(0, 3)
+    ),
 }
 
 
