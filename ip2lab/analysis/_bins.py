@@ -90,12 +90,19 @@ def unit_of(clock: str | float) -> Fraction:
     return 1000 / fraction(clock)
 
 
+def array(what: str, given: Any) -> np.ndarray:
+    """Return an array of `given`, of None where its rows differ in length; ValueError for what no table can hold."""
+    if isinstance(given, range) and len(given) > MOST:
+        raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST:,}")
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.array(None)
+
+
 def numbers(what: str, given: Any) -> np.ndarray:
     """Return times as whole or real numbers or numpy's durations, or raise TypeError that says `what` is none."""
-    try:
-        values = np.asarray(given)
-    except ValueError:  # rows of different lengths
-        values = np.array(None)
+    values = array(what, given)
     kind = pd.api.types.infer_dtype(values.ravel(), skipna=True)
     if kind in ("datetime", "datetime64", "date"):
         raise TypeError(

@@ -13,7 +13,19 @@ import pandas as pd
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._bins import MOST, Bins, Ticks, counts, covered, fraction, missing_times, numbers, ticks, unit_of
+from ip2lab.analysis._bins import (
+    MOST,
+    Bins,
+    Ticks,
+    array,
+    counts,
+    covered,
+    fraction,
+    missing_times,
+    numbers,
+    ticks,
+    unit_of,
+)
 from ip2lab.analysis._labels import RECORDED, listed
 
 SECOND = unit_of("s")
@@ -141,7 +153,7 @@ def _column(events: Any, name: str) -> Any:
     try:
         return events[name]
     except (KeyError, TypeError, IndexError, ValueError):
-        columns = listed(events) if hasattr(events, "__iter__") else type(events).__name__
+        columns = listed(events) if hasattr(events, "keys") else type(events).__name__
         raise KeyError(f"the events have no column {name!r}; they have {columns}") from None
 
 
@@ -174,10 +186,7 @@ def _spikes(
 
 def _labels(given: Any, what: str) -> np.ndarray:
     """A row of labels, none of them missing."""
-    try:
-        values = np.asarray(given)
-    except ValueError:  # rows of different lengths
-        values = np.array(None)
+    values = array(what, given)
     if values.ndim != 1:
         raise ValueError(f"the labels {what} have {values.ndim} dims; expected a row of them")
     if values.dtype.kind in "US" and not hasattr(given, "dtype"):  # numpy turns what stands beside text into text

@@ -285,13 +285,20 @@ ANALYSES: dict[str, Call] = {
     "configurations": (curves.configurations, lambda: {"search": search(), "over": "seed", "level": 0.9}),
     "marginal_worth": (curves.marginal_worth, lambda: {"search": search(), "over": "seed", "level": 0.9}),
     "from_pynapple": (
-        from_pynapple, lambda: {"data": units(), "bin": 10.0, "onsets": [0.0, 0.1], "window": (0.0, 50.0)},
+        from_pynapple,
+        lambda: {"data": units(), "bin": 10.0, "onsets": [0.0, 0.1], "window": (0.0, 50.0), "recorded": (0.0, 0.2),
+                 "missing": "raise"},
     ),
     "to_pynapple": (to_pynapple, lambda: {"data": spikes()[0], "feature": "neuron", "time": "time"}),
     "from_events": (
         from_events,
         lambda: {"events": EVENTS, "bin": 5.0, "time": "time", "unit": "unit", "trial": "trial", "clock": "ms",
-                 "window": (0.0, 40.0)},
+                 "window": (0.0, 40.0), "recorded": (0.0, 45.0)},
+    ),
+    "from_events around": (
+        from_events,
+        lambda: {"events": EVENTS, "bin": 5.0, "onsets": [0.0, 20.0], "window": (-5.0, 20.0), "clock": "ms",
+                 "recorded": [(0.0, 15.0), (20.0, 45.0)], "missing": "raise", "trials": ["x", "y"]},
     ),
 }  # fmt: skip
 REST: dict[str, Call] = {
@@ -471,8 +478,9 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "points": [16, 64], "shuffles": [1, 5], "nulls": [2, 3], "factor": [1.2, 3.0], "last": [1, 40, np.int64(5)],
     "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
     "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
-    "selectivity.measure": ["mutual_information"], "clock": ["s"], "aligned.at": ["end"],
+    "selectivity.measure": ["mutual_information"], "clock": ["s", 30000.0], "aligned.at": ["end"],
     "from_pynapple.window": [(0, 30), [10.0, 40.0]], "from_events.window": [(0.0, 30.0)], "psth.by": [None],
+    "from_events around.window": [(0.0, 30.0)], "missing": ["drop"],
     **{f"{name}.runs": [2, 3] for name in ("communities", "modularity", "stationarity")},
     "neurons": [4, np.int64(16), 20], "problems": [1, 2, np.int64(2)], "max_trials": [12, 40], "window": [5, 10],
     "progress": [False],
