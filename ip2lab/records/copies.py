@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -67,7 +66,7 @@ def older_root(source: Source) -> bytes:
 
 
 def open_copy(source: Source, document: Metadata) -> xr.DataTree:
-    """Open a copy lazily, as far as it has the groups and variables of a run, and warn that it has no checksums."""
+    """Open a copy lazily, as far as it has the groups and variables of a run."""
     try:
         _check_files(source)
         consolidated = document.get("consolidated_metadata") is not None
@@ -80,8 +79,6 @@ def open_copy(source: Source, document: Metadata) -> xr.DataTree:
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     tree.attrs, tree.encoding = dict(document["attributes"]), {"source": str(source)}
-    missing = "checksums of its chunks, and whether one is missing (it reads as empty), could not be checked"
-    warnings.warn(f"{source}: is a copy of a run, as xarray writes it: {missing}", stacklevel=3)
     return tree
 
 

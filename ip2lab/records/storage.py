@@ -382,13 +382,13 @@ def at_address(address: str) -> Folder | Remote:
     >>> str(at_address("file:///data/run.zarr"))
     '/data/run.zarr'
     """
-    address = _anchored(address)
-    archive = address.startswith(("zip://", "tar://", "libarchive://"))  # fsspec would keep the list of files of before
+    full = _anchored(address)
+    archive = full.startswith(("zip://", "tar://", "libarchive://"))  # fsspec would keep the list of files of before
     try:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        system, root = url_to_fs(address, **({"skip_instance_cache": True} if archive else {}))
+        system, root = url_to_fs(full, **({"skip_instance_cache": True} if archive else {}))
     except FileNotFoundError:
         raise FileNotFoundError(f"{address}: there is nothing here") from None
     except ImportError as error:
@@ -398,7 +398,7 @@ def at_address(address: str) -> Folder | Remote:
     if isinstance(system, LocalFileSystem):
         return Folder(root)
     system.invalidate_cache()
-    return Remote(address, system, root)
+    return Remote(full, system, root)
 
 
 def _anchored(address: str) -> str:
