@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from ip2lab import records
 from ip2lab.learning import Series, prepared, resume, train
 from ip2lab.options import DEFAULTS, PRESETS, flag, several
+from ip2lab.properties import PROPERTIES
 from ip2lab.records.storage import absolute
 from ip2lab.records.writing import array_of, unborn
 from ip2lab.tasks import Family
@@ -282,6 +283,8 @@ def _value(name: str, arguments: Mapping[str, Any]) -> Any:
     model = arguments.get("model", "spiking")
     own = DEFAULTS.get(model, {}) | PRESETS.get(arguments.get("preset") or "", {}) if isinstance(model, str) else {}
     value = arguments.get(name, (DEFAULT | own).get(name, "default"))
+    if name == "learnable":
+        return (value,) if isinstance(value, str) and value in PROPERTIES else () if value is None else value
     return make_family(value) if name == "family" and isinstance(value, str) and value in FAMILIES else value
 
 
@@ -351,7 +354,7 @@ def text_of(value: Any) -> str:
     >>> text_of(("tau_dendrite", "threshold")), text_of(None), text_of({"tau_soma": 20})
     ('tau_dendrite + threshold', 'nothing', 'tau_soma=20')
     >>> text_of({"tau_soma": np.arange(10.0, 110.0)}), text_of(make_family("dms", delay=500))
-    ('tau_soma=100 values 6cf8b9', 'dms (delay=500)')
+    ('tau_soma=100 values dcf69b', 'dms (delay=500)')
     """
     kind = _kind(value)
     if kind in WORDS:

@@ -199,14 +199,10 @@ def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[s
 
 
 def _names(arguments: list[dict[str, Any]]) -> list[str]:
-    """Return what the configurations are called, each by a name of its own."""
+    """Return what the configurations are called; those that differ by different names."""
     pairs = [(each["learnable"], each["own"]) for each in arguments]
     words = ["; ".join([text_of(learnable), *([text_of(own)] if own else [])]) for learnable, own in pairs]
-    contents = list(map(content_of, pairs))
-    if len(set(contents)) < len(contents):
-        twice = next(word for word, content in zip(words, contents, strict=True) if contents.count(content) > 1)
-        raise ValueError(f"candidates: {twice!r} is there twice; give each configuration once")
-    return distinct(words, contents)
+    return distinct(words, list(map(content_of, pairs)))
 
 
 def _exact(value: Any) -> Any:
