@@ -200,7 +200,8 @@ def source_of(path: Any) -> Source:
     if isinstance(path, str) and "://" in path:
         return storage.at_address(path)
     folder = Folder(path)
-    return storage.at_address(f"zip://::{folder.path}") if zipfile.is_zipfile(folder.path) else folder
+    packed = os.path.isfile(folder.path) and zipfile.is_zipfile(folder.path)  # what is no plain file is not opened
+    return storage.at_address(f"zip://::{folder.path}") if packed else folder
 
 
 def local(source: Source) -> Folder | Memory:
