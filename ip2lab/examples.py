@@ -16,6 +16,7 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.properties import UnknownName, hint
+from ip2lab.records.storage import absolute
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = 11
@@ -143,9 +144,9 @@ def make(name: str, folder: str | Path = DATA) -> Any:
 
     _check(name)
     if name in SEARCHES:
-        return _make_search(name, Path(folder))
+        return _make_search(name, absolute(folder, "a folder"))
     arguments = EXAMPLES[name]
-    path = Path(folder) / f"{name}.zarr"
+    path = absolute(folder, "a folder") / f"{name}.zarr"
     path.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(path, ignore_errors=True)
     run = train(**arguments, path=path, progress=False)
@@ -189,8 +190,8 @@ def checksum(path: str | Path) -> str:
     >>> checksum(tempfile.mkdtemp())[:8]
     'e3b0c442'
     """
-    digest = hashlib.sha256()
-    for file in sorted(p for p in Path(path).rglob("*") if p.is_file()):
+    digest, path = hashlib.sha256(), absolute(path)
+    for file in sorted(p for p in path.rglob("*") if p.is_file()):
         digest.update(file.relative_to(path).as_posix().encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor, Future
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,26 @@ from tqdm.auto import tqdm
 
 from ip2lab import records
 from ip2lab.learning import Series, prepared, resume, train
-from ip2lab.options import flag, several
-from ip2lab.records.writing import unborn
+from ip2lab.options import DEFAULTS, PRESETS, flag, several
+from ip2lab.properties import PROPERTIES
+from ip2lab.records.storage import absolute
+from ip2lab.records.writing import array_of, unborn
+from ip2lab.tasks import Family
+from ip2lab.tasks import family as make_family
+from ip2lab.tasks.base import FAMILIES
 
+DEFAULT = {"model": "spiking", "learnable": "default", "problems": 100, "seed": 0}  # of what is no option of a model
+OF_ONE_RUN = ("learnable", "frozen", "filters", "problems_order")  # one run takes several of them
+KINDS: tuple[tuple[Any, str], ...] = (
+    (bool | np.bool_, "flag"),
+    (int | float | np.integer | np.floating, "number"),
+    (str | bytes, "other"),
+    (Family, "family"),
+    (Mapping, "mapping"),
+    (set | frozenset, "set"),
+    (list | tuple | range, "several"),
+)
+SHORT = 6  # values that a label writes out
 KEPT = ("trials_to_criterion", "censored_trials", "trials", "failed", "loss", "accuracy", "firing_rate", "duration")
 
 
@@ -26,12 +45,19 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
     Parameters
     ----------
     **axes
-        A list holds the values of an axis; anything else is the same in all runs.
+        What holds several values is an axis: a list, tuple, range, set, array with one dim, or iterator. Text, a
+        mapping and a single value are the same in all runs. Of ``learnable``, ``frozen``, ``filters`` and
+        ``problems_order``, of which one run takes several, only a list is an axis: a list of such values.
 
     Returns
     -------
     list of dict
         The first axis varies slowest.
+
+    Raises
+    ------
+    ValueError
+        An axis without a value, or an array with more than one dim.
 
     Examples
     --------
@@ -39,8 +65,21 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
     >>> len(plan), plan[1]
     (8, {'family': 'association', 'learnable': None, 'seed': 1, 'problems': 30})
     """
-    lists = {name: values if isinstance(values, list) else [values] for name, values in axes.items()}
+    lists = {name: _axis(name, values) for name, values in axes.items()}
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def _axis(name: str, given: Any) -> list[Any]:
+    """Return the values of an axis, one where it is none."""
+    one = isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable) or getattr(given, "ndim", 1) == 0
+    if one or (name in OF_ONE_RUN and not isinstance(given, list)):
+        return [given]
+    if getattr(given, "ndim", 1) > 1:
+        raise ValueError(f"{name}: came with {np.ndim(given)} dims; an axis has one: give a list of what a run takes")
+    values = several(name, given, "values of an axis") if _kind(given) == "other" else _several(given)
+    if not values:
+        raise ValueError(f"{name}: there is no value in it, so no run; give one or more")
+    return values
 
 
 def run_many(
@@ -88,7 +127,9 @@ def run_many(
     (('run', 'problem'), array([0, 1]))
     """
     plan, progress = _checked(plan), flag("progress", progress)
-    paths = [None if folder is None else Path(folder) / f"{i:04d}.zarr" for i in range(len(plan))]
+    differing = labels(plan)
+    place = None if folder is None else absolute(folder, "a folder")
+    paths = [None if place is None else place / f"{i:04d}.zarr" for i in range(len(plan))]
     with tqdm(total=len(plan), unit="run", disable=not progress) as bar:
         arguments = list(zip(plan, paths, strict=True))
         done = list(run_each(series_of, arguments, executor, bar.update))
@@ -96,7 +137,7 @@ def run_many(
     if failed:
         first = failed[0]
         kept = (
-            f"the others are kept in {folder}; call it again for" if folder else "give folder=... to keep the others of"
+            f"the others are kept in {place}; call it again for" if place else "give folder=... to keep the others of"
         )
         words = f"run {first}, {plan[first]}, failed: {done[first] or type(done[first]).__name__}"
         raise RuntimeError(f"{words} ({len(failed)} of {len(plan)} failed; {kept} these)") from done[first]
@@ -111,7 +152,7 @@ def run_many(
         for name, row in units.items()
     }
     coords: dict[str, Any] = {"run": np.arange(len(plan)), "problem": np.arange(longest)}
-    return xr.Dataset(data, coords | labels(plan))
+    return xr.Dataset(data, coords | differing)
 
 
 def _checked(plan: Any) -> list[dict[str, Any]]:
@@ -222,30 +263,141 @@ def _pad(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def labels(plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what differs between runs as coordinates along ``run``; what is no number as text."""
+    """Return what differs between runs as coordinates along ``run``; what is no number as text.
+
+    What a run is not given is what it has by default. Two values that differ never have the same label.
+    """
     names = dict.fromkeys(name for arguments in plan for name in arguments)
     found: dict[str, Any] = {}
     for name in names:
-        values = [arguments.get(name) for arguments in plan]
-        if all(value == values[0] for value in values):
-            continue
-        plain = all(isinstance(value, (int, float, np.number)) for value in values)
-        found[name] = "run", values if plain else [text_of(value) for value in values]
+        values = [_value(name, arguments) for arguments in plan]
+        contents = [content_of(value) for value in values]
+        if len(set(contents)) > 1:
+            plain = set(map(_kind, values)) in ({"number"}, {"flag"})
+            found[name] = "run", values if plain else distinct(list(map(text_of, values)), contents)
     return found
 
 
+def _value(name: str, arguments: Mapping[str, Any]) -> Any:
+    """Return what a run is given, or has by default, under a name."""
+    model = arguments.get("model", "spiking")
+    own = DEFAULTS.get(model, {}) | PRESETS.get(arguments.get("preset") or "", {}) if isinstance(model, str) else {}
+    value = arguments.get(name, (DEFAULT | own).get(name, "default"))
+    if name == "learnable":
+        return (value,) if isinstance(value, str) and value in PROPERTIES else () if value is None else value
+    return make_family(value) if name == "family" and isinstance(value, str) and value in FAMILIES else value
+
+
+def distinct(words: Sequence[str], contents: Sequence[str]) -> list[str]:
+    """Return labels; of those that read the same though what they stand for differs, each after the first is numbered.
+
+    Examples
+    --------
+    >>> distinct(["tau", "tau", "tau"], ["1", "2", "1"])
+    ['tau', 'tau (2)', 'tau']
+    """
+    named = dict(zip(contents, words, strict=True))
+    taken: set[str] = set()
+    for content, text in named.items():
+        numbered = (f"{text} ({number})" for number in count(2))
+        named[content] = text if text not in taken else next(word for word in numbered if word not in taken)
+        taken.add(named[content])
+    return [named[content] for content in contents]
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is for: arrays of anybody's, and numbers of numpy's, count as Python's."""
+    if isinstance(value, xr.Dataset) and "decision" in value.attrs:
+        return "search"
+    kinds = (kind for types, kind in KINDS if isinstance(value, types))
+    return next(kinds, "several" if hasattr(value, "__array__") else "other")
+
+
+def _several(value: Any) -> list[Any]:
+    """Return the entries of a list, of an array of anybody's, or of a set in an order of its own."""
+    if isinstance(value, set | frozenset):
+        return sorted(
+            value, key=lambda each: (str(type(each)), each if isinstance(each, int | float) else 0, str(each))
+        )
+    listed = list(value) if isinstance(value, list | tuple | range) else array_of("value", value).tolist()
+    return listed if isinstance(listed, list) else [listed]
+
+
+def content_of(value: Any) -> str:
+    """Return all that a value is, as text: equal for values from which the same comes, whatever they are kept in.
+
+    Examples
+    --------
+    >>> content_of(np.array([1, 2])) == content_of([1.0, 2.0]), content_of(True) == content_of(1)
+    (True, False)
+    """
+    kind = _kind(value)
+    if kind == "number":
+        return repr(int(value)) if isinstance(value, int | np.integer) or value.is_integer() else repr(float(value))
+    if kind == "search":
+        decision, own = tuple(value.attrs["decision"]), json.loads(value.attrs.get("options", "{}"))
+        return content_of((decision, own) if own else decision)
+    if kind == "family":
+        return content_of((value.name, value.settings()))
+    if kind == "mapping":
+        return "{" + ", ".join(sorted(f"{name!r}: {content_of(item)}" for name, item in value.items())) + "}"
+    if kind in ("several", "set"):
+        return "[" + ", ".join(map(content_of, _several(value))) + "]"
+    return repr(value)
+
+
 def text_of(value: Any) -> str:
-    """Return a value as a label.
+    """Return a value as a short label.
 
     Examples
     --------
     >>> text_of(("tau_dendrite", "threshold")), text_of(None), text_of({"tau_soma": 20})
     ('tau_dendrite + threshold', 'nothing', 'tau_soma=20')
+    >>> text_of({"tau_soma": np.arange(10.0, 110.0)}), text_of(make_family("dms", delay=500))
+    ('tau_soma=100 values dcf69b', 'dms (delay=500)')
     """
-    if value is None or (isinstance(value, (tuple, list)) and not value):
-        return "nothing"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name}={text_of(item)}" for name, item in value.items())
-    if isinstance(value, (tuple, list)):
-        return " + ".join(map(str, value))
-    return str(getattr(value, "name", value))
+    kind = _kind(value)
+    if kind in WORDS:
+        return WORDS[kind](value)
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__name__))
+    return "nothing" if value is None else str(getattr(value, "name", value))
+
+
+def _number_text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float | np.floating) and float(f"{value:g}") == value else str(value)
+
+
+def _search_text(search: xr.Dataset) -> str:
+    own = json.loads(search.attrs.get("options", "{}"))
+    return "; ".join([text_of(tuple(search.attrs["decision"])), *([text_of(own)] if own else [])])
+
+
+def _family_text(family: Family) -> str:
+    plain = type(family)().settings()
+    own = {name: item for name, item in family.settings().items() if content_of(item) != content_of(plain.get(name))}
+    return f"{family.name} ({text_of(own)})" if own else family.name
+
+
+def _mapping_text(mapping: Mapping[Any, Any]) -> str:
+    return ", ".join(f"{name}={text_of(item)}" for name, item in mapping.items()) or "nothing"
+
+
+def _several_text(values: Any) -> str:
+    parts = _several(values)
+    words = all(isinstance(part, str) for part in parts)
+    if len(parts) > SHORT and not words:
+        return f"{len(parts)} values {hashlib.sha256(content_of(parts).encode()).hexdigest()[:6]}"
+    if parts and all(_kind(part) == "number" for part in parts):
+        return f"({', '.join(map(text_of, parts))})"
+    return " + ".join(map(text_of, parts)) or "nothing"
+
+
+WORDS: dict[str, Callable[[Any], str]] = {
+    "number": _number_text,
+    "search": _search_text,
+    "family": _family_text,
+    "mapping": _mapping_text,
+    "set": _several_text,
+    "several": _several_text,
+}

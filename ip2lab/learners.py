@@ -417,7 +417,11 @@ class PlainLearner:
         """Return copies of what the optimiser remembers, zeros for a parameter that has not learnt yet."""
         kept = {"target": self.target.copy()}
         for name, p in self.network.named_parameters():
-            state = self.optimizer.state.get(p) or {"step": torch.zeros(()), "exp_avg": p * 0, "exp_avg_sq": p * 0}
+            state = self.optimizer.state.get(p) or {
+                "step": torch.zeros((), dtype=torch.float32, device="cpu"),
+                "exp_avg": p * 0,
+                "exp_avg_sq": p * 0,
+            }
             kept |= {f"{key}.{name}": value.detach().cpu().numpy().copy() for key, value in state.items()}
         return kept
 

@@ -20,7 +20,8 @@ from ip2lab.learners import Learner, Rates, Records, TrialStream, make_learner, 
 from ip2lab.networks import structures
 from ip2lab.options import affordable, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.properties import PROPERTIES
-from ip2lab.running import Progress, check_progress, interruptible, one_torch_thread, reporter
+from ip2lab.records.writing import array_of
+from ip2lab.running import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 
@@ -191,6 +192,7 @@ class Series:
 
     recorder: records.Recorder
 
+    @undisturbed()
     def __init__(
         self, family: Family, model: str, learnable: tuple[str, ...], problems: int, seed: int, options: dict[str, Any]
     ) -> None:
@@ -219,6 +221,7 @@ class Series:
         self.origin: dict[str, Any] = {}  # the run that this one went on from
         self.pause = options["max_trials"]  # no trial from this one on is done
 
+    @undisturbed()
     def born(self) -> Any:
         """Return the network as it is before anything is learnt, a new one each time."""
         return networks.build(
@@ -301,6 +304,7 @@ class Series:
         self.recorder.attrs["config"] = self.attributes()["config"]
         return self
 
+    @undisturbed()
     def take(self, state: dict[str, np.ndarray]) -> None:
         """Go to where a checkpoint was made."""
         state = dict(state)
@@ -541,6 +545,7 @@ class Series:
         memory = self.learner.memory()
         return np.concatenate([value.ravel() for value in memory.values()]).astype(self.options["dtype"])
 
+    @undisturbed()
     def set_memory(self, row: np.ndarray) -> None:
         """Let the optimiser remember what such a row holds, and the learner see the network's present parameters."""
         state, start = self.learner.state(), 0
@@ -570,6 +575,6 @@ def _mean(values: np.ndarray) -> float:
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    if hasattr(value, "__array__"):
+        return array_of("value", value).tolist()
     return list(value) if isinstance(value, (tuple, set, range)) else value

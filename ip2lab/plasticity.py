@@ -35,11 +35,13 @@ import xarray as xr
 from scipy import stats
 from tqdm.auto import tqdm
 
-from ip2lab.experiments import run_each, text_of
+from ip2lab.experiments import content_of, distinct, run_each, text_of
 from ip2lab.learning import Series, Unrecorded
 from ip2lab.options import flag, learnable_names, resolve, several, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
+from ip2lab.records.storage import absolute
+from ip2lab.records.writing import array_of
 from ip2lab.running import one_torch_thread
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
@@ -138,7 +140,7 @@ def search_plasticity(
     family, seeds, progress = make_family(family), _seeds(seeds), flag("progress", progress)
     arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
     _check(seeds, arguments, method)
-    names = [_label(each, options) for each in arguments]
+    names = _names(arguments)
     asked = {
         "family": family.name,
         "settings": json.dumps(family.settings()),
@@ -147,12 +149,13 @@ def search_plasticity(
         "seeds": seeds,
         "problems": whole("problems", problems, 1),
         "configurations": names,
-        "common": json.dumps(options, default=str, sort_keys=True),
+        "common": json.dumps(options, default=_exact, sort_keys=True),
     }
-    if path is not None and Path(path).exists():
-        return _stored(Path(path), asked)
+    place = None if path is None else absolute(path, "a file")
+    if place is not None and place.exists():
+        return _stored(place, asked)
     rounds = _rounds(method, len(arguments), seeds, problems)
-    journal = _Journal(None if path is None else Path(path), asked)
+    journal = _Journal(place, asked)
     sizes = [math.ceil(len(arguments) / 2**k) * len(part) for k, (part, _) in enumerate(rounds)]
     with tqdm(total=sum(sizes), unit="run", disable=not progress) as bar:
         race = _Race(family, model, arguments, rounds, executor, journal, bar)
@@ -163,8 +166,9 @@ def search_plasticity(
             if len(race.left) == 1:
                 break
     result = race.result(names, seeds).assign_attrs(asked)
-    if path is not None:
-        write_search(result, path)
+    if place is not None:
+        write_search(result, place)
+        result.encoding["source"] = str(place)
         journal.close()
     return result
 
@@ -194,9 +198,16 @@ def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[s
     return {"learnable": names, "options": chosen, "own": own}
 
 
-def _label(arguments: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    words = [text_of(arguments["learnable"])] + ([text_of(arguments["own"])] if arguments["own"] else [])
-    return "; ".join(words)
+def _names(arguments: list[dict[str, Any]]) -> list[str]:
+    """Return what the configurations are called; those that differ by different names."""
+    pairs = [(each["learnable"], each["own"]) for each in arguments]
+    words = ["; ".join([text_of(learnable), *([text_of(own)] if own else [])]) for learnable, own in pairs]
+    return distinct(words, list(map(content_of, pairs)))
+
+
+def _exact(value: Any) -> Any:
+    """Return what JSON has no word for as it is, whatever its length, so that the same text is the same value."""
+    return array_of("value", value).tolist() if hasattr(value, "__array__") else content_of(value)
 
 
 def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> None:
@@ -349,7 +360,7 @@ class _Race:
         attrs = {
             "decision": list(self.arguments[chosen]["learnable"]),
             "chosen": names[chosen],
-            "options": json.dumps(self.arguments[chosen]["own"], default=str),
+            "options": json.dumps(self.arguments[chosen]["own"], default=_exact),
             "difference": difference,
             "reason": reason,
             "cost": float(sum(outcome["cost"] for outcome in self.outcomes.values())),

@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -50,8 +50,25 @@ def interruptible(series: Series) -> Iterator[None]:
 
 
 @contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let torch work as if nobody had changed its settings: gradients, default device, autocast.
+
+    It also decorates functions. The default dtype, which holds for all threads, is left alone: no tensor relies on it.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        if torch.get_default_device().type != "cpu":  # a device that is set makes every call slower
+            stack.enter_context(torch.device("cpu"))
+        for kind in ("cpu", "cuda"):
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread: networks of this size only get slower with more.
+    """Let torch use one thread, undisturbed: networks of this size only get slower with more.
 
     What it was before is known to the first of several trainings at once: the others find one thread.
     """
@@ -61,7 +78,8 @@ def one_torch_thread() -> Iterator[None]:
         _inside.append(before)
     torch.set_num_threads(1)
     try:
-        yield
+        with undisturbed():
+            yield
     finally:
         torch.set_num_threads(before)
         with _entering:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -54,6 +55,26 @@ def test_the_same_candidate_twice_is_no_difference(monkeypatch, method, number):
     found = search_plasticity("dms", seeds=range(8), problems=20, candidates=candidates, method=method, progress=False)
     assert found.attrs["difference"] == "no difference"
     assert found.attrs["decision"] == ["tau_soma"]
+
+
+def test_long_arrays_are_told_apart(monkeypatch, tmp_path):
+    monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda _: 0.0, 0.3))
+    values = np.linspace(20.0, 30.0, 2000)
+    other = np.where(np.arange(2000) == 1000, 31.0, values)  # where str() of an array writes dots
+    asked = {"seeds": range(4), "problems": 20, "progress": False, "path": tmp_path / "found.json"}
+    starts = [{"tau_soma": values}, {"tau_soma": other}]
+    candidates = [{"learnable": "threshold", "start": start} for start in starts]
+    found = search_plasticity("dms", candidates=candidates, **asked)
+    assert len(set(found.configuration.values)) == 2 and all(len(name) < 80 for name in found.configuration.values)
+    chosen = json.loads(found.attrs["options"])["start"]["tau_soma"]
+    assert chosen == starts[list(found.configuration.values).index(found.attrs["chosen"])]["tau_soma"].tolist()
+    assert search_plasticity("dms", candidates=candidates, **asked).identical(found)
+    with pytest.raises(ValueError, match="holds a search with configurations"):
+        search_plasticity("dms", candidates=[candidates[0], {"learnable": "threshold"}], **asked)
+    asked["path"] = tmp_path / "common.json"
+    search_plasticity("dms", candidates=[None, "threshold"], start=starts[0], **asked)
+    with pytest.raises(ValueError, match="holds a search with common"):
+        search_plasticity("dms", candidates=[None, "threshold"], start=starts[1], **asked)
 
 
 @pytest.mark.parametrize("number", range(3, 10))

@@ -107,4 +107,5 @@ def build(
         raise TypeError(f"seed: {seed!r} is not valid; give a whole number from 0 or a SeedSequence")
     own = {name: options[name] for name in cls.options}
     dtype = getattr(torch, options["dtype"])
-    return cls(inputs, outputs, learnable=tuple(islice(learnable, 100)), seed=seed, dtype=dtype, **own)
+    with torch.device("cpu"):  # whatever the default device is
+        return cls(inputs, outputs, learnable=tuple(islice(learnable, 100)), seed=seed, dtype=dtype, **own)

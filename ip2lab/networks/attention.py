@@ -137,6 +137,6 @@ class AttentionNetwork(nn.Module):
 
     def _positions(self, steps: int) -> Tensor:
         """Return sines and cosines of the step (time, neuron), wavelengths from 6 to 6,000 steps of 20 ms."""
-        step = torch.arange(steps)[:, None] * self.dt / 20
-        phase = step / 1000 ** (torch.arange(WIDTH // 2) / (WIDTH / 2 - 1))
+        step = torch.arange(steps, dtype=torch.float32, device="cpu")[:, None] * self.dt / 20
+        phase = step / 1000 ** (torch.arange(WIDTH // 2, dtype=torch.float32, device="cpu") / (WIDTH / 2 - 1))
         return torch.cat([phase.sin(), phase.cos()], dim=1)

@@ -103,7 +103,11 @@ def simulate(
     trials, n = len(inputs), len(weights.bias)
     drive = inputs @ weights.input + weights.bias
     drive = drive if noise is None else drive + noise
-    recurrent = weights.recurrent if model.autapses else weights.recurrent * (1 - torch.eye(n).to(drive))
+    recurrent = (
+        weights.recurrent
+        if model.autapses
+        else weights.recurrent * (1 - torch.eye(n, dtype=drive.dtype, device=drive.device))
+    )
     d = u = a = s = reset = filtered = drive.new_zeros(trials, n)
     waiting = drive.new_zeros(trials, n)  # steps of the refractory period that are left
     rows = []

@@ -17,7 +17,7 @@ from ip2lab.options import affordable, flag, whole
 from ip2lab.probes.change import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
 from ip2lab.records.writing import by_labels
-from ip2lab.running import one_torch_thread
+from ip2lab.running import one_torch_thread, undisturbed
 from ip2lab.tasks import Problem
 
 Run = xr.DataTree | str | os.PathLike[str]
@@ -115,6 +115,7 @@ def _remembers(series: Series, tree: xr.DataTree, problem: int) -> bool:
     return series.options["reset_optimizer"] == "all" or bool(tree["weights"].optimizer.sel(problem=problem).any())
 
 
+@undisturbed()
 @torch.no_grad()
 def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
     weights = tree["weights"].sel(problem=problem).to_dataset()
@@ -215,7 +216,7 @@ def _activity(series: Series, shown: Problem, repeats: int, stream: np.random.Se
     key = stream.generate_state(1, np.uint64)[0]
     drawn = [draw_noise(network, key, i, steps) for i in range(len(conditions))] if repeats else []
     noise = [each for each in drawn if each is not None]
-    with torch.no_grad(), one_torch_thread():
+    with one_torch_thread(), torch.no_grad():
         inputs = torch.as_tensor(stimuli.inputs, device=bias.device)
         activity = network(inputs, torch.cat(noise) if noise else None)
     found = {name: getattr(activity, name).cpu().numpy() for name in network.signals}

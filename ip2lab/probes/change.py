@@ -12,12 +12,14 @@ from ip2lab.learners import show
 from ip2lab.learning import PROBES, Series
 from ip2lab.options import flag, from_zero, several
 from ip2lab.properties import PROPERTIES, hint, in_order
+from ip2lab.running import undisturbed
 from ip2lab.tasks import Problem
 
 FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
 NETWORK_CHANGES = ("noise", "spiking", "recurrent", "readout", "silence", "clamp", "shuffle", "reset")
 
 
+@undisturbed()
 def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
     """Change the network of a series in place; see `changes` of :func:`probe`. Clamped means are those in `shown`."""
     network = series.network

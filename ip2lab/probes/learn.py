@@ -14,7 +14,7 @@ from ip2lab.options import learnable_names, whole
 from ip2lab.probes.again import Run, restore, tree_of
 from ip2lab.probes.change import change
 from ip2lab.properties import in_order
-from ip2lab.running import Progress, check_progress, interruptible
+from ip2lab.running import Progress, check_progress, interruptible, undisturbed
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 
@@ -117,6 +117,7 @@ def changed_series(
     return new
 
 
+@undisturbed()
 @torch.no_grad()
 def _carry_over(old: Series, new: Series) -> None:
     """Copy what one network has learnt into another; where channels differ, by their names."""

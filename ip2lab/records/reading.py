@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
 import os
 import re
+import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -16,6 +19,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from ip2lab.records import storage
+from ip2lab.records.copies import Copy, is_copy, older_root, open_copy
 from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
 from ip2lab.records.storage import Folder, Memory, Metadata, Remote, Source
 
@@ -32,7 +36,8 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
     Parameters
     ----------
     path : path-like
-        The run's folder (or the ``store`` of a :class:`Recorder` in memory), or, as text, the address of one that
+        The run's folder (or the ``store`` of a :class:`Recorder` in memory), a zip file of it, or, as text, the address
+        of one that
         `fsspec <https://filesystem-spec.readthedocs.io>`_ reads: ``"s3://bucket/run.zarr"``,
         ``"zip://run.zarr::https://host/runs.zip"``. A run that is still being written is seen as it was committed
         last; open it again to see more.
@@ -53,8 +58,15 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
         The store is of another version, or damaged; the message says which group, variable, dim or chunk, and what
         was expected.
 
+    Warns
+    -----
+    UserWarning
+        It is a copy that xarray wrote (``run.to_zarr``), without checksums; what was not checked is named.
+
     Notes
     -----
+    The run is read from where `path` leads now, whatever becomes of the current folder later.
+
     ``epoch`` along ``time`` is text, of which xarray can take no mean: to average over time bins, say what becomes of
     it, ``coarsen(time=5, coord_func={"epoch": "max"})``, or ``drop_vars("epoch")`` first.
 
@@ -63,7 +75,7 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
     >>> open_run("nowhere.zarr")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
+    FileNotFoundError: ...nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
     """
     if not isinstance(verify, (bool, np.bool_)):
         raise TypeError(f"verify: {verify!r} is not valid; give True or False")
@@ -79,7 +91,20 @@ def open_run(path: str | os.PathLike[str] | Source, *, verify: bool = False) -> 
                 raise ValueError(problem)
         return tree
 
-    return _by_one_root(path, read)
+    try:
+        return _by_one_root(path, read)
+    except Copy as found:
+        copy = found
+    if verify:
+        raise ValueError(
+            f"{copy.source}: is a copy without checksums, nothing of it can be verified; give verify=False"
+        )
+    tree = open_copy(copy.source, copy.document)
+    _check_attrs(copy.source, copy.document["attributes"])
+    _check_order(copy.source, {name: tree[name].to_dataset() for name in GROUPS})
+    missing = "checksums of its chunks, and whether one is missing (it reads as empty), could not be checked"
+    warnings.warn(f"{copy.source}: is a copy of a run, as xarray writes it: {missing}", stacklevel=2)
+    return tree
 
 
 def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarray]:
@@ -107,7 +132,7 @@ def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarr
     >>> read_checkpoint("nowhere.zarr")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
+    FileNotFoundError: ...nowhere.zarr: there is no run here (no zarr.json); ip2lab.train(..., path=...) makes one
     """
 
     def read(source: Source, document: Metadata) -> dict[str, np.ndarray]:
@@ -168,24 +193,15 @@ def plain_name(name: Any) -> bool:
     return isinstance(name, str) and bool(re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*", name))
 
 
-def check_path(path: Any, wanted: str) -> None:
-    """Raise TypeError or ValueError, naming it, for what cannot be the path of what is wanted."""
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
-    if "\0" in os.fsdecode(path):
-        raise ValueError(f"path is {path!r}; it holds a null character; expected a path without")
-
-
 def source_of(path: Any) -> Source:
-    """Return where the bytes of a run are."""
+    """Return where the bytes of a run are: in a folder, a zip file, in memory or at an address."""
     if isinstance(path, Folder | Memory | Remote):
         return path
-    check_path(path, "a run's folder")
     if isinstance(path, str) and "://" in path:
         return storage.at_address(path)
-    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", os.fspath(path)):  # longer than the letter of a drive
-        raise ValueError(f"path is {path!r}, an address that has been changed into a path; give it as text")
-    return Folder(path)
+    folder = Folder(path)
+    packed = os.path.isfile(folder.path) and zipfile.is_zipfile(folder.path)  # what is no plain file is not opened
+    return storage.at_address(f"zip://::{folder.path}") if packed else folder
 
 
 def local(source: Source) -> Folder | Memory:
@@ -221,18 +237,11 @@ def sealed(document: Metadata) -> bytes:
 
 def read_root(source: Source) -> Metadata:
     """Read the root's ``zarr.json``: of this version of the schema, undamaged, and with all attributes."""
-    try:
-        raw = source.get(storage.ROOT, MAX_ROOT)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileNotFoundError(
-            f"{source}: there is no run here (no {storage.ROOT}); ip2lab.train(..., path=...) makes one"
-        ) from None
-    except ValueError as error:
-        raise ValueError(f"{source}: {storage.ROOT} cannot be read: {error}") from None
+    raw = _root_bytes(source)
     try:
         document: Metadata = json.loads(raw)
         attrs = document["attributes"]
-        version = attrs.get("schema_version")
+        version, copied = attrs.get("schema_version"), is_copy(document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{source}: {storage.ROOT} is damaged or no group's: {type(error).__name__}: {error}"
@@ -245,6 +254,8 @@ def read_root(source: Source) -> Metadata:
             f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
             f"version {SCHEMA_VERSION}: read it with the ip2lab that wrote it"
         )
+    if copied:
+        raise Copy(source, document)
     try:
         whole = sealed(document) == raw
     except (ValueError, TypeError, KeyError, RecursionError):
@@ -253,6 +264,20 @@ def read_root(source: Source) -> Metadata:
         raise ValueError(f"{source}: {storage.ROOT} is damaged: the checksum of its content differs")
     _check_attrs(source, attrs)
     return document
+
+
+def _root_bytes(source: Source) -> bytes:
+    """Read the root's ``zarr.json``; of a copy in version 2 of Zarr, what stands in its place."""
+    try:
+        return source.get(storage.ROOT, MAX_ROOT)
+    except (FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(OSError, ValueError):
+            return older_root(source)
+        raise FileNotFoundError(
+            f"{source}: there is no run here (no {storage.ROOT}); ip2lab.train(..., path=...) makes one"
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{source}: {storage.ROOT} cannot be read: {error}") from None
 
 
 def _check_attrs(source: Source, attrs: Metadata) -> None:
@@ -272,7 +297,7 @@ def _check_attrs(source: Source, attrs: Metadata) -> None:
     for name, kind in kinds.items():
         if not isinstance(attrs[name], kind):
             raise ValueError(f"{source}: the attribute {name!r} is {attrs[name]!r}; expected a {kind.__name__}")
-    checkpoint = attrs["store"].get("checkpoint")
+    checkpoint = attrs["store"].get("checkpoint") if "store" in attrs else {}
     if checkpoint != {} and (not isinstance(checkpoint, dict) or checkpoint.get("slot") not in ("0", "1")):
         raise ValueError(f"{source}: names the checkpoint {checkpoint!r}; expected the slot '0' or '1'")
 

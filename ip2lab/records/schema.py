@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -399,13 +399,19 @@ def check_nodes(nodes: Mapping[str, Metadata], model: str) -> None:
         if name:
             _check_array(group, name, data)
             _check_sizes(group, name, data, sizes)
-    foreign = model not in models() and any(f"activity/{name}" in nodes for name in TRACES)
+    check_present(nodes, model)
+    for group in GROUPS:
+        _check_coordinates(group, nodes)
+
+
+def check_present(names: Container[str], model: str) -> None:
+    """Raise ValueError, naming it, where a variable that every run of a model has is not among `names` (GROUP/NAME)."""
+    foreign = model not in models() and any(f"activity/{name}" in names for name in TRACES)
     required = {"activity": () if foreign else SIGNALS.get(model, ("activity",))}
     for group, rows in GROUPS.items():
         for name, row in rows.variables.items():
-            if f"{group}/{name}" not in nodes and (not row.optional or name in required.get(group, ())):
+            if f"{group}/{name}" not in names and (not row.optional or name in required.get(group, ())):
                 raise ValueError(f"/{group}: the variable {name!r} ({', '.join(row.dims)}; {row.units}) is missing")
-        _check_coordinates(group, nodes)
 
 
 def _check_array(group: str, name: str, data: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ip2lab.records.reading import check_path
+from ip2lab.records.storage import absolute
 
 NEEDED = ("trials", "stopped", "given_up", "learns")
 
@@ -36,10 +36,9 @@ def open_search(path: str | Path) -> xr.Dataset:
     >>> open_search("nowhere.json")
     Traceback (most recent call last):
         ...
-    FileNotFoundError: nowhere.json: there is no search here; ip2lab.search_plasticity(..., path=...) makes one
+    FileNotFoundError: ...nowhere.json: there is no search here; ip2lab.search_plasticity(..., path=...) makes one
     """
-    check_path(path, "a file")
-    path = Path(path)
+    path = absolute(path, "a file")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"{path}: there is no search here; ip2lab.search_plasticity(..., path=...) makes one")
     try:
@@ -73,8 +72,7 @@ def write_search(search: xr.Dataset, path: str | Path) -> None:
     """
     if not isinstance(search, xr.Dataset):
         raise TypeError(f"search is {search!r:.60}; give what ip2lab.search_plasticity returned")
-    check_path(path, "a file")
-    path, text = Path(path), json.dumps(search.to_dict()) + "\n"
+    path, text = absolute(path, "a file"), json.dumps(search.to_dict()) + "\n"
     try:
         path.write_text(text)
     except OSError as error:

@@ -179,11 +179,48 @@ def pieces(start: int, rows: np.ndarray, metadata: Metadata) -> Iterator[tuple[s
 # ---- where the bytes are --------------------------------------------------------------------------------------
 
 
+def absolute(path: Any, wanted: str = "a run's folder") -> Path:
+    """Return a path that means the same wherever one goes later; a leading ``~`` is the home folder.
+
+    Raises
+    ------
+    TypeError, ValueError
+        It cannot be the path of what is wanted, or is an address on another machine.
+
+    Examples
+    --------
+    >>> absolute("runs/first.zarr").is_absolute(), "~" in str(absolute("~/runs/first.zarr"))
+    (True, False)
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise ValueError(f"path is {path!r}; it holds a null character; expected a path without")
+    if isinstance(path, str) and "://" in text:
+        raise ValueError(f"path is {path!r}, an address; {wanted} has to be on this machine: give its path")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", text):  # longer than the letter of a drive
+        raise ValueError(f"path is {path!r}, an address that has been changed into a path; give it as text")
+    home = os.path.expanduser(text)
+    if text.startswith("~") and home == text:
+        raise ValueError(
+            f"path is {path!r}; there is no user of this name: for a folder that is called so, give './{text}'"
+        )
+    try:
+        full = Path(home).absolute()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            error.errno, f"path is {path!r}, and the current folder is gone: give a full path"
+        ) from None
+    plain = Path(os.path.normpath(full))
+    return plain if os.path.realpath(plain) == os.path.realpath(full) else full  # after a link, `..` is not its folder
+
+
 class Folder:
     """A folder whose files are only ever replaced whole."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = absolute(path)
 
     def put(self, key: str, data: bytes, *, durable: bool = False) -> None:
         """Write a file beside its place and move it there, so that a reader meets the old one or the new one."""
@@ -222,6 +259,20 @@ class Folder:
         except (FileNotFoundError, NotADirectoryError):
             return set()
 
+    def files(self) -> set[str]:
+        """List all files below the folder; ValueError where one is a link, or no plain file."""
+        found = set()
+        for folder, folders, names in os.walk(self.path):
+            for name in [*folders, *names]:
+                file = Path(folder, name)
+                mode = os.lstat(file).st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                    raise ValueError(
+                        f"/{file.relative_to(self.path).as_posix()}: leads out of the store, or is no file"
+                    )
+            found |= {Path(folder, name).relative_to(self.path).as_posix() for name in names}
+        return found
+
     def make(self, key: str) -> None:
         """Make a folder for files."""
         (self.path / key).mkdir(parents=True, exist_ok=True)
@@ -257,6 +308,10 @@ class Memory:
     def names(self, key: str) -> set[str]:
         """List the files directly under a key."""
         return {name.rpartition("/")[2] for name in self._files if name.rpartition("/")[0] == key}
+
+    def files(self) -> set[str]:
+        """List all files."""
+        return set(self._files)
 
     def make(self, key: str) -> None:
         """Do nothing: there are no folders."""
@@ -296,6 +351,11 @@ class Remote:
                 self._listed.setdefault(folder, set()).add(name)
         return self._listed.get(key, set())
 
+    def files(self) -> set[str]:
+        """List all files."""
+        self.names("")
+        return {f"{folder}/{name}".lstrip("/") for folder, names in (self._listed or {}).items() for name in names}
+
     def __str__(self) -> str:
         return re.sub(r"//[^/@]*@", "//", self.address)  # without a password in it
 
@@ -322,11 +382,13 @@ def at_address(address: str) -> Folder | Remote:
     >>> str(at_address("file:///data/run.zarr"))
     '/data/run.zarr'
     """
+    full = _anchored(address)
+    archive = full.startswith(("zip://", "tar://", "libarchive://"))  # fsspec would keep the list of files of before
     try:
         from fsspec.core import url_to_fs
         from fsspec.implementations.local import LocalFileSystem
 
-        system, root = url_to_fs(address)
+        system, root = url_to_fs(full, **({"skip_instance_cache": True} if archive else {}))
     except FileNotFoundError:
         raise FileNotFoundError(f"{address}: there is nothing here") from None
     except ImportError as error:
@@ -336,7 +398,16 @@ def at_address(address: str) -> Folder | Remote:
     if isinstance(system, LocalFileSystem):
         return Folder(root)
     system.invalidate_cache()
-    return Remote(address, system, root)
+    return Remote(full, system, root)
+
+
+def _anchored(address: str) -> str:
+    """Return an address in which the local file that an archive is read from has its full path."""
+    *outer, last = address.split("::")
+    scheme, mark, path = last.rpartition("://")
+    if scheme in ("", "file", "local") and (outer or mark):
+        last = f"{scheme}{mark}{absolute(path)}"
+    return "::".join([*outer, last])
 
 
 def read_chunk(source: Source, key: str, metadata: Metadata) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -423,7 +424,7 @@ def check(description: str, value: bool, tooltip: str = "") -> ipywidgets.Checkb
 
 def as_run(run: Any) -> xr.DataTree:
     """Return a run, opened where its path is given; raises TypeError for anything else."""
-    if isinstance(run, (str, Path)):
+    if isinstance(run, (str, os.PathLike)):
         return records.open_run(run)
     if not isinstance(run, xr.DataTree):
         raise TypeError(

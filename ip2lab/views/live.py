@@ -16,6 +16,7 @@ import xarray as xr
 
 from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
+from ip2lab.records.storage import absolute
 from ip2lab.tasks import Family, families
 from ip2lab.views import pictures, still
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
@@ -76,9 +77,7 @@ class LiveTraining(Explorer):
     ) -> None:
         self.run: xr.DataTree | None = None
         self.runs: dict[str, xr.DataTree] = {}
-        if path is not None and not isinstance(path, (str, Path)):
-            raise TypeError(f"path: {path!r} is not valid; give the path of a folder, or None")
-        self.path, self.options = path, dict(options)
+        self.path, self.options = None if path is None else absolute(path), dict(options)
         self._family = family
         self._series: Any = None
         self._thread: threading.Thread | None = None
@@ -123,7 +122,7 @@ class LiveTraining(Explorer):
         self._buttons["start"].on_click(lambda _: self.start())
         self._buttons["pause"].on_click(lambda _: self.pause() if self._going.is_set() else self.go_on())
         self._buttons["stop"].on_click(lambda _: self.stop())
-        if self.path is not None and Path(self.path).exists():
+        if self.path is not None and self.path.exists():
             self._take_up(as_run(self.path))
         for control in controls.values():
             control.observe(lambda _: self._label_start(), "value")

@@ -19,6 +19,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.records.storage import absolute
 from ip2lab.views.style import entries
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def export(path: Path, figure: Figure, data: Callable[[], xr.Dataset] | None = N
     >>> export(Path(tempfile.mkdtemp()) / "curve.png", show(hv.Curve([1, 4, 2]))).stat().st_size > 1000
     True
     """
+    path = absolute(path, "a file")
     kind = path.suffix.lower()
     if kind in (".png", ".svg"):
         path.write_bytes(picture(figure, kind[1:], dpi=300))
