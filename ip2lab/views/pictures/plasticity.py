@@ -12,7 +12,7 @@ import xarray as xr
 
 from ip2lab.properties import PROPERTIES
 from ip2lab.views.pictures.parts import scattered
-from ip2lab.views.style import MARK, PALETTE, QUIET, colours, dimension, legend, lines, looks, points, span, uprights
+from ip2lab.views.style import MARK, PALETTE, QUIET, axes, colours, legend, lines, looks, points, span, uprights
 
 BEST, WORST = (31, 111, 176), (205, 211, 219)  # of a cell; its words are white on the one and black on the other
 GREEK = {"tau": "τ", "vartheta": "ϑ", "beta": "β"}
@@ -123,10 +123,10 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
             boxes.append((column - 0.49, row - 0.46, column + 0.49, row + 0.46, colour))
             words.append((column, row, text, ink))
     ends = (-0.5, len(COLUMNS) - 0.5)
-    dims = [dimension(name) for name in (*names, "x1", "y1")]
+    dims = [*axes(names), "x1", "y1"]
     parts = [
         hv.Rectangles(boxes, dims, ["colour"]).opts(backend="bokeh", color="colour", line_width=0),
-        hv.Labels(words, names, ["text", "ink"]).opts(backend="bokeh", text_font_size="11px", text_color="ink"),
+        hv.Labels(words, axes(names), ["text", "ink"]).opts(backend="bokeh", text_font_size="11px", text_color="ink"),
         _frame(places, picked, ends, names),
     ]
     return looks(
@@ -204,14 +204,14 @@ def search_rounds(search: xr.Dataset, *, picked: str | None = None) -> hv.Overla
             marks.append((ends[name][-1] + away, row, "★", MARK))
         elif int(search["given_up"].sel(configuration=name)) >= 0:
             marks.append((ends[name][-1] + away, row, "✕", QUIET))
-    dims = [dimension(name) for name in (*names, "x1", "y1")]
+    dims = [*axes(names), "x1", "y1"]
     rounds = [
         f"round {k} ({int(length)} problems)"
         for k, length in zip(search["round"].values, search["problems"].values, strict=True)
     ]
     parts = [
         hv.Rectangles(bars, dims, ["colour"]).opts(backend="bokeh", color="colour", line_width=0, alpha=0.85),
-        hv.Labels(marks, names, ["text", "ink"]).opts(backend="bokeh", text_font_size="14px", text_color="ink"),
+        hv.Labels(marks, axes(names), ["text", "ink"]).opts(backend="bokeh", text_font_size="14px", text_color="ink"),
         _frame(places, picked, (0, top), names),
         *legend(rounds, inks, names),
     ]

@@ -8,7 +8,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.style import DIVERGING, QUIET, axis, colours, image, looks, marker_line, uprights
+from ip2lab.views.style import DIVERGING, QUIET, axes, axis, colours, image, looks, marker_line, uprights
 
 
 def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
@@ -76,13 +76,13 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
             colorbar=True,
             colorbar_opts={"title": "input", "width": 9},
         ),
-        hv.Rectangles(boxes, vdims=["colour", "strength"]).opts(
+        hv.Rectangles(boxes, [*axes(names), "x1", "y1"], vdims=["colour", "strength"]).opts(
             backend="bokeh", color="colour", alpha="strength", line_alpha=0
         ),
         uprights(
             tuple(float(time[i] - step / 2) for i in starts[1:-1]), -0.5, top - 0.5, tuple(names), line_dash="dashed"
         ),
-        hv.Labels(words, names, ["text", "colour"]).opts(
+        hv.Labels(words, axes(names), ["text", "colour"]).opts(
             backend="bokeh", text_font_size="11px", text_color="colour", text_baseline="middle"
         ),
         marker_line(None, 0, top, names),
