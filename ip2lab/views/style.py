@@ -115,8 +115,12 @@ def styled(
 
 @lru_cache(512)
 def dimension(name: str, words: str = "") -> hv.Dimension:
-    """Return the one dimension of that name, and what it is called."""
-    return hv.Dimension((name, words)) if words.strip() else hv.Dimension(name)
+    """Return the one dimension of that name, and what it is called.
+
+    HoloViews finds a dimension by either, so words end in spaces: as no name does, and those of x and y in different
+    numbers of them.
+    """
+    return hv.Dimension((name, words.strip() + " " * ("xy".find(name) + 2))) if words.strip() else hv.Dimension(name)
 
 
 def axes(names: Sequence[str]) -> list[hv.Dimension]:
@@ -172,6 +176,9 @@ def _no_points(names: tuple[str, ...], colour: str, label: str, chosen: tuple[tu
 def image(values: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str], **chosen: Any) -> hv.Image:
     """Return a grid `values` (y, x) as an image; x and y are the centres of its cells, in equal steps."""
     half = [spacing(v) / 2 for v in (x, y)]
+    values = np.repeat(np.repeat(values, 1 + (len(y) == 1), 0), 1 + (len(x) == 1), 1)  # HoloViews takes no single row
+    if values.dtype.kind == "f" and "clim" in chosen:
+        values = np.where(np.isinf(values), np.clip(values, *chosen["clim"]), values)
     bounds = tuple(float(end) for end in (x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1]))
     made = hv.Image(values[::-1], axes(names), [dimension("value", names[2])], bounds=bounds)
     chosen = {"clipping_colors": {"NaN": GAP}, **chosen}

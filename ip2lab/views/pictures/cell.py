@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import holoviews as hv
@@ -222,13 +223,14 @@ def _by_count(
     time: np.ndarray, row: np.ndarray, counts: np.ndarray, ink: str, half: float
 ) -> list[tuple[np.ndarray, str]]:
     """The line of a rate in pieces, each the paler the fewer trials are behind it."""
-    edges = np.flatnonzero(np.diff(counts)) + 1
     found = []
-    for first, last in zip([0, *edges], [*edges, len(row)], strict=True):
-        part = slice(first, last + 1)  # up to the next one, so that the line goes on
-        strength = round(255 * (0.3 + 0.7 * counts[first] / max(counts.max(), 1)))
-        pale = ink if strength == 255 else f"{ink}{strength:02x}"
-        found += [(piece, pale) for piece in broken(time[part], row[part], half)]
+    for whole in stretches(row):
+        edges = [0, *np.flatnonzero(np.diff(counts[whole])) + 1, whole.stop - whole.start]
+        for first, last in pairwise(edges):
+            part = slice(whole.start + first, min(whole.start + last + 1, whole.stop))  # up to the next: it goes on
+            strength = round(255 * (0.3 + 0.7 * counts[part.start] / max(counts.max(), 1)))
+            pale = ink if strength == 255 else f"{ink}{strength:02x}"
+            found += [(piece, pale) for piece in broken(time[part], row[part], half)]
     return found
 
 

@@ -505,6 +505,7 @@ def over_problems(
     """
     flat, where = along_series(seen(with_dims(values, "problem", others=(0, 1))), "problem")
     by = str(flat.dims[0]) if flat.ndim == 2 else ""
+    check_unique(flat, by)
     labels = labels_of(flat, by, [by]) if by in flat.coords else np.arange(flat.sizes.get(by, 1))
     found, codes = levels(labels)
     table = np.atleast_2d(flat.values.astype(float))[np.argsort(codes, kind="stable")]

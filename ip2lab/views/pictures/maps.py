@@ -219,7 +219,7 @@ def over_time(
     flat = seen(increasing(with_dims(values, "time", others=(0, 1))))
     line = str(flat.dims[0]) if flat.ndim == 2 else ""
     by = by or line
-    labels = (list(_labels(flat, by, line)) if line else None) or [""]
+    labels = _labels(flat, by, line) if line else np.zeros(1, int)
     ink = {label: QUIET if label in list(quiet) else own for label, own in inks_of(labels, hidden).items()}
     time = flat["time"].values.astype(float)
     names = [time_axis(flat), axis(values)]

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from bokeh.palettes import Viridis256
 
-from ip2lab.analysis._labels import listed, match
+from ip2lab.analysis._labels import check_unique, levels, listed, match
 from ip2lab.views.pictures.parts import (
     Axis,
     along_series,
@@ -52,7 +52,7 @@ def property_trajectories(
     values: xr.DataArray,
     *,
     picked: int | None = None,
-    at: float | None = None,
+    at: Any = None,
     along: str | None = None,
     inks: Sequence[str] | None = None,
     chosen: Sequence[int] = (),
@@ -67,8 +67,8 @@ def property_trajectories(
         (problem or step, neuron), in the property's unit; positive.
     picked : int, optional
         The index of a neuron to mark.
-    at : float, optional
-        A place on the first dim to mark.
+    at : optional
+        The label of a place on the horizontal axis to mark.
     along : str, optional
         The coord on the horizontal axis, if not that of the first dim (``"trial"`` for ``/trajectories``).
     inks : sequence of str, optional
@@ -218,8 +218,7 @@ def property_density(
     >>> len(property_density(neurons.density(tau), "tau_soma", at=1))
     6
     """
-    one = _one_property(found, name)
-    value, density = one["value"].values, along_series(one["density"], "problem")[0]
+    value, density = _one_property(found, name)
     curves = [density.isel(problem=0).values, _after(density, at).values]
     names = ["density", label or name]
     shapes = [np.column_stack([np.append(c, 0 * c[:1]), np.append(value, value[-1])]) for c in curves]
@@ -246,14 +245,14 @@ def property_density(
     )
 
 
-def _one_property(found: xr.Dataset, name: str) -> xr.Dataset:
-    """The density of one property, in the order of its points."""
+def _one_property(found: xr.Dataset, name: str) -> tuple[np.ndarray, xr.DataArray]:
+    """The values of one property at which there is a density, in their order, and that (problem, point)."""
     found = increasing(has(found, "density", "value", "property"), "point") if "point" in found.coords else found
     if name not in found["property"].values:
         raise ValueError(f"there is no property {name!r} in found; there are {listed(found['property'].values)}")
     one = found.sel(property=name)
-    one["value"], one["density"] = with_dims(one["value"], "point"), with_dims(one["density"], "problem", "point")
-    return one
+    density = along_series(with_dims(one["density"], "problem", "point"), "problem")[0]
+    return with_dims(one["value"], "point").values, density
 
 
 def _after(density: xr.DataArray, at: Any) -> xr.DataArray:
@@ -290,14 +289,18 @@ def shifts(found: xr.Dataset, *, at: Any, height: int = 260) -> hv.Overlay:
     3
     """
     names = ["value over its value before learning", "density, over its largest"]
-    kinds = [str(k) for k in has(found, "density", "value", "property")["property"].values]
+    has(found, "density", "value", "property")
+    check_unique(found["density"], "property")
+    kinds = [str(k) for k in levels(found["property"].values)[0]]
     inks = colours(len(kinds))
     one = {k: _one_property(found, k) for k in kinds}
-    now = {k: _after(one[k]["density"], at).values for k in kinds}
+    now = {k: _after(density, at).values for k, (_, density) in one.items()}
     # what hardly moves has a density many times as high as what spreads
-    curves = [np.column_stack([one[k]["value"].values, now[k] / (now[k].max() or 1.0)]) for k in kinds]
+    curves = [np.column_stack([one[k][0], now[k] / (now[k].max() or 1.0)]) for k in kinds]
     top = 1.1
-    xlim = (min(0.5, *(float(c[0, 0]) for c in curves)), max(2.0, *(float(c[-1, 0]) for c in curves)))
+    places = np.concatenate([c[:, 0] for c in curves])
+    places = places[np.isfinite(places) & (places > 0)]
+    xlim = (float(min(0.5, *places)), float(max(2.0, *places))) if places.size else (0.5, 2.0)
     parts = [
         bands([np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves], inks, names),
         lines(curves, names, inks, line_width=2),

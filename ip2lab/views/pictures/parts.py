@@ -212,7 +212,10 @@ def along_series(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, Axis]:
 
 def bands(bands: Sequence[np.ndarray], inks: Sequence[str], names: Sequence[str]) -> hv.Polygons:
     """Return areas (lists of corners) as one glyph, a colour each."""
-    if not len(bands):
+    corners = [band[np.isfinite(band).all(1)] for band in bands]
+    drawn = [(band, ink) for band, ink in zip(corners, inks, strict=True) if len(band) > 2]
+    bands, inks = [band for band, _ in drawn], [ink for _, ink in drawn]
+    if not bands:
         bands, inks = [np.ones((3, 2))], [QUIET]  # no area: see style.lines
     data = [{"x": b[:, 0], "y": b[:, 1], "colour": ink} for b, ink in zip(bands, inks, strict=True)]
     return styled(hv.Polygons, data, names, ("colour",), {"color": "colour", "alpha": 0.2, "line_alpha": 0})

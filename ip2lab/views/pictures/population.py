@@ -97,7 +97,7 @@ def trajectories(
     flat = scores.transpose(*trials, "time", "component")
     names = [_component(flat, share, i) for i in (x, y)]
     found = labels_of(flat, by, trials)
-    labels = list(np.zeros(flat.shape[:-2], int).ravel() if found is None else found.ravel())
+    labels = np.zeros(flat.shape[:-2], int).ravel() if found is None else found.ravel()
     ink = inks_of(labels, hidden)
     every = flat.values.reshape(-1, *flat.shape[-2:])[:, :, [x, y]].astype(float)
     shown = [i for i, label in enumerate(labels) if label not in list(hidden)]

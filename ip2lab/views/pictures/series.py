@@ -6,6 +6,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.views.pictures.parts import increasing
 from ip2lab.views.style import MARK, PALETTE, QUIET, axes, axis, lines, looks, points
 
 SHADE = 0.10  # of every other problem
@@ -36,8 +37,12 @@ def series_picture(run: xr.DataTree, problems: int = 4, height: int = 320) -> hv
     >>> type(series_picture(run)).__name__
     'Overlay'
     """
-    table = run["trials"].to_dataset()[["loss", "problem"]]
+    if "trials" not in run.children or not {"criterion", "window"} <= set(run.attrs.get("config", {})):
+        raise ValueError("run lacks the group trials, or the criterion and the window of its config; give a run")
+    table = increasing(run["trials"].to_dataset()[["loss", "problem"]], "trial")
     table = table.isel(trial=(table["problem"] < problems).values).load()
+    if not table.sizes["trial"]:
+        raise ValueError(f"problems={problems}: run has no trials of these")
     criterion, window = run.attrs["config"]["criterion"], run.attrs["config"]["window"]
     loss = np.maximum(table["loss"].values, 1e-5)
     names = ["trial of the series", axis(table["loss"])]
