@@ -277,7 +277,8 @@ class PopulationExplorer(Explorer):
     def _hide(self, name: str) -> None:
         """Hide a condition, or show it again."""
         words = [pictures.parts.named(self.state["by"], kind) for kind in self._facts.kinds(self.state["by"])]
-        self.controls["hidden"].value = tuple(sorted(set(self.controls["hidden"].value) ^ {words.index(name)}))
+        if name in words:  # "and 9 more" hides nothing
+            self.controls["hidden"].value = tuple(sorted(set(self.controls["hidden"].value) ^ {words.index(name)}))
 
     # ------------------------------------------------------------------ the recipe
 

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._labels import levels
+
 WIDTH = 50  # ms, standard deviation of the smoothing that makes rates of spikes
 BIN = 100  # ms, of the decoder
 COMPONENTS = 6
@@ -41,8 +43,8 @@ class Facts(NamedTuple):
         return "repeat" in self.activity.coords and int(self.activity["repeat"].max()) > 0
 
     def kinds(self, by: str) -> list[Any]:
-        """The values of a label, in the order in which they occur."""
-        return list(dict.fromkeys(self.activity[by].values.tolist()))
+        """The values of a label, in the order in which pictures show them."""
+        return list(levels(self.activity[by].values)[0].tolist())
 
 
 class Steps(NamedTuple):

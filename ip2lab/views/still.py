@@ -340,12 +340,15 @@ def _points(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) 
 
 
 def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
+    import matplotlib
     from matplotlib.colors import ListedColormap
 
     chosen, cmap = _options(leaf), style.get("cmap", "viridis")
     values = leaf.dimension_values(2, flat=False)
     left, bottom, right, top = leaf.bounds.lbrt()
     low, high = chosen.get("clim") or (np.nanmin(values), np.nanmax(values))
+    nothing = chosen.get("clipping_colors", {}).get("NaN", "#00000000")
+    colours = (matplotlib.colormaps[cmap] if isinstance(cmap, str) else ListedColormap(cmap)).with_extremes(bad=nothing)
     shown = ax.imshow(
         values,
         extent=(left, right, bottom, top),
@@ -354,7 +357,7 @@ def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
         interpolation="nearest",
         vmin=low,
         vmax=high,
-        cmap=cmap if isinstance(cmap, str) else ListedColormap(cmap),
+        cmap=colours,
         zorder=1,
     )
     if chosen.get("colorbar"):

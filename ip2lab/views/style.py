@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -13,7 +14,14 @@ import xarray as xr
 
 # After Okabe and Ito (2008), moved to middle lightness so that each is readable on white and on black.
 PALETTE = ("#2484c6", "#d9601a", "#12a17a", "#b565a7", "#b98900", "#4d6bd6", "#8a8f98", "#c2455d")
+# The same darker and lighter, without the grey: what more names than eight are told apart by.
+INKS = (
+    *PALETTE,
+    *("#164f77", "#823a10", "#0b6149", "#6d3d64", "#6f5200", "#2e4080", "#742938"),
+    *("#83b9df", "#eba57d", "#78cab5", "#d5a8cd", "#d8bd6f", "#9aabe8", "#dd94a0"),
+)
 QUIET = "#8f959e"  # what is there to compare with
+GAP = "#8f959e66"  # where nothing was recorded
 MARK = "#d9601a"  # what is picked out
 SEQUENTIAL = "viridis"
 DIVERGING = [f"#2484c6{a:02x}" for a in range(254, -1, -2)] + [f"#d9601a{a:02x}" for a in range(0, 255, 2)]
@@ -21,14 +29,32 @@ SPIKES = [f"#2484c6{alpha:02x}" for alpha in range(256)]  # from nothing to ink:
 
 
 def colours(number: int) -> list[str]:
-    """Return that many colours, the same first ones for any number.
+    """Return that many colours, the same first ones for any number; beyond those that can be told apart, grey.
 
     Examples
     --------
-    >>> colours(2)
-    ['#2484c6', '#d9601a']
+    >>> colours(2), len(set(colours(22))), set(colours(30)[22:])
+    (['#2484c6', '#d9601a'], 22, {'#8f959e'})
     """
-    return [PALETTE[i % len(PALETTE)] for i in range(number)]
+    return [*INKS[:number], *[QUIET] * (number - len(INKS))]
+
+
+def plain(words: Any, most: int = 80) -> str:
+    r"""Return a name from the data as one line that can be drawn: without control characters, and not too long.
+
+    Examples
+    --------
+    >>> plain("a\nname"), plain(b"cue"), plain("x" * 99)[-3:], plain(("go", 1))
+    ('a name', 'cue', 'xx…', 'go, 1')
+    """
+    if isinstance(words, bytes):
+        words = words.decode(errors="replace")
+    if isinstance(words, (np.datetime64, datetime)):
+        words = str(words).removesuffix(".000000000").removesuffix("T00:00:00").removesuffix(" 00:00:00")
+    if isinstance(words, tuple):
+        words = ", ".join(map(plain, words))
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(words).split()))
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def axis(data: xr.DataArray | None, fallback: str = "", units: str | None = None) -> str:
@@ -40,8 +66,9 @@ def axis(data: xr.DataArray | None, fallback: str = "", units: str | None = None
     'membrane time constant (ms)'
     """
     attrs = {} if data is None else data.attrs
-    name = str(attrs.get("long_name", fallback or (data.name if data is not None else "")))
-    unit = str(attrs.get("units", "1")) if units is None else units
+    known = data.name if data is not None and data.name is not None else ""
+    name = plain(attrs.get("long_name", fallback or known))
+    unit = plain(attrs.get("units", "1") if units is None else units)
     return name if unit in ("1", "") or unit == name else f"{name} ({unit})"
 
 
@@ -80,16 +107,25 @@ def styled(
     """
     key = (kind, label, group, repr(sorted(style.items(), key=str)))
     names = {"label": label, **({"group": group} if group else {})}
-    ends = [dimension(name) for name in dims], [dimension(name) for name in vdims]
+    ends = axes(dims), [dimension(name) for name in vdims]
     if key not in _TEMPLATES:
         _TEMPLATES[key] = kind(data, *ends, **names).opts(backend="bokeh", **style)
     return kind(data, *ends, id=_TEMPLATES[key].id, **names)
 
 
 @lru_cache(512)
-def dimension(name: str) -> hv.Dimension:
-    """Return the one dimension of that name."""
-    return hv.Dimension(name)
+def dimension(name: str, words: str = "") -> hv.Dimension:
+    """Return the one dimension of that name, and what it is called.
+
+    HoloViews finds a dimension by either, so words end in spaces: as no name does, and those of x and y in different
+    numbers of them.
+    """
+    return hv.Dimension((name, words.strip() + " " * ("xy".find(name) + 2))) if words.strip() else hv.Dimension(name)
+
+
+def axes(names: Sequence[str]) -> list[hv.Dimension]:
+    """Return the dims of an element: always x and y, so that no words of the data collide with another column."""
+    return [dimension("x", names[0]), dimension("y", names[1])]
 
 
 def lines(
@@ -106,7 +142,7 @@ def lines(
     if isinstance(colour, str):
         data: list[Any] = list(paths)
     else:
-        data = [{names[0]: p[:, 0], names[1]: p[:, 1], "colour": c} for p, c in zip(paths, colour, strict=True)]
+        data = [{"x": p[:, 0], "y": p[:, 1], "colour": c} for p, c in zip(paths, colour, strict=True)]
     vdims = () if isinstance(colour, str) else ("colour",)
     made = styled(hv.Contours, data[:1], names, vdims, style, group=group)
     made.data = data  # as it is: HoloViews would look at every line, of which there may be a thousand
@@ -126,7 +162,7 @@ def points(
     if not len(x):
         return _no_points(tuple(names), colour if isinstance(colour, str) else "", label, tuple(chosen.items()))
     style = {"size": 6, "line_color": None, **chosen, "color": colour if isinstance(colour, str) else "colour"}
-    data = {names[0]: np.asarray(x, float), names[1]: np.asarray(y, float)}
+    data = {"x": np.asarray(x, float), "y": np.asarray(y, float)}
     if isinstance(colour, str):
         return styled(hv.Points, data, names, (), style, label)
     return styled(hv.Points, {**data, "colour": np.asarray(colour, dtype=object)}, names, ("colour",), style, label)
@@ -140,8 +176,12 @@ def _no_points(names: tuple[str, ...], colour: str, label: str, chosen: tuple[tu
 def image(values: np.ndarray, x: np.ndarray, y: np.ndarray, names: Sequence[str], **chosen: Any) -> hv.Image:
     """Return a grid `values` (y, x) as an image; x and y are the centres of its cells, in equal steps."""
     half = [spacing(v) / 2 for v in (x, y)]
+    values = np.repeat(np.repeat(values, 1 + (len(y) == 1), 0), 1 + (len(x) == 1), 1)  # HoloViews takes no single row
+    if values.dtype.kind == "f" and "clim" in chosen:
+        values = np.where(np.isinf(values), np.clip(values, *chosen["clim"]), values)
     bounds = tuple(float(end) for end in (x[0] - half[0], y[0] - half[1], x[-1] + half[0], y[-1] + half[1]))
-    made = hv.Image(values[::-1], [dimension(name) for name in names[:2]], [dimension(names[2])], bounds=bounds)
+    made = hv.Image(values[::-1], axes(names), [dimension("value", names[2])], bounds=bounds)
+    chosen = {"clipping_colors": {"NaN": GAP}, **chosen}
     return made.opts(backend="bokeh", xlim=(bounds[0], bounds[2]), ylim=(bounds[1], bounds[3]), **chosen)
 
 
@@ -189,8 +229,11 @@ def marker_line(at: float | None, low: float, high: float, names: Sequence[str])
 
 
 def legend(names: Sequence[str], inks: Sequence[str], dims: Sequence[str]) -> list[hv.Points]:
-    """Return empty points that put names into the legend of an overlay."""
-    return [_entry(name, ink, tuple(dims)) for name, ink in zip(names, inks, strict=True)]
+    """Return empty points that put names into the legend of an overlay; of more than have colours, how many more."""
+    shown = [(plain(name), ink) for name, ink in zip(names, inks, strict=True)][: len(INKS)]
+    more = len(names) - len(shown)
+    shown += [(f"and {more} more", QUIET)] if more else []
+    return [_entry(name, ink, tuple(dims)) for name, ink in shown]
 
 
 def entries(element: Any) -> list[tuple[str, str]]:
@@ -212,6 +255,6 @@ _KEYS: dict[int, str] = {}  # the colours of these, by the options that they sha
 @lru_cache(512)
 def _entry(name: str, ink: str, dims: tuple[str, ...]) -> hv.Points:
     style = {"size": 8, "line_color": None, "color": ink}
-    made = styled(hv.Points, {d: np.full(1, np.nan) for d in dims[:2]}, dims, (), style, name, KEY)
+    made = styled(hv.Points, {d: np.full(1, np.nan) for d in "xy"}, dims, (), style, name, KEY)
     _KEYS[made.id] = ink
     return made

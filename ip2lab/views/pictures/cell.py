@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from ip2lab.views.pictures.parts import bands, epoch_lines, faded, named, rings, time_axis
+from ip2lab.analysis._labels import check_unique, levels, listed, match, match_axes
+from ip2lab.views.pictures.parts import (
+    along_series,
+    bands,
+    broken,
+    ends,
+    epoch_lines,
+    faded,
+    gap_key,
+    gridded,
+    has,
+    increasing,
+    indices,
+    labels_of,
+    named,
+    neuron_inks,
+    rings,
+    seen,
+    stretches,
+    ticks_of,
+    time_axis,
+    with_dims,
+)
 from ip2lab.views.style import (
     MARK,
     QUIET,
@@ -21,6 +45,7 @@ from ip2lab.views.style import (
     lines,
     looks,
     marker_line,
+    plain,
     points,
     spacing,
     span,
@@ -62,17 +87,21 @@ def neuron_trace(
     >>> len(neuron_trace(probe, threshold=1.0))
     8
     """
-    time = probe["time"].values
     shown = [str(v) for v in ("membrane", "dendrite", "activity") if v in probe]
+    if not shown:
+        raise ValueError(f"probe has none of membrane, dendrite and activity; it has {listed(probe.data_vars)}")
+    probe = increasing(probe)
+    signals = {v: seen(with_dims(probe[v], "time")).values.astype(float) for v in shown}
+    time = probe["time"].values
     ink = dict(zip(("membrane", "dendrite", "activity"), (colours(1)[0], colours(3)[2], colours(1)[0]), strict=True))
     names = [
         time_axis(probe),
         "potential" if "membrane" in probe else axis(probe[shown[0]]),
     ]
-    level = np.broadcast_to(np.nan if threshold is None else np.asarray(threshold, float), time.shape)
-    every = np.concatenate([*(probe[v].values for v in shown), level])
+    level = _level(threshold, probe[shown[0]])
+    every = np.concatenate([*signals.values(), level])
     low, high = limits or span(every, 0.08)
-    fired = time[probe["spikes"].values.astype(bool)] if "spikes" in probe else np.empty(0)
+    fired = time[seen(with_dims(probe["spikes"], "time")).values > 0] if "spikes" in probe else np.empty(0)
     top = high - 0.03 * (high - low)
     entries = [*shown, *(["threshold"] if threshold is not None else []), *(["spike"] if "spikes" in probe else [])]
     inks = [
@@ -80,12 +109,11 @@ def neuron_trace(
         *([QUIET] if threshold is not None else []),
         *([MARK] if "spikes" in probe else []),
     ]
+    pieces = [(piece, ink[v]) for v in shown for piece in broken(time, signals[v], spacing(time) / 2)]
     parts = [
         epoch_lines(probe[shown[0]], low, high, names, alpha=0.6),
-        lines([np.column_stack([time, level])] if threshold is not None else [], names, QUIET, line_width=1.4),
-        lines(
-            [np.column_stack([time, probe[v].values]) for v in shown], names, [ink[v] for v in shown], line_width=1.7
-        ),
+        lines(broken(time, level, spacing(time) / 2), names, QUIET, line_width=1.4),
+        lines([piece for piece, _ in pieces], names, [own for _, own in pieces], line_width=1.7),
         lines([np.array([[t, top - 0.06 * (high - low)], [t, top]]) for t in fired], names, MARK, line_width=2),
         *legend(entries, inks, names)[: len(entries)],
     ]
@@ -93,11 +121,19 @@ def neuron_trace(
     return looks(
         hv.Overlay(parts),
         height,
-        xlim=(float(time[0]), float(time[-1])),
+        xlim=ends(time),
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def _level(threshold: float | xr.DataArray | None, signal: xr.DataArray) -> np.ndarray:
+    """The threshold at the times of `signal` (time): one for all, or matched by the labels of its own times."""
+    if isinstance(threshold, xr.DataArray) and threshold.ndim:
+        threshold = match(signal, with_dims(threshold, "time"), "time").values
+    number = np.nan if threshold is None else np.asarray(threshold, float)
+    return np.array(np.broadcast_to(number, signal.shape))
 
 
 def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv.Overlay:
@@ -107,7 +143,7 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     ----------
     found : Dataset
         What :func:`ip2lab.analysis.neurons.psth` returned for one neuron: ``rate`` and, where there are noisy trials,
-        ``lower`` and ``upper`` (time, condition), whatever the second dim is called.
+        ``lower`` and ``upper`` (time, or time and condition, whatever that is called), and ``trials``.
     at : float, optional
         A time (ms) to mark.
     height : int
@@ -116,7 +152,8 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     Returns
     -------
     Overlay
-        Bands, lines, and the borders of epochs.
+        Bands, lines, and the borders of epochs. Lines end where nothing was recorded; where fewer trials than
+        elsewhere are behind a bin they are paler, and the legend says how many.
 
     Examples
     --------
@@ -125,33 +162,82 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     >>> len(psth(found))
     6
     """
-    by = next(str(d) for d in found["rate"].dims if d != "time")
-    rate = found["rate"].transpose(by, "time")
-    time, kinds = rate["time"].values, [named(by, kind) for kind in rate[by].values]
+    found = increasing(has(found, "rate"))
+    rate = with_dims(found["rate"], "time", others=(0, 1))
+    time, half = rate["time"].values, spacing(rate["time"].values) / 2
+    kinds, order = _kinds(rate)
+    table = {v: _table(found[v], rate)[order] for v in ("rate", "lower", "upper", "trials") if v in found}
     inks = colours(len(kinds))
     names = [time_axis(rate), axis(rate)]
-    ends = [found[v].transpose(by, "time").values for v in ("lower", "upper") if v in found]
-    low, high = span(np.concatenate([rate.values, *ends]), 0.06)
+    low, high = span(np.concatenate([rows for v, rows in table.items() if v != "trials"]), 0.06)
     low = 0.0 if rate.attrs.get("units") == "Hz" else low
     areas = [
-        np.column_stack([np.append(time, time[::-1]), np.append(below, above[::-1])])
-        for below, above in zip(*ends, strict=True)
+        (np.column_stack([np.append(time[part], time[part][::-1]), np.append(below[part], above[part][::-1])]), ink)
+        for below, above, ink in zip(table.get("lower", []), table.get("upper", []), inks, strict=False)
+        for part in stretches(np.column_stack([below, above]))
     ]
+    counts = table.get("trials", np.ones((len(kinds), 1))) * np.ones(len(time))
+    pieces = [
+        part
+        for row, of, ink in zip(table["rate"], counts, inks, strict=True)
+        for part in _by_count(time, row, of, ink, half)
+    ]
+    words = [_counted(kind, of) for kind, of in zip(kinds, counts, strict=True)]
     parts = [
-        bands(areas, inks, names),
+        bands([area for area, _ in areas], [ink for _, ink in areas], names),
         epoch_lines(rate, low, high, names, alpha=0.6),
-        lines([np.column_stack([time, row]) for row in rate.values], names, inks, line_width=1.8),
+        lines([piece for piece, _ in pieces], names, [ink for _, ink in pieces], line_width=1.8),
         marker_line(at, low, high, names),
-        *legend(kinds, inks, names),
+        *legend([word for word in words if word], [ink for ink, word in zip(inks, words, strict=True) if word], names),
     ]
     return looks(
         hv.Overlay(parts),
         height,
-        xlim=(float(time[0]), float(time[-1])),
+        xlim=ends(time),
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def _kinds(rate: xr.DataArray) -> tuple[list[str], np.ndarray]:
+    """The names of the rows of `rate` ([label,] time) in the order of labels, and where each row is."""
+    if rate.ndim == 1:
+        return [""], np.zeros(1, int)
+    by = str(rate.dims[0])
+    check_unique(rate, by)
+    labels = rate[by].values if by not in rate.coords else labels_of(rate, by, [by])
+    found, codes = levels(labels)
+    return [named(by, kind) for kind in found], np.argsort(codes)
+
+
+def _table(part: xr.DataArray, rate: xr.DataArray) -> np.ndarray:
+    """A part of a psth (row, time), NaN where nothing was recorded."""
+    full = part.broadcast_like(rate)
+    if part.name != "trials":
+        full = seen(full)
+    return np.atleast_2d(with_dims(full, *map(str, rate.dims)).values.astype(float))
+
+
+def _by_count(
+    time: np.ndarray, row: np.ndarray, counts: np.ndarray, ink: str, half: float
+) -> list[tuple[np.ndarray, str]]:
+    """The line of a rate in pieces, each the paler the fewer trials are behind it."""
+    found = []
+    for whole in stretches(row):
+        edges = [0, *np.flatnonzero(np.diff(counts[whole])) + 1, whole.stop - whole.start]
+        for first, last in pairwise(edges):
+            part = slice(whole.start + first, min(whole.start + last + 1, whole.stop))  # up to the next: it goes on
+            strength = round(255 * (0.3 + 0.7 * counts[part.start] / max(counts.max(), 1)))
+            pale = ink if strength == 255 else f"{ink}{strength:02x}"
+            found += [(piece, pale) for piece in broken(time[part], row[part], half)]
+    return found
+
+
+def _counted(kind: str, counts: np.ndarray) -> str:
+    """A name for the legend, with the number of trials where that varies."""
+    low, high = counts.min(), counts.max()
+    return kind if low == high else f"{kind} ({low:.0f} to {high:.0f} trials)".strip()
 
 
 def trial_raster(
@@ -162,9 +248,9 @@ def trial_raster(
     Parameters
     ----------
     signal : DataArray
-        (probe, time); bool for spikes, with the coord `by` along the trials.
+        (time) and a dim of trials, whatever that is called; bool for spikes. Where nothing was recorded it is grey.
     by : str
-        The coord that groups the trials; the colours are those of :func:`psth`.
+        The coord that groups the trials, if there is one; the colours are those of :func:`psth`.
     at : float, optional
         A time (ms) to mark.
     height : int
@@ -182,8 +268,12 @@ def trial_raster(
     >>> len(trial_raster(spikes))
     4
     """
-    flat = signal.transpose("probe", "time")
-    kinds, codes = np.unique(flat[by].values, return_inverse=True)
+    flat = seen(gridded(with_dims(signal, "time", others=(1,))))
+    trial = str(flat.dims[0])
+    if not flat.sizes[trial]:
+        raise ValueError(f"signal has no trials: {trial!r} has length 0")
+    labels = labels_of(flat, by, [trial])
+    kinds, codes = levels(np.zeros(flat.sizes[trial], int) if labels is None else labels)
     order = np.argsort(-codes, kind="stable")  # the first condition on top
     rows, time = codes[order], flat["time"].values
     values = flat.values[order].astype(np.float32)
@@ -192,16 +282,19 @@ def trial_raster(
     left, right, top = float(time[0] - half), float(time[-1] + half), len(rows) - 0.5
     edges = (np.flatnonzero(np.diff(rows)) + 0.5).tolist()
     if signal.dtype == bool:  # a spike has the number of its condition, which is a colour; no spike is no ink
-        values = np.where(values > 0, rows[:, None] + 1.0, 0.0).astype(np.float32)
+        own = np.where(values > 0, rows[:, None] + 1.0, 0.0)
+        values = np.where(np.isnan(values), np.nan, own).astype(np.float32)
         chosen: dict[str, Any] = {"cmap": ["#00000000", *colours(len(kinds))], "clim": (-0.5, len(kinds) + 0.5)}
     else:
         chosen = {"cmap": SEQUENTIAL, "clim": span(values, 0.0), "colorbar": True, "colorbar_opts": {"width": 9}}
-    centres = [float(np.flatnonzero(rows == k).mean()) for k in range(len(kinds))]
+    words = ticks_of([named(by, kind) for kind in kinds], max((height - 40) // 14, 2))
+    ticks = [(float(np.flatnonzero(rows == k).mean()), word) for k, word in words] if labels is not None else []
     parts = [
         image(values, time, np.arange(len(rows)), [*names, axis(signal)], **chosen),
         epoch_lines(flat, -0.5, top, names, early=half, alpha=0.6),
         lines([np.array([[left, y], [right, y]]) for y in edges], names, alpha=0.6),
         marker_line(at, -0.5, top, names),
+        *gap_key(values, names),
     ]
     return looks(
         hv.Overlay(parts),
@@ -209,8 +302,8 @@ def trial_raster(
         xlim=(left, right),
         ylim=(-0.5, top),
         xlabel=names[0],
-        ylabel="",
-        yticks=[(y, named(by, kind)) for y, kind in zip(centres, kinds, strict=True)],
+        ylabel="" if ticks else names[1],
+        yticks=ticks or None,
     )
 
 
@@ -238,19 +331,22 @@ def fi_curves(found: xr.Dataset, *, height: int = 240) -> hv.Overlay:
     >>> len(fi_curves(found))
     4
     """
-    rate = found["firing_rate"].transpose(..., "current").values[[0, -1]]
+    found = increasing(has(found, "firing_rate", "rheobase"), "current")
+    first_and_last = along_series(with_dims(found["firing_rate"], "problem", "current"), "problem")[0]
+    rate = first_and_last.values[[0, -1]]
+    rheobase = match(first_and_last, with_dims(found["rheobase"], "problem"), "problem").values[[0, -1]]
     current, inks = found["current"].values, [QUIET, colours(1)[0]]
     names = [axis(found["current"], "constant input"), axis(found["firing_rate"], "firing rate", "Hz")]
-    high = max(1.08 * float(rate.max()), 1.0)
+    high = max(1.08 * float(np.max(rate[np.isfinite(rate)], initial=0.0)), 1.0)
     parts = [
         lines([np.column_stack([current, row]) for row in rate], names, inks, line_width=2),
-        points(found["rheobase"].values[[0, -1]], np.zeros(2), names, inks, size=9),
+        points(rheobase, np.zeros(2), names, inks, size=9),
         *legend(["before learning", "now"], inks, names),
     ]
     return looks(
         hv.Overlay(parts),
         height,
-        xlim=(float(current[0]), float(current[-1])),
+        xlim=ends(current),
         ylim=(-0.03 * high, high),
         xlabel=names[0],
         ylabel=names[1],
@@ -292,11 +388,13 @@ def partners(
     >>> list(partners(weights, 0))[-1].array([0, 1]).tolist()
     [[0.0, 0.0], [-1.0, 2.0]]
     """
-    matrix = weights.transpose("neuron", "presynaptic").values.astype(float)
+    square = match_axes(with_dims(weights, "neuron", "presynaptic"), "neuron", "presynaptic")
+    matrix, (neuron,) = square.values.astype(float), indices([neuron], len(square), "neuron")
+    chosen = indices(chosen, len(square), "chosen")
     to, coming = matrix[:, neuron], matrix[neuron]
     names = ["weight to the other neuron", "weight from the other neuron"]
     (left, right), (low, high) = span(to, 0.08), span(coming, 0.08)
-    own = colours(1) * len(to) if inks is None else list(inks)
+    own = neuron_inks(inks, square[:, 0], colours(1)[0])
     parts = [
         lines([np.array([[0, low], [0, high]]), np.array([[left, 0], [right, 0]])], names, alpha=0.5),
         points(to[[neuron]], coming[[neuron]], names, MARK, size=15),
@@ -332,7 +430,16 @@ def channels(
     5
     """
     both = [input_weights, *([output_weights] if output_weights is not None else [])]
-    labels = [str(v) for part in both for v in part[part.dims[0]].values]
+    for part, argument in zip(both, ("input_weights", "output_weights"), strict=False):
+        if part.ndim != 1 or not part.size:
+            raise ValueError(
+                f"{argument} has the dims {listed(part.dims)}; expected those of one neuron, one number for each "
+                "channel: .isel(neuron=0)"
+            )
+    whose = {part["neuron"].item() for part in both if "neuron" in part.coords and not part["neuron"].ndim}
+    if len(whose) > 1:
+        raise ValueError(f"input_weights and output_weights are of different neurons, {listed(whose)}; select one")
+    labels = [plain(v, 40) for part in both for v in part[part.dims[0]].values]
     values = np.concatenate([part.values.astype(float) for part in both])
     inks = [ink for part, ink in zip(both, colours(2), strict=False) for ink in [ink] * part.size]
     names = ["weight", "channel"]
@@ -400,12 +507,14 @@ def lesion_costs(
     >>> len(lesion_costs(found, rate, picked=0))
     4
     """
-    members = found["neuron"].values
-    x, y = rate.values[members].astype(float), found["loss"].values
-    names = [axis(rate), "loss without it" + (f" ({u})" if (u := found["loss"].attrs.get("units")) else "")]
+    loss = with_dims(has(found, "loss", "intact_loss")["loss"], "neuron")
+    members = _members(loss, with_dims(rate, "neuron"))
+    x, y = rate.values[members].astype(float), loss.values.astype(float)
+    chosen = indices(chosen, rate.size, "chosen")
+    names = [axis(rate), "loss without it" + (f" ({u})" if (u := plain(loss.attrs.get("units", ""))) else "")]
     left, right = span(rate.values, 0.05)
     base = float(found["intact_loss"])
-    own = colours(1) * rate.size if inks is None else list(inks)
+    own = neuron_inks(inks, rate, colours(1)[0])
     mine = np.flatnonzero(members == picked)
     ringed = np.flatnonzero(np.isin(members, chosen)).tolist()
     parts = [
@@ -423,6 +532,19 @@ def lesion_costs(
         xlabel=names[0] + (f", {len(members)} of {rate.size} neurons" if len(members) < rate.size else ""),
         ylabel=names[1],
     )
+
+
+def _members(loss: xr.DataArray, rate: xr.DataArray) -> np.ndarray:
+    """Where the neurons that were silenced are in `rate`: by its labels; where it has none their labels are places."""
+    check_unique(loss, "neuron")
+    check_unique(rate, "neuron")
+    known, asked = rate.indexes.get("neuron", pd.RangeIndex(rate.size)), pd.Index(loss["neuron"].values)
+    places = np.asarray(known.get_indexer(asked))
+    if (places < 0).any():
+        raise ValueError(
+            f"rate lacks the neurons {listed(asked[places < 0])} of found; give the rates of all neurons of the network"
+        )
+    return places
 
 
 def worded(probe: xr.Dataset) -> xr.Dataset:
@@ -444,11 +566,13 @@ def worded(probe: xr.Dataset) -> xr.Dataset:
     >>> worded(xr.Dataset(coords={**coords, "condition": ("probe", [0, 1])})).condition.values.tolist()
     ['A, go', 'B']
     """
-    labels = [probe[c].values.tolist() for c in ("stimulus", "context", "response") if c in probe.coords]
-    words = [
-        ", ".join(str(w) for w in dict.fromkeys(trial) if str(w) not in ("", "none"))
-        for trial in zip(*labels, strict=True)
-    ]
-    if not words or len(set(words)) < len(np.unique(probe["condition"].values)):
+    found = [probe[c] for c in ("stimulus", "context", "response") if c in probe.coords and probe[c].ndim == 1]
+    if "condition" not in probe.coords or not found or {c.dims for c in found} != {probe["condition"].dims}:
         return probe
-    return probe.assign_coords(condition=("probe", words))
+    words = [
+        ", ".join(dict.fromkeys(str(w) for w in trial if not pd.isna(w) and str(w) not in ("", "none")))
+        for trial in zip(*(c.values.tolist() for c in found), strict=True)
+    ]
+    if len(set(words)) < len(levels(probe["condition"].values)[0]):
+        return probe
+    return probe.assign_coords(condition=(probe["condition"].dims, words))

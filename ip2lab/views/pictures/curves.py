@@ -9,8 +9,37 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.pictures.parts import bands, named, scattered
-from ip2lab.views.style import QUIET, axis, colours, figure, legend, lines, looks, marker_line, span, styled
+from ip2lab.analysis._labels import check_unique, levels, listed
+from ip2lab.views.pictures.parts import (
+    Axis,
+    along_series,
+    bands,
+    broken,
+    has,
+    increasing,
+    inks_for,
+    labels_of,
+    mapped,
+    named,
+    scattered,
+    seen,
+    series_axis,
+    with_dims,
+)
+from ip2lab.views.style import (
+    QUIET,
+    axes,
+    axis,
+    colours,
+    figure,
+    legend,
+    lines,
+    looks,
+    marker_line,
+    plain,
+    span,
+    styled,
+)
 
 NONE = 0.5  # where no trials at all are drawn on a logarithmic axis
 FEWEST = 0.8  # trials to criterion on a logarithmic axis: 1 is the least there are
@@ -18,14 +47,14 @@ FEW = 4  # runs of which single trials can still be told apart
 
 
 def learning_curves(
-    runs: Mapping[str, xr.Dataset] | xr.Dataset,
+    runs: Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray,
     *,
     smooth: int = 1,
     log: bool = True,
     log_problems: bool = False,
     inks: Mapping[str, str] | None = None,
     fits: Mapping[str, xr.Dataset] | None = None,
-    at: int | None = None,
+    at: Any = None,
     off: Sequence[str] = (),
     limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
     height: int = 300,
@@ -34,10 +63,11 @@ def learning_curves(
 
     Parameters
     ----------
-    runs : Dataset or mapping of str to Dataset
-        ``/series`` of each run by name: ``trials_to_criterion`` and ``censored_trials`` (problem). With a further dim
-        (seeds, say) the line is the mean over it, the band the middle 80 percent. A problem that was given up counts
-        with its cap.
+    runs : Dataset, DataArray, or mapping of str to these
+        ``/series`` of each run by name: ``trials_to_criterion`` and ``censored_trials`` (problem), or the first alone.
+        With a further dim (seeds, say) the line is the mean over it, the band the middle 80 percent. A problem that
+        was given up counts with its cap. Problems stand at their numbers; those with names or dates one after the
+        other.
     smooth : int
         Length of the running mean, in problems.
     log, log_problems : bool
@@ -47,8 +77,8 @@ def learning_curves(
     fits : mapping of str to Dataset, optional
         What :func:`ip2lab.analysis.curves.exponential_fit` returned for some of them: a dashed line each, with its band
         where the fit was resampled.
-    at : int, optional
-        A problem to mark.
+    at : optional
+        The label of a problem to mark.
     off : sequence of str
         Names that the legend shows as switched off.
     limits : pair of (float, float), optional
@@ -68,14 +98,14 @@ def learning_curves(
     >>> len(learning_curves({"a run": series})) > 3
     True
     """
-    runs = {"run": runs} if isinstance(runs, xr.Dataset) else runs
-    inks = inks or dict(zip(runs, colours(len(runs)), strict=True))
+    runs, where = _runs(runs)
+    inks, fits = inks_for(inks, [*runs, *off]), mapped(fits, runs, "fits")
     offset, least = 1 if log_problems else 0, NONE if log else 0
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
     shown = {name: series for name, series in runs.items() if series.sizes["problem"]}
     areas, paths, dots, failed = [], [], [], []
     for name, series in shown.items():
-        x = series["problem"].values + offset
+        x = where.place(series["problem"].values) + offset
         values = _capped(series)
         mean = values.mean("member")
         paths.append(np.column_stack([x, _running(mean, smooth).clip(least)]))
@@ -88,34 +118,59 @@ def learning_curves(
             (x, np.where(lost, row, np.nan), inks[name], name)
             for lost, row in zip(given_up, values.values, strict=True)
         ]
-    areas += _fit_bands(fits or {}, offset, inks)
+    areas += _fit_bands(fits, where, offset, inks)
     xlim, ylim = limits or curve_limits(runs, log=log, log_problems=log_problems)
     parts = [
         bands([area for area, _ in areas], [ink for _, ink in areas], names),
         _told(dots, names, offset, "trials to criterion", size=4, alpha=0.4),
-        lines(_fitted(fits or {}, offset), names, [inks[n] for n in fits or {}], line_width=1.6, line_dash="dashed"),
+        lines(_fitted(fits, where, offset), names, [inks[n] for n in fits], line_width=1.6, line_dash="dashed"),
         lines(paths, names, [inks[n] for n in shown], line_width=2.2),
         _told(failed, names, offset, "given up after (trials)", size=10, marker="inverted_triangle"),
-        marker_line(None if at is None else at + offset, *ylim, names),
+        marker_line(None if at is None else float(where.place(at).ravel()[0]) + offset, *ylim, names),
         *(
             legend([*runs, *off], [*(inks[n] for n in runs), *(inks[n] + "66" for n in off)], names)
             if len(runs) + len(off) > 1
             else []
         ),
     ]
-    return looks(
-        hv.Overlay(parts), height, logy=log, logx=log_problems, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
-    )
+    chosen = {"xlabel": names[0], "ylabel": names[1], **_ticks(where, offset)}
+    return looks(hv.Overlay(parts), height, logy=log, logx=log_problems, xlim=xlim, ylim=ylim, **chosen)
+
+
+def _ticks(where: Axis, offset: int = 0) -> dict[str, Any]:
+    """The names of problems along the horizontal axis, where they are no numbers."""
+    return {"xticks": [(place + offset, word) for place, word in where.ticks]} if where.ticks else {}
+
+
+def _runs(runs: Any) -> tuple[dict[str, xr.Dataset], Axis]:
+    """Series by name, each in the order of its problems, and the axis on which all have their place."""
+    found = {}
+    for name, one in ({"run": runs} if isinstance(runs, (xr.Dataset, xr.DataArray)) else runs).items():
+        if not isinstance(one, (xr.Dataset, xr.DataArray)):
+            raise TypeError(f"runs[{name!r}] is a {type(one).__name__}; give a Dataset or a DataArray")
+        series = one if isinstance(one, xr.Dataset) else xr.Dataset({"trials_to_criterion": one.rename(None)})
+        has(series, "trials_to_criterion", argument=f"runs[{name!r}]")
+        if "problem" not in series["trials_to_criterion"].dims:
+            dims = listed(series["trials_to_criterion"].dims)
+            raise ValueError(f"runs[{name!r}] has the dims {dims}; expected problem: .rename(its_name='problem')")
+        some = series[[n for n in ("trials_to_criterion", "censored_trials") if n in series]]
+        if series.sizes["problem"]:
+            along_series(some["trials_to_criterion"], "problem")
+        found[name] = some.sortby("problem") if some["problem"].dtype.kind in "iufM" else some
+    return found, series_axis(*(series["problem"].values for series in found.values()))
 
 
 def curve_limits(
-    runs: Mapping[str, xr.Dataset], *, log: bool = True, log_problems: bool = False
+    runs: Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray,
+    *,
+    log: bool = True,
+    log_problems: bool = False,
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return axes on which all these runs, with the problems they gave up, have room; for pictures side by side.
 
     Parameters
     ----------
-    runs : mapping of str to Dataset
+    runs : Dataset, DataArray, or mapping of str to these
         As for :func:`learning_curves`.
     log, log_problems : bool
         Logarithmic axes.
@@ -131,9 +186,10 @@ def curve_limits(
     >>> curve_limits({"a run": series}, log=False)[0]
     (-0.5, 2.5)
     """
-    shown = [series for series in runs.values() if series.sizes["problem"]]
+    named_runs, where = _runs(runs)
+    shown = [series for series in named_runs.values() if series.sizes["problem"]]
     every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]]).clip(NONE if log else 0)
-    last = max((float(series["problem"].max()) for series in shown), default=1.0)
+    last = max((float(where.place(series["problem"].values).max()) for series in shown), default=1.0)
     room = max(0.5, 0.012 * last)
     xlim = (0.9, 1.05 * (last + 1)) if log_problems else (-room, last + room)
     return xlim, span(every, 0.05, log) if log else (0.0, span(every)[1])
@@ -141,10 +197,9 @@ def curve_limits(
 
 def _members(values: xr.DataArray) -> xr.DataArray:
     """(member, problem), whatever the other dims are called."""
-    others = [d for d in values.dims if d != "problem"]
-    if not others:
-        return values.expand_dims("member")
-    return values.stack(member=others, create_index=False).transpose("member", "problem")
+    flat = values.transpose(..., "problem")
+    table = flat.values.reshape(-1, flat.sizes["problem"])
+    return xr.DataArray(table, {"problem": flat["problem"].values}, ("member", "problem"))
 
 
 def _capped(series: xr.Dataset) -> xr.DataArray:
@@ -161,19 +216,25 @@ def _band(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return np.column_stack([np.concatenate([x, x[::-1]]), np.concatenate([ends[0], ends[1][::-1]])])
 
 
-def _fitted(fits: Mapping[str, xr.Dataset], offset: int) -> list[np.ndarray]:
+def _fitted(fits: Mapping[str, xr.Dataset], where: Axis, offset: int) -> list[np.ndarray]:
     """The curve of each fit, the mean of several."""
-    curves = [_members(fit["fitted"]).mean("member") for fit in fits.values()]
-    return [np.column_stack([curve["problem"].values + offset, curve.values]) for curve in curves]
+    curves = [_members(has(fit, "fitted", argument="fits")["fitted"]).mean("member") for fit in fits.values()]
+    places = [where.place(curve["problem"].values) + offset for curve in curves]
+    return [np.column_stack([x, curve.values])[np.argsort(x)] for x, curve in zip(places, curves, strict=True)]
 
 
-def _fit_bands(fits: Mapping[str, xr.Dataset], offset: int, inks: Mapping[str, str]) -> list[tuple[np.ndarray, str]]:
+def _fit_bands(
+    fits: Mapping[str, xr.Dataset], where: Axis, offset: int, inks: Mapping[str, str]
+) -> list[tuple[np.ndarray, str]]:
     """The band of each fit that has one and stands for a single curve."""
-    single = {n: fit["band"] for n, fit in fits.items() if "band" in fit and fit["band"].ndim == 2}
-    return [
-        (_band(band["problem"].values + offset, np.maximum(band.transpose("bound", "problem").values, 1e-3)), inks[n])
-        for n, band in single.items()
-    ]
+    found = []
+    for name, band in ((n, fit["band"]) for n, fit in fits.items() if "band" in fit and fit["band"].ndim == 2):
+        x = where.place(band["problem"].values) + offset
+        order = np.argsort(x)
+        found.append(
+            (_band(x[order], np.maximum(band.transpose("bound", "problem").values, 1e-3)[:, order]), inks[name])
+        )
+    return found
 
 
 def _told(
@@ -190,14 +251,14 @@ def _told(
     ink, name = ([group[i] for group in kept for _ in group[0]] for i in (2, 3))
     tips = [("run", "@run"), ("problem", "@number{0}"), (what, "@value{0.[0]}")]
     style = {"line_color": None, "color": "colour", "tools": ["hover"], "hover_tooltips": tips, **chosen}
-    data = {names[0]: x, names[1]: y, "colour": np.array(ink, object), "run": np.array(name, object)}
+    data = {"x": x, "y": y, "colour": np.array(ink, object), "run": np.array(name, object)}
     data |= {"number": x - offset, "value": y}
     return styled(hv.Points, data, names, ("colour", "run", "number", "value"), style)
 
 
 def within_problem_loss(
     trials: Mapping[str, xr.Dataset] | xr.Dataset,
-    problem: int,
+    problem: Any,
     *,
     criterion: float | None = None,
     window: int | None = None,
@@ -210,8 +271,8 @@ def within_problem_loss(
     ----------
     trials : Dataset or mapping of str to Dataset
         ``/trials`` of each run: ``loss``, ``correct`` and ``problem`` (trial).
-    problem : int
-        Which one.
+    problem
+        The label of it.
     criterion : float, optional
         Loss (nats) below which the mean of the window must come: a dotted line.
     window : int, optional
@@ -236,15 +297,14 @@ def within_problem_loss(
     4
     """
     trials = {"run": trials} if isinstance(trials, xr.Dataset) else trials
-    inks = inks or dict(zip(trials, colours(len(trials)), strict=True))
+    inks = inks_for(inks, list(trials))
     names = ["trial of the problem", axis(None, "loss", "nats")]
     raw, means, wrong, ink = [], [], [], []
     for name, table in trials.items():
-        first, last = np.searchsorted(table["problem"].values, [problem, problem + 1])
-        if first == last:
+        part = _of_problem(table, problem)
+        if not part.sizes["trial"]:
             continue
-        part = table[["loss", "correct"]].isel(trial=slice(first, last)).load()
-        x, loss = np.arange(1, last - first + 1), np.maximum(part["loss"].values, 1e-6)
+        x, loss = np.arange(1, part.sizes["trial"] + 1), np.maximum(part["loss"].values, 1e-6)
         steady = part["loss"].rolling(trial=min(window or 1, len(x)), min_periods=1).mean().values
         means.append(np.column_stack([x, np.maximum(steady, 1e-6)]))
         ink.append(inks[name])
@@ -272,6 +332,18 @@ def within_problem_loss(
         xlabel=names[0],
         ylabel=names[1],
     )
+
+
+def _of_problem(table: xr.Dataset, problem: Any) -> xr.Dataset:
+    """The trials of one problem, in the order of their numbers."""
+    has(table, "loss", "correct", "problem", argument="trials")
+    with_dims(table["problem"], "trial")
+    mine = np.array([label == problem for label in table["problem"].values.tolist()], bool)
+    part = table[["loss", "correct"]].isel(trial=np.flatnonzero(mine)).load()
+    if "trial" in part.indexes and part.sizes["trial"]:
+        check_unique(part["loss"], "trial")
+        part = part.sortby("trial") if part["trial"].dtype.kind in "iufM" else part
+    return part
 
 
 def survival_curves(
@@ -302,11 +374,13 @@ def survival_curves(
     2
     """
     found = {"run": found} if isinstance(found, xr.Dataset) else found
-    inks = inks or dict(zip(found, colours(len(found)), strict=True))
+    inks = inks_for(inks, list(found))
     names = ["trials to criterion", "share of problems not yet learnt"]
     for name, one in found.items():
+        has(one, "survival", "lower", "upper", argument=f"found[{name!r}]")
         if one["survival"].dims != ("trials",):
             raise ValueError(f"found[{name!r}] has dims {list(one['survival'].dims)}; give one series: (trials)")
+    found = {name: increasing(one, "trials") for name, one in found.items()}
     corners = {
         name: {part: _steps(one["trials"].values, one[part].values) for part in ("survival", "lower", "upper")}
         for name, one in found.items()
@@ -366,15 +440,17 @@ def bars(
     >>> len(bars({"a": 3.0, "b": 12.0}, "trials", intervals={"b": (9.0, 16.0)}))
     4
     """
-    inks = inks or dict(zip(values, colours(len(values)), strict=True))
-    names = [label, "row"]
+    inks = inks_for(inks, list(values))
+    single, intervals = mapped(single, values, "single"), mapped(intervals, values, "intervals")
+    names = [plain(label), "row"]
     places = {name: len(values) - 1 - i for i, name in enumerate(values)}
     paths = [np.array([[0.0, places[n]], [values[n], places[n]]]) for n in values]
     thick = min(22, max(4, int(0.5 * height / max(len(values), 1))))
-    dots = [(np.asarray(row, float), np.full(len(row), float(places[n])), QUIET) for n, row in (single or {}).items()]
-    ends = {n: pair for n, pair in (intervals or {}).items() if np.isfinite(pair).all()}
-    reach = {n: max([values[n], *ends.get(n, ()), *(single or {}).get(n, ())]) for n in values}
-    words = {n: f"  {figure(values[n])}{(words or {}).get(n, '')}" for n in values}
+    dots = [(np.asarray(row, float), np.full(len(row), float(places[n])), QUIET) for n, row in single.items()]
+    ends = {n: pair for n, pair in intervals.items() if np.isfinite(pair).all()}
+    reach = {n: max([values[n], *ends.get(n, ()), *single.get(n, ())]) for n in values}
+    more = mapped(words, values, "words")
+    words = {n: plain(f"{figure(values[n])}{more.get(n, '')}") for n in values}
     top = (1.12 + 0.035 * max(map(len, words.values()), default=0)) * max(
         [end for end in reach.values() if np.isfinite(end)], default=1.0
     )
@@ -382,12 +458,12 @@ def bars(
     parts = [
         lines(paths, names, [inks[n] for n in values], line_width=thick, line_cap="butt"),
         scattered(dots, names, size=5, alpha=0.8),
-        hv.Labels(texts, names, ["text"]).opts(
+        hv.Labels(texts, axes(names), ["text"]).opts(
             backend="bokeh", text_align="left", text_baseline="middle", text_font_size="11px", text_color=QUIET
         ),
         lines([path for n, pair in ends.items() for path in _whisker(pair, places[n])], names, QUIET, line_width=1.6),
     ]
-    ticks = [(place, name if len(name) < 22 else name[:20] + "…") for name, place in places.items()]
+    ticks = [(place, plain(name, 22)) for name, place in places.items()]
     return looks(
         hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
     )
@@ -400,7 +476,7 @@ def _whisker(ends: tuple[float, float], place: float) -> list[np.ndarray]:
 
 
 def over_problems(
-    values: xr.DataArray, *, at: float | None = None, log: bool = False, floor: float | None = None, height: int = 220
+    values: xr.DataArray, *, at: Any = None, log: bool = False, floor: float | None = None, height: int = 220
 ) -> hv.Overlay:
     """One number a problem as a line with dots; a further dim gives a line each, with a legend.
 
@@ -408,8 +484,8 @@ def over_problems(
     ----------
     values : DataArray
         (problem) or (something, problem).
-    at : float, optional
-        A problem to mark.
+    at : optional
+        The label of a problem to mark.
     log : bool
         Logarithmic vertical axis.
     floor : float, optional
@@ -427,19 +503,23 @@ def over_problems(
     >>> len(over_problems(xr.DataArray([3.0, 2.0], dims="problem", coords={"problem": [0, 1]})))
     3
     """
-    others = [str(d) for d in values.dims if d != "problem"]
-    flat = values.transpose(*others, "problem")
-    table = np.atleast_2d(flat.values.astype(float))
-    x = flat["problem"].values.astype(float)
+    flat, where = along_series(seen(with_dims(values, "problem", others=(0, 1))), "problem")
+    by = str(flat.dims[0]) if flat.ndim == 2 else ""
+    check_unique(flat, by)
+    labels = labels_of(flat, by, [by]) if by in flat.coords else np.arange(flat.sizes.get(by, 1))
+    found, codes = levels(labels)
+    table = np.atleast_2d(flat.values.astype(float))[np.argsort(codes, kind="stable")]
+    x = where.place(flat["problem"].values)
     names = [axis(None, "problem"), axis(values)]
     inks = colours(len(table))
     low, high = span(table if floor is None else np.append(table, float(floor)), 0.06, log)
     low = low if floor is None else float(floor)
-    kinds = [named(others[0], k) for k in flat[others[0]].values] if others else []
+    kinds = [named(by, kind) for kind in found] if by else []
+    pieces = [(piece, ink) for row, ink in zip(table, inks, strict=True) for piece in broken(x, row, 0.0)]
     parts = [
-        lines([np.column_stack([x, row]) for row in table], names, inks, line_width=2),
+        lines([piece for piece, _ in pieces], names, [ink for _, ink in pieces], line_width=2),
         scattered([(x, row, ink) for row, ink in zip(table, inks, strict=True)], names, size=5),
-        marker_line(at, low, high, names),
+        marker_line(None if at is None else float(where.place(at).ravel()[0]), low, high, names),
         *legend(kinds, inks[: len(kinds)], names),
     ]
     return looks(
@@ -450,6 +530,7 @@ def over_problems(
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
+        **_ticks(where),
     )
 
 
@@ -471,6 +552,6 @@ def moved(picture: hv.Overlay, at: float | None) -> hv.Overlay:
     [True, True, False]
     """
     low, high = hv.Store.lookup_options("bokeh", picture, "plot").kwargs["ylim"]
-    names = [d.name for d in next(iter(picture)).kdims]
+    names = [d.label for d in next(iter(picture)).kdims]
     parts = [marker_line(at, low, high, names) if part.group == "Marker" else part for part in picture]
     return picture.clone(parts)

@@ -9,25 +9,36 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.pictures.parts import epoch_lines, named, time_axis
+from ip2lab.analysis._labels import check_unique, listed, match, match_axes
+from ip2lab.views.pictures.parts import (
+    broken,
+    epoch_lines,
+    increasing,
+    indices,
+    inks_of,
+    labels_of,
+    named,
+    seen,
+    ticks_of,
+    time_axis,
+    with_dims,
+)
 from ip2lab.views.style import (
     MARK,
     PALETTE,
     QUIET,
     SEQUENTIAL,
     axis,
-    colours,
     image,
     legend,
     lines,
     looks,
     marker_line,
+    plain,
     points,
     spacing,
     span,
 )
-
-FAINT = "55"  # the last two digits of a colour that is there but switched off
 
 
 def neuron_map(
@@ -43,9 +54,9 @@ def neuron_map(
     Parameters
     ----------
     x, y : DataArray
-        (neuron): two numbers of each.
+        (neuron): two numbers of each, matched by their labels.
     selected : sequence of int
-        Which neurons, counted from 0.
+        Which neurons of `x`, counted from 0.
     log : (bool, bool)
         Which axes are logarithmic.
     height : int
@@ -62,11 +73,12 @@ def neuron_map(
     >>> [len(part) for part in neuron_map(values, values**2, selected=[2])]
     [3, 1]
     """
+    if x.ndim != 1:
+        raise ValueError(f"x has the dims {listed(x.dims)}; expected one number for each neuron, such as .isel(time=0)")
+    y = match(x, with_dims(y, str(x.dims[0])))
     names = [axis(x, "x"), axis(y, "y")]
-    if names[0] == names[1]:
-        names[1] += " "
     a, b = (np.asarray(v.values, float) for v in (x, y))
-    chosen = np.asarray(list(selected), int)
+    chosen = np.asarray(indices(selected, len(a), "selected"), int)
     parts = [
         points(a, b, names, [QUIET + "aa" if len(chosen) else PALETTE[0]] * len(a), size=6),
         points(a[chosen], b[chosen], names, [MARK] * len(chosen), size=8),
@@ -117,17 +129,16 @@ def matrix(
     >>> len(matrix(angles, at=59))
     3
     """
+    values = _squared(values)
     rows, columns = (values[d].values for d in values.dims)
-    names = [f"{values.dims[0]} ", str(values.dims[0])]
+    words = plain(values.dims[0])
+    names = [words, words]
     found = np.asarray(values.values, float)
-    low, high = limits or (float(np.nanmin(found, initial=0.0)), float(np.nanmax(found, initial=1.0)))
-    place = np.flatnonzero(rows == at).tolist() if at is not None else []
-    level = [np.array([[-0.5, i], [len(columns) - 0.5, i]]) for i in place]
-    upright = float(place[0]) if len(place) else None
-    ticks = [
-        [(int(i), str(v[i])) for i in np.unique(np.linspace(0, len(v) - 1, min(len(v), most)).astype(int))]
-        for v in (columns, rows)
-    ]
+    finite = found[np.isfinite(found)]
+    low, high = limits or (float(np.min(finite, initial=0.0)), float(np.max(finite, initial=1.0)))
+    across, up = ([i for i, label in enumerate(v) if at is not None and label == at] for v in (columns, rows))
+    level = [np.array([[-0.5, i], [len(columns) - 0.5, i]]) for i in up]
+    upright = float(across[0]) if across else None
     parts = [
         image(
             found.astype(np.float32),
@@ -136,7 +147,6 @@ def matrix(
             [*names, axis(values)],
             cmap=SEQUENTIAL,
             clim=(low, high),
-            clipping_colors={"NaN": "#00000000"},
             colorbar=True,
             colorbar_opts={"title": axis(values), "width": 9},
         ),
@@ -144,8 +154,21 @@ def matrix(
         marker_line(upright, -0.5, len(rows) - 0.5, names),
     ]
     ends = (-0.5, len(columns) - 0.5), (-0.5, len(rows) - 0.5)
-    words = {"xlabel": names[1], "ylabel": names[1], "xticks": ticks[0], "yticks": ticks[1]}
-    return looks(hv.Overlay(parts), height, xlim=ends[0], ylim=ends[1], **words)
+    chosen = {"xlabel": words, "ylabel": words, "xticks": ticks_of(columns, most), "yticks": ticks_of(rows, most)}
+    return looks(hv.Overlay(parts), height, xlim=ends[0], ylim=ends[1], **chosen)
+
+
+def _squared(values: xr.DataArray) -> xr.DataArray:
+    """A matrix in the order of its numbers or dates, its columns in the order of its rows where both are the same."""
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"values has the dims {listed(values.dims)}; expected two, such as (problem, other)")
+    rows, columns = map(str, values.dims)
+    for dim in (rows, columns):
+        check_unique(values, dim)
+        values = values.sortby(dim) if values[dim].dtype.kind in "iufM" and dim in values.indexes else values
+    here, there = (values.indexes.get(dim) for dim in (rows, columns))
+    alike = here is not None and there is not None and set(here) == set(there)
+    return match_axes(values, rows, columns) if alike else values
 
 
 def over_time(
@@ -164,7 +187,8 @@ def over_time(
     Parameters
     ----------
     values : DataArray
-        (time), or (something, time) such as (probe, time), with a coord on `time`.
+        (time), or (something, time) such as (trial, time), with a coord on `time`. Lines end where it is NaN, or not
+        ``recorded``.
     by : str
         A coord along the further dim that colours the lines and names them; the dim itself by default.
     at : float, optional
@@ -192,21 +216,26 @@ def over_time(
     >>> next(iter(over_time(rates, by="stimulus", at=20.0))).data[1]["colour"]
     '#d9601a'
     """
-    others = [str(d) for d in values.dims if d != "time"]
-    flat = values.transpose(*others, "time") if others else values.expand_dims("line")
-    by = by if by in flat.coords else others[0] if others else ""
-    labels = flat[by].values.tolist() if by else [""]
-    ink = {label: QUIET if label in set(quiet) else own for label, own in inks(labels, hidden).items()}
+    flat = seen(increasing(with_dims(values, "time", others=(0, 1))))
+    line = str(flat.dims[0]) if flat.ndim == 2 else ""
+    by = by or line
+    labels = _labels(flat, by, line) if line else np.zeros(1, int)
+    ink = {label: QUIET if label in list(quiet) else own for label, own in inks_of(labels, hidden).items()}
     time = flat["time"].values.astype(float)
     names = [time_axis(flat), axis(values)]
-    table = flat.values.astype(float)
+    table = np.atleast_2d(flat.values.astype(float))
     low, high = limits or span(table, 0.06)
     half = spacing(time) / 2
-    rows = [(row, ink[label]) for row, label in zip(table, labels, strict=True) if label not in set(hidden)]
+    rows = [
+        (piece, ink[label])
+        for row, label in zip(table, labels, strict=True)
+        if label not in list(hidden)
+        for piece in broken(time, row, half)
+    ]
     stretch = [np.array([[t, low], [t, high]]) for t in marked]
-    kinds = [(named(by, kind), ink[kind]) for kind in ink] if by else []
+    kinds = [(named(by, kind), ink[kind]) for kind in ink] if line else []
     parts = [
-        lines([np.column_stack([time, row]) for row, _ in rows], names, [own for _, own in rows], line_width=2),
+        lines([piece for piece, _ in rows], names, [own for _, own in rows], line_width=2),
         epoch_lines(flat, low, high, names, early=half),
         lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
         marker_line(at, low, high, names),
@@ -222,14 +251,7 @@ def over_time(
     )
 
 
-def inks(labels: Sequence[Any], hidden: Sequence[Any] = ()) -> dict[Any, str]:
-    """Return a colour for each of the labels, faint for those that are hidden.
-
-    Examples
-    --------
-    >>> inks(["go", "no-go", "go"], hidden=["no-go"])
-    {'go': '#2484c6', 'no-go': '#d9601a55'}
-    """
-    kinds = list(dict.fromkeys(labels))
-    off = set(hidden)
-    return {k: ink + (FAINT if k in off else "") for k, ink in zip(kinds, colours(len(kinds)), strict=True)}
+def _labels(flat: xr.DataArray, by: str, line: str) -> np.ndarray:
+    """The label of each line: by the coord `by`, or where the dim of the lines has no labels their number."""
+    found = np.arange(flat.sizes[line]) if by == line and line not in flat.coords else labels_of(flat, by, [line])
+    return np.zeros(flat.sizes[line], int) if found is None else found

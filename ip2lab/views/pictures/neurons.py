@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import holoviews as hv
 import numpy as np
+import pandas as pd
 import xarray as xr
 from bokeh.palettes import Viridis256
 
-from ip2lab.views.pictures.parts import bands, faded, rings
-from ip2lab.views.style import MARK, QUIET, axis, colours, figure, legend, lines, looks, marker_line, points, span
+from ip2lab.analysis._labels import check_unique, levels, listed, match
+from ip2lab.views.pictures.parts import (
+    Axis,
+    along_series,
+    bands,
+    faded,
+    has,
+    increasing,
+    indices,
+    inks_of,
+    named,
+    neuron_inks,
+    rings,
+    seen,
+    series_axis,
+    with_dims,
+)
+from ip2lab.views.style import (
+    MARK,
+    QUIET,
+    axis,
+    colours,
+    figure,
+    legend,
+    lines,
+    looks,
+    marker_line,
+    plain,
+    points,
+    span,
+)
 
 MOST_POINTS = 240  # along one line: more than a panel has pixels for
 SHADES = Viridis256[16:232:2]  # without its ends, which are lost on a dark or a light page
@@ -21,7 +52,7 @@ def property_trajectories(
     values: xr.DataArray,
     *,
     picked: int | None = None,
-    at: float | None = None,
+    at: Any = None,
     along: str | None = None,
     inks: Sequence[str] | None = None,
     chosen: Sequence[int] = (),
@@ -36,8 +67,8 @@ def property_trajectories(
         (problem or step, neuron), in the property's unit; positive.
     picked : int, optional
         The index of a neuron to mark.
-    at : float, optional
-        A place on the first dim to mark.
+    at : optional
+        The label of a place on the horizontal axis to mark.
     along : str, optional
         The coord on the horizontal axis, if not that of the first dim (``"trial"`` for ``/trajectories``).
     inks : sequence of str, optional
@@ -61,33 +92,34 @@ def property_trajectories(
     >>> len(property_trajectories(tau, picked=0))
     4
     """
-    flat = values.transpose(..., "neuron")
-    along = along or str(flat.dims[0])
-    x, table = _along(flat, along), flat.values.astype(float)
+    x, table, where = _along(values, along)
+    flat = with_dims(values, "neuron", others=(1,))
+    chosen = indices(chosen, table.shape[1], "chosen")
     most = min(len(x), MOST_POINTS, max(ALL_POINTS // table.shape[1], 24))
     keep = np.unique(np.linspace(0, len(x) - 1, most).astype(int))
+    along = along or str(flat.dims[0])
     names = [axis(flat.coords.get(along, None), along), axis(values)]
     low, high = span(table, 0.04, True)
     paths = [np.column_stack([x[keep], column]) for column in table[keep].T]
-    own = [QUIET] * len(paths) if inks is None else list(inks)
+    own = neuron_inks(inks, flat[0], QUIET)
     strong = [MARK if inks is None else own[i] for i in chosen]
     whole = [np.column_stack([x, table[:, i]]) for i in chosen]
     parts = [
         lines(paths, names, faded(own, chosen), line_width=1, alpha=0.45 if inks is None else 0.7),
-        marker_line(at, low, high, names),
+        marker_line(None if at is None else float(where.place(at).ravel()[0]), low, high, names),
         lines(whole, names, strong, group="Picked", line_width=1.8),
         _one_line(x, table, picked, names),
         *legend(list(key or {}), list((key or {}).values()), names),
     ]
-    ends = (float(x.min()), float(max(x.max(), x.min() + 1)))
     return looks(
         hv.Overlay(parts),
         height,
         logy=True,
-        xlim=ends,
+        xlim=(float(x.min()), float(max(x.max(), x.min() + 1))),
         ylim=(low, high),
         xlabel=names[0],
         ylabel=names[1],
+        **({"xticks": where.ticks} if where.ticks else {}),
     )
 
 
@@ -112,21 +144,32 @@ def picked(picture: hv.Overlay, values: xr.DataArray, neuron: int, *, along: str
     >>> [new is old for new, old in zip(picked(picture, tau, 1), picture)]
     [True, True, True, False]
     """
-    flat = values.transpose(..., "neuron")
+    x, table, _ = _along(values, along)
     thin, marker, chosen, _, *rest = picture
-    names = [d.name for d in thin.kdims]
-    one = _one_line(_along(flat, along or str(flat.dims[0])), flat.values.astype(float), neuron, names)
+    names = [d.label for d in thin.kdims]
+    one = _one_line(x, table, neuron, names)
     return picture.clone([thin, marker, chosen, one, *rest])
 
 
-def _along(flat: xr.DataArray, along: str) -> np.ndarray:
-    """The places of the points of every line."""
-    return np.asarray(flat[along].values if along in flat.coords else np.arange(flat.shape[0]), dtype=float)
+def _along(values: xr.DataArray, along: str | None) -> tuple[np.ndarray, np.ndarray, Axis]:
+    """The places of the points of every line, their values (place, neuron) in that order, and the axis."""
+    flat = with_dims(values, "neuron", others=(1,))
+    dim = str(flat.dims[0])
+    if not flat.size:
+        raise ValueError(f"values has nothing along {listed(d for d in flat.dims if not flat.sizes[d])}")
+    flat = along_series(flat, dim)[0]
+    if along is not None and (along not in flat.coords or flat[along].dims != (dim,)):
+        known = [name for name, coord in flat.coords.items() if coord.dims == (dim,)]
+        raise ValueError(f"along={along!r} is no coord along {dim!r}; there are {listed(known)}")
+    labels = flat[along or dim].values
+    where = series_axis(labels)
+    return where.place(labels), seen(flat).values.astype(float), where
 
 
 def _one_line(x: np.ndarray, table: np.ndarray, neuron: int | None, names: Sequence[str]) -> hv.Contours:
     """The line of the picked neuron."""
-    whole = [] if neuron is None else [np.column_stack([x, table[:, neuron]])]
+    place = [] if neuron is None else indices([neuron], table.shape[1], "the neuron that is picked")
+    whole = [np.column_stack([x, table[:, i]]) for i in place]
     return lines(whole, names, MARK, group="Picked", line_width=2.6)
 
 
@@ -134,7 +177,7 @@ def property_density(
     found: xr.Dataset,
     name: str,
     *,
-    at: int,
+    at: Any,
     picked: float | None = None,
     chosen: Sequence[float] = (),
     label: str = "",
@@ -149,8 +192,8 @@ def property_density(
         What :func:`ip2lab.analysis.neurons.density` returned: ``density`` (property, problem, point) and ``value``.
     name : str
         The property.
-    at : int
-        The problem.
+    at
+        The label of the problem.
     picked : float, optional
         A neuron's value to mark.
     chosen : sequence of float
@@ -175,14 +218,14 @@ def property_density(
     >>> len(property_density(neurons.density(tau), "tau_soma", at=1))
     6
     """
-    one = found.sel(property=name)
-    value = one["value"].values
-    curves = [one["density"].isel(problem=0).values, one["density"].sel(problem=at).values]
+    value, density = _one_property(found, name)
+    curves = [density.isel(problem=0).values, _after(density, at).values]
     names = ["density", label or name]
     shapes = [np.column_stack([np.append(c, 0 * c[:1]), np.append(value, value[-1])]) for c in curves]
     low, high = limits or (float(value[0]), float(value[-1]))
     # Before learning all neurons may be alike: a peak so narrow that the axis follows the later density instead.
-    top = 1.15 * max(float(curves[1].max()), min(float(curves[0].max()), 2 * float(curves[1].max())))
+    highest = [float(np.max(c[np.isfinite(c)], initial=0.0)) for c in curves]
+    top = 1.15 * max(highest[1], min(highest[0], 2 * highest[1])) or 1.0
     parts = [
         bands(shapes, [QUIET, colours(1)[0]], names),
         lines([s[:-1] for s in shapes], names, [QUIET, colours(1)[0]], line_width=1.8),
@@ -202,15 +245,33 @@ def property_density(
     )
 
 
-def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
+def _one_property(found: xr.Dataset, name: str) -> tuple[np.ndarray, xr.DataArray]:
+    """The values of one property at which there is a density, in their order, and that (problem, point)."""
+    found = increasing(has(found, "density", "value", "property"), "point") if "point" in found.coords else found
+    if name not in found["property"].values:
+        raise ValueError(f"there is no property {name!r} in found; there are {listed(found['property'].values)}")
+    one = found.sel(property=name)
+    density = along_series(with_dims(one["density"], "problem", "point"), "problem")[0]
+    return with_dims(one["value"], "point").values, density
+
+
+def _after(density: xr.DataArray, at: Any) -> xr.DataArray:
+    """The density after one problem."""
+    place = [i for i, label in enumerate(density["problem"].values) if label == at]
+    if not place:
+        raise ValueError(f"at={at!r} is no problem of found; there are {listed(density['problem'].values)}")
+    return density.isel(problem=place[0])
+
+
+def shifts(found: xr.Dataset, *, at: Any, height: int = 260) -> hv.Overlay:
     """How far the values of each property have moved over neurons: densities of the ratio to the first value.
 
     Parameters
     ----------
     found : Dataset
         What :func:`ip2lab.analysis.neurons.density` returned for values divided by those before learning.
-    at : int
-        The problem.
+    at
+        The label of the problem.
     height : int
         In pixels.
 
@@ -228,16 +289,18 @@ def shifts(found: xr.Dataset, *, at: int, height: int = 260) -> hv.Overlay:
     3
     """
     names = ["value over its value before learning", "density, over its largest"]
-    kinds = [str(k) for k in found["property"].values]
+    has(found, "density", "value", "property")
+    check_unique(found["density"], "property")
+    kinds = [str(k) for k in levels(found["property"].values)[0]]
     inks = colours(len(kinds))
-    now = found["density"].sel(problem=at)
-    height_of = now.max("point")  # what hardly moves has a density many times as high as what spreads
-    curves = [
-        np.column_stack([found["value"].sel(property=k).values, (now / height_of).sel(property=k).values])
-        for k in kinds
-    ]
+    one = {k: _one_property(found, k) for k in kinds}
+    now = {k: _after(density, at).values for k, (_, density) in one.items()}
+    # what hardly moves has a density many times as high as what spreads
+    curves = [np.column_stack([one[k][0], now[k] / (now[k].max() or 1.0)]) for k in kinds]
     top = 1.1
-    xlim = (min(0.5, *(float(c[0, 0]) for c in curves)), max(2.0, *(float(c[-1, 0]) for c in curves)))
+    places = np.concatenate([c[:, 0] for c in curves])
+    places = places[np.isfinite(places) & (places > 0)]
+    xlim = (float(min(0.5, *places)), float(max(2.0, *places))) if places.size else (0.5, 2.0)
     parts = [
         bands([np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves], inks, names),
         lines(curves, names, inks, line_width=2),
@@ -269,7 +332,7 @@ def scatter(
     Parameters
     ----------
     x, y : DataArray
-        (neuron), positive.
+        (neuron), positive, matched by their labels.
     picked : int, optional
         The index of a neuron to mark.
     inks : sequence of str, optional
@@ -292,11 +355,13 @@ def scatter(
     >>> len(scatter(values, 10 * values, picked=0))
     3
     """
-    names = [axis(x), axis(y) if axis(y) != axis(x) else axis(y) + " "]
+    names = [axis(x), axis(y)]
+    y = match(with_dims(x, "neuron"), with_dims(y, "neuron"))
     a, b = x.values.astype(float), y.values.astype(float)
+    chosen = indices(chosen, len(a), "chosen")
     xlim, ylim = limits or (span(a, 0.06, True), span(b, 0.06, True))
-    mine = [] if picked is None else [picked]
-    own = colours(1) * len(a) if inks is None else list(inks)
+    mine = [] if picked is None else indices([picked], len(a), "picked")
+    own = neuron_inks(inks, x, colours(1)[0])
     parts = [
         points(a[mine], b[mine], names, MARK, size=15),
         rings(a, b, chosen, names),
@@ -313,8 +378,8 @@ def shades(values: xr.DataArray) -> tuple[list[str], dict[str, str]]:
     Parameters
     ----------
     values : DataArray
-        (neuron): whole numbers for groups, a colour each; other numbers for a scale from low to high, logarithmic
-        where all are positive and they span more than a decade.
+        (neuron): whole numbers or words for groups, a colour each; other numbers for a scale from low to high,
+        logarithmic where all are positive and they span more than a decade. What is not finite is grey.
 
     Returns
     -------
@@ -331,17 +396,20 @@ def shades(values: xr.DataArray) -> tuple[list[str], dict[str, str]]:
     >>> list(shades(xr.DataArray([1.0, 10.0, 100.0], dims="neuron"))[1])
     ['1', '3.16', '10', '31.6', '100']
     """
-    found = values.values
-    if found.dtype.kind in "iub":
-        groups = np.unique(found).tolist()
-        ink = dict(zip(groups, colours(len(groups)), strict=True))
-        return [ink[v] for v in found.tolist()], {f"{values.name or 'group'} {g}": c for g, c in ink.items()}
-    logs = bool((found > 0).all() and found.max() > 10 * found.min())
-    place = np.log(found) if logs else found.astype(float)
-    low, high = float(place.min()), float(place.max())
+    found = with_dims(values, "neuron").values
+    if found.dtype.kind != "f":
+        if pd.isna(found).any():
+            raise ValueError(f"values: {int(pd.isna(found).sum())} neurons have no group; drop them first")
+        ink = inks_of(found)
+        return [ink[v] for v in found], {named(str(values.name or "group"), g): c for g, c in ink.items()}
+    known = found[np.isfinite(found)]
+    logs = bool(known.size and known.min() > 0 and known.max() > 10 * known.min())
+    place = np.log(np.where(found > 0, found, np.nan)) if logs else found.astype(float)
+    there = place[np.isfinite(place)]
+    low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
     step = (len(SHADES) - 1) / ((high - low) or 1.0)
-    marks = np.linspace(low, high, 5 if high > low else 1)
-    unit = values.attrs.get("units", "1")
+    marks = np.linspace(low, high, 5 if high > low else 1) if there.size else there
+    unit = plain(values.attrs.get("units", "1"))
     words = [figure(np.exp(m) if logs else m) + (f" {unit}" if unit != "1" else "") for m in marks]
-    inks = [[SHADES[round((v - low) * step)] for v in row.tolist()] for row in (place, marks)]
-    return inks[0], dict(zip(words, inks[1], strict=True))
+    inks = [[SHADES[round((v - low) * step)] if np.isfinite(v) else QUIET for v in row] for row in (place, marks)]
+    return inks[0], dict(zip(words, inks[1], strict=True)) | ({} if len(there) == len(place) else {"no value": QUIET})

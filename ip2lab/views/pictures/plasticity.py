@@ -10,9 +10,10 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis._labels import check_unique, levels, listed
 from ip2lab.properties import PROPERTIES
-from ip2lab.views.pictures.parts import scattered
-from ip2lab.views.style import MARK, PALETTE, QUIET, colours, dimension, legend, lines, looks, points, span, uprights
+from ip2lab.views.pictures.parts import has, increasing, scattered
+from ip2lab.views.style import MARK, PALETTE, QUIET, axes, colours, legend, lines, looks, points, span, uprights
 
 BEST, WORST = (31, 111, 176), (205, 211, 219)  # of a cell; its words are white on the one and black on the other
 GREEK = {"tau": "τ", "vartheta": "ϑ", "beta": "β"}
@@ -57,18 +58,33 @@ def ordered(search: xr.Dataset) -> list[str]:
 
 def _short(search: xr.Dataset, name: str) -> str:
     learns = search["learns"].sel(configuration=name)
-    signs = " + ".join(symbol(str(p)) for p in learns["property"].values[learns.values]) or "nothing"
+    signs = " + ".join(symbol(str(p)) for p in levels(learns["property"].values[learns.values])[0]) or "nothing"
     rest = name.partition("; ")[2]
     return f"{signs}; {rest}" if rest else signs
 
 
 def _rows(search: xr.Dataset, short: bool = True) -> tuple[dict[str, int], list[tuple[int, str]]]:
     """The row of each configuration, the best one uppermost, and the ticks that name them."""
+    has(search, "configuration", "log_ratio", "given_up", "learns", argument="search")
+    check_unique(search["log_ratio"], "configuration")
     names = ordered(search)
     if not names:
         raise ValueError("search: there is no configuration in it")
     places = {name: len(names) - 1 - i for i, name in enumerate(names)}
     return places, [(place, _short(search, name) if short else name) for name, place in places.items()]
+
+
+def _means(table: xr.Dataset, places: Mapping[str, int]) -> xr.Dataset:
+    """The rows of the table for these configurations."""
+    has(table, "trials_ratio", "seeds", argument="table")
+    check_unique(table["seeds"], "configuration")
+    lacking = [name for name in places if name not in table["configuration"].values]
+    if lacking:
+        raise ValueError(f"table lacks the configurations {listed(lacking)}; make it of this search")
+    wanted = ["mean", "lower", "upper"]
+    if sorted(table["statistic"].values.tolist()) != sorted(wanted):
+        raise ValueError(f"table has the statistics {listed(table['statistic'].values)}; expected {listed(wanted)}")
+    return table.sel(configuration=list(places), statistic=wanted)
 
 
 def _frame(places: Mapping[str, int], picked: str | None, ends: tuple[float, float], names: list[str]) -> hv.Contours:
@@ -109,9 +125,10 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
     names = ["metric", "configuration"]
     boxes: list[tuple[Any, ...]] = []
     words: list[tuple[Any, ...]] = []
+    table = _means(table, places)
     few = _few(table, places)
     for column, (metric, (_, form, worse, log)) in enumerate(COLUMNS.items()):
-        values = table[metric].sel(configuration=list(places)).transpose("configuration", "statistic").values
+        values = table[metric].transpose("configuration", "statistic").values
         scores = _scores(values[:, 0], worse, log)
         for (mean, low, high), score, row in zip(values, scores, places.values(), strict=True):
             text = form.format(mean) if np.isfinite(mean) else "not reached"
@@ -123,10 +140,10 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
             boxes.append((column - 0.49, row - 0.46, column + 0.49, row + 0.46, colour))
             words.append((column, row, text, ink))
     ends = (-0.5, len(COLUMNS) - 0.5)
-    dims = [dimension(name) for name in (*names, "x1", "y1")]
+    dims = [*axes(names), "x1", "y1"]
     parts = [
         hv.Rectangles(boxes, dims, ["colour"]).opts(backend="bokeh", color="colour", line_width=0),
-        hv.Labels(words, names, ["text", "ink"]).opts(backend="bokeh", text_font_size="11px", text_color="ink"),
+        hv.Labels(words, axes(names), ["text", "ink"]).opts(backend="bokeh", text_font_size="11px", text_color="ink"),
         _frame(places, picked, ends, names),
     ]
     return looks(
@@ -186,6 +203,7 @@ def search_rounds(search: xr.Dataset, *, picked: str | None = None) -> hv.Overla
     True
     """
     places, ticks = _rows(search)
+    search = increasing(search, "round")
     names = ["trials of all seeds together, round after round", "row"]
     cost = search["trials"].sum("seed").transpose("configuration", "round")
     ends = {name: np.append(0.0, np.cumsum(cost.sel(configuration=name).values)) for name in places}
@@ -194,9 +212,9 @@ def search_rounds(search: xr.Dataset, *, picked: str | None = None) -> hv.Overla
         (lower, places[name] - 0.32, upper, places[name] + 0.32, inks[k])
         for name, row in ends.items()
         for k, (lower, upper) in enumerate(pairwise(row))
-        if upper > lower
+        if np.isfinite(upper) and upper > lower
     ]
-    top = 1.12 * max(row[-1] for row in ends.values())
+    top = 1.12 * max((row[-1] for row in ends.values() if np.isfinite(row[-1])), default=0.0) or 1.0
     away = 0.025 * top
     marks = []
     for name, row in places.items():
@@ -204,14 +222,14 @@ def search_rounds(search: xr.Dataset, *, picked: str | None = None) -> hv.Overla
             marks.append((ends[name][-1] + away, row, "★", MARK))
         elif int(search["given_up"].sel(configuration=name)) >= 0:
             marks.append((ends[name][-1] + away, row, "✕", QUIET))
-    dims = [dimension(name) for name in (*names, "x1", "y1")]
+    dims = [*axes(names), "x1", "y1"]
     rounds = [
         f"round {k} ({int(length)} problems)"
         for k, length in zip(search["round"].values, search["problems"].values, strict=True)
     ]
     parts = [
         hv.Rectangles(bars, dims, ["colour"]).opts(backend="bokeh", color="colour", line_width=0, alpha=0.85),
-        hv.Labels(marks, names, ["text", "ink"]).opts(backend="bokeh", text_font_size="14px", text_color="ink"),
+        hv.Labels(marks, axes(names), ["text", "ink"]).opts(backend="bokeh", text_font_size="14px", text_color="ink"),
         _frame(places, picked, (0, top), names),
         *legend(rounds, inks, names),
     ]
@@ -253,9 +271,12 @@ def seed_ratios(search: xr.Dataset, table: xr.Dataset, *, picked: str | None = N
     places, ticks = _rows(search)
     names = ["trials, × those of the best on the same seed", "row"]
     trials, stopped = (search[n].max("round").transpose("configuration", "seed") for n in ("trials", "stopped"))
+    if search["log_ratio"].isnull().all():
+        raise ValueError("search: log_ratio is NaN for all configurations; no seed was run with all of them")
     best = int(np.nanargmin(np.abs(search["log_ratio"].values)))
     ratio = trials / trials.isel(configuration=best)
-    ends = table["trials_ratio"].sel(configuration=list(places))
+    table = _means(table, places)
+    ends = table["trials_ratio"].transpose("configuration", "statistic")
     low, high = span([*ratio.values.ravel(), 1.0], 0.06, True)
     dots, halted, whiskers, middles = [], [], [], []
     few = _few(table, places)
@@ -326,7 +347,10 @@ def property_worth(
     """
     if not worths:
         raise ValueError("worths holds no search; give what curves.marginal_worth made of one or more, by name")
-    rows = list(dict.fromkeys(str(p) for worth in worths.values() for p in worth["property"].values))
+    for name, worth in worths.items():
+        has(worth, "worth", "ratio", "lower", "upper", "property", argument=f"worths[{name!r}]")
+        check_unique(worth["worth"], "property")
+    rows = list(levels([str(p) for worth in worths.values() for p in worth["property"].values])[0])
     names = ["trials with the property learnable over trials without it, everything else equal", "row"]
     inks = dict(zip(worths, colours(len(worths)), strict=True))
     every = np.concatenate([np.ravel(w[n].values) for w in worths.values() for n in ("worth", "ratio")] + [[1.0]])

@@ -9,9 +9,24 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis import population
-from ip2lab.views.pictures.maps import inks
-from ip2lab.views.pictures.parts import borders, epoch_lines, named, time_axis
+from ip2lab.analysis._labels import RECORDED, check_unique, listed, match
+from ip2lab.views.pictures.parts import (
+    along_series,
+    borders,
+    epoch_lines,
+    gap_key,
+    gridded,
+    increasing,
+    indices,
+    inks_of,
+    labels_of,
+    named,
+    seen,
+    stretches,
+    ticks_of,
+    time_axis,
+    with_dims,
+)
 from ip2lab.views.style import (
     MARK,
     SEQUENTIAL,
@@ -22,10 +37,13 @@ from ip2lab.views.style import (
     lines,
     looks,
     marker_line,
+    plain,
     points,
     spacing,
     span,
 )
+
+RING: dict[str, Any] = {"size": 9, "fill_alpha": 0, "line_color": "colour", "line_width": 1.6}
 
 
 def trajectories(
@@ -45,11 +63,12 @@ def trajectories(
     Parameters
     ----------
     scores : DataArray
-        (probe, time, component), as ``scores`` of :func:`ip2lab.analysis.population.pca` or what ``project`` returns.
+        (time, component) and dims of trials, as ``scores`` of :func:`ip2lab.analysis.population.pca` or what
+        ``project`` returns. Lines end where it is NaN, or not ``recorded``.
     x, y : int
         The components on the two axes.
     by : str
-        The coord along the trials that colours them.
+        The coord along the trials that colours them, in the order of its values.
     at : float, optional
         A time (ms): a dot on each line.
     share : DataArray, optional
@@ -73,27 +92,29 @@ def trajectories(
     >>> len(trajectories(scores))
     7
     """
-    trial = [d for d in scores.dims if d not in ("time", "component")]
-    flat = scores.stack(trial_=trial, create_index=False).transpose("trial_", "time", "component")
-    named_axes = scores["component"].values if "component" in scores.coords else np.arange(scores.sizes["component"])
-    names = [_component(share, named_axes[i], i) for i in (x, y)]
-    if names[0] == names[1]:
-        names[1] += " "
-    labels = flat[by].values.tolist() if by in flat.coords else [0] * flat.sizes["trial_"]
-    ink, off = inks(labels, hidden), set(hidden)
-    shown = [i for i, label in enumerate(labels) if label not in off]
-    every = flat.values[:, :, [x, y]].astype(float)
+    scores = _in_order(seen(increasing(_checked(scores, x, y))))
+    trials = [str(dim) for dim in scores.dims if dim not in ("time", "component")]
+    flat = scores.transpose(*trials, "time", "component")
+    names = [_component(flat, share, i) for i in (x, y)]
+    found = labels_of(flat, by, trials)
+    labels = np.zeros(flat.shape[:-2], int).ravel() if found is None else found.ravel()
+    ink = inks_of(labels, hidden)
+    every = flat.values.reshape(-1, *flat.shape[-2:])[:, :, [x, y]].astype(float)
+    shown = [i for i, label in enumerate(labels) if label not in list(hidden)]
     values, own = every[shown], [ink[labels[i]] for i in shown]
-    time = flat["time"].values if "time" in flat.coords else np.arange(flat.sizes["time"])
+    time = flat["time"].values
     now = [] if at is None else [int(np.abs(time - at).argmin())]
     inside = np.flatnonzero((time >= min(marked)) & (time <= max(marked))).tolist() if len(marked) else []
+    whole = [(row, stretches(row), colour) for row, colour in zip(values, own, strict=True)]
+    pieces = [(row[part], colour) for row, found_in, colour in whole for part in found_in]
+    starts = [(row[found_in[0].start], colour) for row, found_in, colour in whole if found_in]
     parts = [
-        lines(list(values), names, own, line_width=2),
-        _dots(values, [0], own, names, size=9, fill_alpha=0, line_color="colour", line_width=1.6),
+        lines([piece for piece, _ in pieces], names, [colour for _, colour in pieces], line_width=2),
+        _dots(np.array([at for at, _ in starts]).reshape(-1, 1, 2), [0], [ink for _, ink in starts], names, **RING),
         _dots(values, borders(flat), own, names, size=5),
         _dots(values, now, own, names, size=13),
         _dots(values, inside, [MARK] * len(own), names, size=4),
-        *legend([named(by, kind) for kind in ink], list(ink.values()), names),
+        *(legend([named(by, kind) for kind in ink], list(ink.values()), names) if found is not None else []),
     ]
     return looks(
         hv.Overlay(parts),
@@ -126,19 +147,43 @@ def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArr
     >>> turned(scores, 0, 0).round(2).values[:, 0].tolist()
     [1.0, 0.0, 0.0]
     """
-    if scores.sizes["component"] < 3:
-        raise ValueError(f"scores have {scores.sizes['component']} components; three are needed to turn them")
+    if scores.sizes.get("component", 0) < 3:
+        raise ValueError(f"scores have {scores.sizes.get('component', 'no')} components; three are needed to turn them")
     a, e = np.deg2rad([azimuth, elevation])
     axes = [[np.cos(a), np.sin(a), 0.0], [-np.sin(a) * np.sin(e), np.cos(a) * np.sin(e), np.cos(e)]]
-    seen = scores.isel(component=slice(3)).drop_vars("component", errors="ignore").rename(component="direction")
+    three = _in_order(scores).isel(component=slice(3)).transpose(..., "component")
+    bare = three.drop_vars([name for name in three.coords if "component" in three[name].dims])
     view = {"component": ["turned, across", "turned, up"]}
-    return population.project(seen, xr.DataArray(axes, view, ("component", "direction")), feature="direction")
+    return bare.isel(component=slice(2)).copy(data=bare.data @ np.transpose(axes)).assign_coords(view)
 
 
-def _component(share: xr.DataArray | None, name: Any, index: int) -> str:
+def _checked(scores: xr.DataArray, x: int, y: int) -> xr.DataArray:
+    count = scores.sizes.get("component", 0)
+    if not count or "time" not in scores.dims:
+        raise ValueError(f"scores have the dims {listed(scores.dims)}; expected time and component, and trials")
+    for name, index in (("x", x), ("y", y)):
+        if not -count <= index < count:
+            raise ValueError(f"{name}={index}: scores have {count} components, which count from 0")
+    return scores
+
+
+def _in_order(scores: xr.DataArray) -> xr.DataArray:
+    """Scores in the order of the numbers of their components, where these have numbers."""
+    check_unique(scores, "component")
+    return scores.sortby("component") if scores["component"].dtype.kind in "iuf" else scores
+
+
+def _component(scores: xr.DataArray, share: xr.DataArray | None, index: int) -> str:
     """What an axis is called: by its label where that is a word, else by its number, counted from 1."""
-    words = str(name) if isinstance(name, str) else f"component {index + 1}"
-    return words if share is None else f"{words} ({100 * float(share[index]):.0f} % of variance)"
+    label = scores["component"].values[index]
+    words = f"component {label + 1:g}" if isinstance(label, np.number) else plain(label)
+    if share is None:
+        return words
+    share = with_dims(share, "component")
+    if {"component"} <= set(share.indexes) & set(scores.indexes):
+        share = share.isel(component=share.indexes["component"].isin(scores.indexes["component"]))
+    own = match(scores, share, "component").values
+    return f"{words} ({100 * float(own[index]):.0f} % of variance)"
 
 
 def _dots(
@@ -166,7 +211,7 @@ def raster(
     Parameters
     ----------
     signal : DataArray
-        (time, neuron); bool for spikes.
+        (time) and a dim of neurons, whatever that is called; bool for spikes. Where nothing was recorded it is grey.
     order : ndarray, optional
         Indices of the neurons from the bottom up.
     order_name : str
@@ -195,20 +240,21 @@ def raster(
     >>> len(raster(spikes, picked=2))
     6
     """
-    flat = signal.transpose("neuron", "time")
-    order = np.arange(flat.sizes["neuron"]) if order is None else np.asarray(order)
+    flat = seen(gridded(with_dims(signal, "time", others=(1,))))
+    order = _rows(flat, order)
+    picked = None if picked is None else indices([picked], len(flat), "picked")[0]
     time, rows = flat["time"].values, np.arange(len(order))
-    spikes = flat.dtype == bool
-    values = flat.values[order].astype(np.uint8 if spikes else np.float32)
-    names = [
-        time_axis(flat),
-        "neuron" + (f", by {order_name}" if order_name else ""),
-    ]
+    spikes = signal.dtype == bool
+    values = flat.values[order].astype(np.uint8 if flat.dtype == bool else np.float32)
+    names = [time_axis(flat), plain(flat.dims[0]) + (f", by {plain(order_name)}" if order_name else "")]
     half = spacing(time) / 2
     low, high = (0.0, 1.0) if spikes else limits or _ends(values)
     ends = (float(time[0] - half), float(time[-1] + half))
     place = [] if picked is None else [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(order == picked)]
-    rows_of = [np.array([[ends[0], y], [ends[1], y]]) for y in np.flatnonzero(np.isin(order, list(selected)))]
+    rows_of = [
+        np.array([[ends[0], y], [ends[1], y]])
+        for y in np.flatnonzero(np.isin(order, indices(selected, len(flat), "selected")))
+    ]
     stretch = [np.array([[t, -0.5], [t, len(order) - 0.5]]) for t in marked]
     parts = [
         image(
@@ -226,8 +272,30 @@ def raster(
         lines(rows_of, names, MARK, line_width=max(1.0, min(6.0, 0.7 * height / len(order))), alpha=0.3),
         lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
         marker_line(at, -0.5, len(order) - 0.5, names),
+        *gap_key(values, names),
     ]
     return looks(hv.Overlay(parts), height, xlim=ends, ylim=(-0.5, len(order) - 0.5), xlabel=names[0], ylabel=names[1])
+
+
+def _rows(flat: xr.DataArray, order: Any) -> np.ndarray:
+    """Which neuron is in each row: indices, which a labelled array must count as `flat` (neuron, time) does."""
+    neuron = str(flat.dims[0])
+    if not len(flat):
+        raise ValueError(f"signal has nothing along {neuron!r}")
+    if order is None:
+        return np.arange(len(flat))
+    own = order.indexes.get(neuron) if isinstance(order, xr.DataArray) else None
+    if own is not None and neuron in flat.indexes and not own.equals(flat.indexes[neuron]):
+        raise ValueError(
+            f"order: its indices count the labels of {neuron!r} in another order than those of the signal; sort what "
+            f"it was made of first: .sel({neuron}=signal.{neuron})"
+        )
+    found = np.asarray(order)
+    if found.ndim != 1 or not found.size or found.dtype.kind not in "iu":
+        raise ValueError(
+            f"order: {found.dtype} of shape {found.shape}; give indices of neurons, a row of whole numbers"
+        )
+    return np.array(indices(found.tolist(), len(flat), "order"))
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
@@ -236,15 +304,15 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -> hv.Overlay:
+def history(signal: xr.DataArray, *, at: Any = None, height: int = 260) -> hv.Overlay:
     """One neuron in the same trial after different problems, one row a problem.
 
     Parameters
     ----------
     signal : DataArray
         (problem, time); bool for spikes.
-    at : int, optional
-        The problem to mark.
+    at : optional
+        The label of the problem to mark.
     height : int
         In pixels.
 
@@ -260,9 +328,12 @@ def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -
     >>> len(history(spikes, at=5))
     6
     """
-    problems = signal["problem"].values
-    rows = signal.drop_vars(["neuron", "problem"], errors="ignore").rename(problem="neuron")
-    found = np.flatnonzero(problems == at)
-    picture = raster(rows, picked=int(found[0]) if found.size else None, height=height)
-    keep = np.unique(np.linspace(0, len(problems) - 1, min(len(problems), 9)).astype(int))
-    return picture.opts(backend="bokeh", ylabel="after problem", yticks=[(int(i), str(problems[i])) for i in keep])
+    flat = with_dims(signal, "problem", "time")
+    flat = along_series(flat, "problem")[0]
+    problems = flat["problem"].values
+    kept = [flat.coords[name] for name in ("time", "epoch", RECORDED) if name in flat.coords]
+    coords = {c.name: (["neuron" if d == "problem" else d for d in c.dims], c.values, c.attrs) for c in kept}
+    rows = xr.DataArray(flat.values, coords, ("neuron", "time"), flat.name, flat.attrs)
+    found = [i for i, label in enumerate(problems) if at is not None and label == at]
+    picture = raster(rows, picked=found[0] if found else None, height=height)
+    return picture.opts(backend="bokeh", ylabel="after problem", yticks=ticks_of(problems))

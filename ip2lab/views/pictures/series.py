@@ -6,7 +6,8 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.style import MARK, PALETTE, QUIET, axis, lines, looks, points
+from ip2lab.views.pictures.parts import increasing
+from ip2lab.views.style import MARK, PALETTE, QUIET, axes, axis, lines, looks, points
 
 SHADE = 0.10  # of every other problem
 
@@ -36,8 +37,12 @@ def series_picture(run: xr.DataTree, problems: int = 4, height: int = 320) -> hv
     >>> type(series_picture(run)).__name__
     'Overlay'
     """
-    table = run["trials"].to_dataset()[["loss", "problem"]]
+    if "trials" not in run.children or not {"criterion", "window"} <= set(run.attrs.get("config", {})):
+        raise ValueError("run lacks the group trials, or the criterion and the window of its config; give a run")
+    table = increasing(run["trials"].to_dataset()[["loss", "problem"]], "trial")
     table = table.isel(trial=(table["problem"] < problems).values).load()
+    if not table.sizes["trial"]:
+        raise ValueError(f"problems={problems}: run has no trials of these")
     criterion, window = run.attrs["config"]["criterion"], run.attrs["config"]["window"]
     loss = np.maximum(table["loss"].values, 1e-5)
     names = ["trial of the series", axis(table["loss"])]
@@ -61,17 +66,17 @@ def series_picture(run: xr.DataTree, problems: int = 4, height: int = 320) -> hv
         path for arrow in arrows for path in (np.array([[x, level / 1.35], [x, level * 1.35]]) for x in arrow[:, 0])
     ]
     parts = [
-        hv.Rectangles(bands, [names[0], names[1], "x1", "y1"], ["colour", "strength"]).opts(
+        hv.Rectangles(bands, [*axes(names), "x1", "y1"], ["colour", "strength"]).opts(
             backend="bokeh", color="colour", alpha="strength", line_width=0
         ),
         points(np.arange(len(loss)), loss, names, PALETTE[0], size=3, alpha=0.45),
         lines([np.array([[0, criterion], [len(loss), criterion]])], names, QUIET, line_width=1.4, line_dash="dotted"),
         lines(spans, names, PALETTE[2], line_width=6, line_cap="butt"),
         lines([*arrows, *ticks], names, MARK, line_width=1.8),
-        hv.Labels(words[:1], names, "text").opts(
+        hv.Labels(words[:1], axes(names), "text").opts(
             backend="bokeh", text_font_size="8pt", text_color=QUIET, text_align="right"
         ),
-        hv.Labels(words[1:], names, "text").opts(backend="bokeh", text_font_size="9pt", text_color=QUIET),
+        hv.Labels(words[1:], axes(names), "text").opts(backend="bokeh", text_font_size="9pt", text_color=QUIET),
     ]
     return looks(
         hv.Overlay(parts), height, logy=True, ylim=(low, high), xlim=(0, len(loss)), xlabel=names[0], ylabel=names[1]

@@ -8,7 +8,9 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.views.style import DIVERGING, QUIET, axis, colours, image, looks, marker_line, uprights
+from ip2lab.analysis._labels import listed
+from ip2lab.views.pictures.parts import borders, has, increasing
+from ip2lab.views.style import DIVERGING, QUIET, axes, axis, colours, image, looks, marker_line, spacing, uprights
 
 
 def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
@@ -34,9 +36,11 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     >>> len(trial_picture(family("association").problem(seed=0).trials()))
     5
     """
-    trials = trials.transpose("trial", "time", ...)
+    has(trials, "inputs", "target", "scored", "epoch", "output", argument="trials")
+    trials = increasing(trials).transpose("trial", "time", ...)
+    _check_outputs(trials)
     time = trials["time"].values
-    step = float(time[1] - time[0])
+    step = spacing(time)
     channels, count = trials.sizes["input"], trials.sizes["trial"]
     block = channels + 4  # a band of two rows for the output and two rows of room
     grid = np.full((count * block, len(time)), np.nan, np.float32)
@@ -56,14 +60,15 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     top = count * block
     room = 8 * top / max(height - 90, 90)  # half a line of words, in rows
     epochs = trials["epoch"].values[0]
-    starts = [0, *(int(i) + 1 for i in np.flatnonzero(epochs[1:] != epochs[:-1])), len(time)]
+    starts = [0, *borders(trials.set_coords("epoch")), len(time)]
+    alike = bool((trials["epoch"].values == epochs).all())
     words += [
         ((time[a] + time[b - 1]) / 2, top - 0.5 + room, str(epochs[a]), QUIET)
         for a, b in itertools.pairwise(starts)
-        if (b - a) * step >= 200
+        if (b - a) * step >= 200 and alike
     ]
     names = [axis(trials["time"]), "row"]
-    high = float(np.nanmax(np.abs(grid)))
+    high = float(np.max(np.abs(grid[np.isfinite(grid)]), initial=0.0)) or 1.0
     parts = [
         image(
             grid,
@@ -76,13 +81,13 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
             colorbar=True,
             colorbar_opts={"title": "input", "width": 9},
         ),
-        hv.Rectangles(boxes, vdims=["colour", "strength"]).opts(
+        hv.Rectangles(boxes, [*axes(names), "x1", "y1"], vdims=["colour", "strength"]).opts(
             backend="bokeh", color="colour", alpha="strength", line_alpha=0
         ),
         uprights(
             tuple(float(time[i] - step / 2) for i in starts[1:-1]), -0.5, top - 0.5, tuple(names), line_dash="dashed"
         ),
-        hv.Labels(words, names, ["text", "colour"]).opts(
+        hv.Labels(words, axes(names), ["text", "colour"]).opts(
             backend="bokeh", text_font_size="11px", text_color="colour", text_baseline="middle"
         ),
         marker_line(None, 0, top, names),
@@ -98,9 +103,28 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
     )
 
 
+def _check_outputs(trials: xr.Dataset) -> None:
+    """Raise ValueError where ``target`` counts other outputs than stand there: trials know their response by name."""
+    outputs = trials["output"].values.tolist()
+    if int(trials["target"].max()) >= len(outputs):
+        raise ValueError(
+            f"trials: target counts to {int(trials['target'].max())}, but there are {len(outputs)} outputs"
+        )
+    if "response" not in trials.coords:
+        return
+    target = np.where(trials["scored"].values, trials["target"].values, -1)
+    for row, response in zip(target, trials["response"].values.tolist(), strict=True):
+        if response in outputs and outputs.index(response) not in row:
+            raise ValueError(
+                f"trials: target counts the outputs in another order than output, {listed(outputs)}: no step of a "
+                f"trial with the response {response!r} has it for its target"
+            )
+
+
 def _stretches(trials: xr.Dataset, row: int) -> list[tuple[int, int, int, bool]]:
     """The stretches of a trial with one right output: first and last step, the output's index, whether scored."""
     target, scored = trials["target"].values[row], trials["scored"].values[row]
-    edges = np.flatnonzero((np.diff(target) != 0) | (np.diff(scored.astype(int)) != 0))
+    over = trials["epoch"].values[row] == ""  # a trial that is shorter than others
+    edges = np.flatnonzero((np.diff(target) != 0) | (np.diff(scored.astype(int)) != 0) | np.diff(over))
     starts, ends = np.append(0, edges + 1), np.append(edges, len(target) - 1)
-    return [(int(a), int(b), int(target[a]), bool(scored[a])) for a, b in zip(starts, ends, strict=True)]
+    return [(int(a), int(b), int(target[a]), bool(scored[a])) for a, b in zip(starts, ends, strict=True) if not over[a]]
