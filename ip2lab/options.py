@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 
 from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
-from ip2lab.properties import PROPERTIES, hint
+from ip2lab.properties import PROPERTIES, hint, in_order
 from ip2lab.tasks.base import FAMILIES
 
 COMMON: dict[str, Any] = {
@@ -236,6 +236,9 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
         )
     affordable("neurons", options["neurons"], WEIGHT_COPIES * float(options["neurons"]) ** 2)
     affordable("max_trials", options["max_trials"], TRIAL_BYTES * float(options["max_trials"]))
+    if isinstance(options.get("start"), Mapping):
+        start = {name: in_order(f"start: {name}", v, options["neurons"]) for name, v in options["start"].items()}
+        options["start"] = {name: _plain(values) for name, values in start.items()}
     unknown = sorted(set(options["record"]) - set(RECORD), key=str)
     if unknown:
         known = f"there is {', '.join(RECORD)}{hint(unknown[0], RECORD)}"

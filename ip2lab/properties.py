@@ -16,9 +16,12 @@ import difflib
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xarray as xr
 
 
 class UnknownName(KeyError):
@@ -40,6 +43,36 @@ def hint(name: object, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(str(name), list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def in_order(what: str, values: Any, neurons: int) -> Any:
+    """Return what came labelled by neuron (a DataArray, a pandas Series) as an array in the order of their numbers.
+
+    Anything without labels comes back as it is; labels that are not those of `neurons` neurons raise ValueError.
+
+    Examples
+    --------
+    >>> in_order("threshold", xr.DataArray([1.0, 2.0], dims="neuron", coords={"neuron": [1, 0]}), 2).tolist()
+    [2.0, 1.0]
+    """
+    if isinstance(values, pd.Series):
+        values = xr.DataArray(values.to_numpy(), dims="neuron", coords={"neuron": values.index.to_numpy()})
+    if not isinstance(values, xr.DataArray):
+        return values
+    if values.dims not in ((), ("neuron",)):
+        raise ValueError(
+            f"{what}: came with dims {', '.join(map(str, values.dims))}; expected 'neuron' only: select one of the "
+            "others, for instance .isel(problem=-1)"
+        )
+    if "neuron" not in values.coords or not values.ndim:
+        return values.to_numpy()
+    order = np.argsort(values["neuron"].values, kind="stable")
+    if values["neuron"].values[order].tolist() != list(range(neurons)):
+        raise ValueError(
+            f"{what}: came for neurons {values['neuron'].values.tolist()[:8]} ...; expected each of 0 to {neurons - 1} "
+            "once, or values without labels"
+        )
+    return values.to_numpy()[order]
 
 
 @dataclass(frozen=True)

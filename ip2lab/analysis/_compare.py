@@ -10,7 +10,8 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, called, check, check_together, dataset, describe, listed, units_of
+from ip2lab.analysis._labelled import apply, check, dataset, describe, units_of
+from ip2lab.analysis._labels import called, listed, match
 
 
 @checked
@@ -288,7 +289,7 @@ def partial_association(
         if (data.max(along) == data.min(along)).any():
             raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
     _same_labels(measure, trials, along)
-    check_together(measure, trials)
+    trials = match(measure, trials)
     n = measure.sizes[along]
     if not 1 <= block <= n // 4:
         raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")

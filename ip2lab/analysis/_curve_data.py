@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import called, check, listed
+from ip2lab.analysis._labelled import check
+from ip2lab.analysis._labels import called, listed
 
 Failures = Literal["cap", "survival"] | None
 TRIALS = "trials_to_criterion"

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import called, check_only, coords_of, dataset, labelled, labels_along, listed
+from ip2lab.analysis._labelled import check_only, coords_of, dataset, labelled
+from ip2lab.analysis._labels import called, labels_along, listed
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (

@@ -10,17 +10,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    called,
-    check_only,
-    coords_of,
-    dataset,
-    identical,
-    labelled,
-    labels_along,
-    listed,
-    units_of,
-)
+from ip2lab.analysis._labelled import check_only, coords_of, dataset, identical, labelled, units_of
+from ip2lab.analysis._labels import called, labels_along, listed
 
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
 

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import called, check, check_together, dataset, describe, listed, units_of
+from ip2lab.analysis._labelled import check, dataset, describe, units_of
+from ip2lab.analysis._labels import called, check_unique, listed, match
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
 OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
@@ -186,7 +187,10 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
     """
     check(threshold, feature=feature, finite=True)
     check(drive, feature=feature, finite=True)
-    check_together(threshold, drive)
+    for data in (threshold, drive):
+        for dim in data.dims:
+            check_unique(data, str(dim))
+    drive = match(threshold, drive, *(str(d) for d in threshold.dims if d in drive.dims and d not in drive.coords))
     matched = xr.align(threshold.drop_attrs(deep=False), drive.drop_attrs(deep=False), join="inner")
     for dim in threshold.dims:
         if matched[0].sizes[dim] == 0:

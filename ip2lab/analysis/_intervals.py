@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, called, check, dataset, describe, times
+from ip2lab.analysis._labelled import apply, check, dataset, describe, times
+from ip2lab.analysis._labels import called
 
 
 def _trains(

@@ -16,28 +16,20 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ip2lab.analysis._labels import called, check_recorded, listed
+
 BLOCK = (
     2**12
 )  # samples worked on at a time: a few MB for hundreds of neurons, in cache and large enough for fast products
-MASK = "recorded"  # the coord that tells recorded samples from padding (see `population.aligned`)
 
 
-def called(data: xr.DataArray) -> str:
-    """How an error message calls `data`."""
-    return repr(data.name) if data.name is not None else "the data"
-
-
-def listed(names: Any, most: int = 8) -> str:
-    """Names as words, the tail of a long list left out."""
-    words = [str(name) for name in names]
-    tail = f", ... ({len(words)} in all)" if len(words) > most else ""
-    return ", ".join(words[:most]) + tail if words else "none"
-
-
-def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **roles: str | None) -> xr.DataArray:
+def check(
+    data: xr.DataArray, *, numeric: bool = True, finite: bool = False, gaps: bool = False, **roles: str | None
+) -> xr.DataArray:
     """Return `data`, or raise an error that names what is wrong with it.
 
-    `roles` are the caller's keywords for dims (``feature="neuron"``); a role that is None is left out.
+    `roles` are the caller's keywords for dims (``feature="neuron"``); a role that is None is left out. What was not
+    recorded everywhere is refused, unless the caller says that it can work with `gaps`.
     """
     wanted = {role: dim for role, dim in roles.items() if dim is not None}
     if not isinstance(data, xr.DataArray):
@@ -59,6 +51,8 @@ def check(data: xr.DataArray, *, numeric: bool = True, finite: bool = False, **r
         raise TypeError(
             f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)"
         )
+    if not gaps:
+        check_recorded(data)
     if finite:
         check_finite(data)
     return data
@@ -70,17 +64,6 @@ def check_different(**roles: str | None) -> None:
         other = next((name for name, same in roles.items() if same == dim and name != role), None)
         if dim is not None and other is not None:
             raise ValueError(f"{role}={dim!r} and {other}={dim!r}; expected two different dims")
-
-
-def check_together(first: xr.DataArray, second: xr.DataArray) -> None:
-    """Raise ValueError where two arrays do not fit along a dim that both have."""
-    for dim in set(first.dims) & set(second.dims):
-        for data in (first, second):
-            if dim in data.coords and not data.indexes[dim].is_unique:
-                raise ValueError(f"{called(data)} has labels along {dim!r} more than once; give each its own")
-        if (dim not in first.coords or dim not in second.coords) and first.sizes[dim] != second.sizes[dim]:
-            came = f"{called(first)} has {first.sizes[dim]} along {dim!r}, {called(second)} {second.sizes[dim]}"
-            raise ValueError(f"{came}; expected equally many, or labels that tell which belong together")
 
 
 def check_finite(data: xr.DataArray) -> None:
@@ -201,7 +184,7 @@ def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:
 
 def check_only(data: xr.DataArray, **roles: str | None) -> xr.DataArray:
     """As `check`, of finite data that may have no other dims than those named."""
-    check(data, finite=False, numeric=True, **roles)
+    check(data, finite=False, numeric=True, gaps=False, **roles)
     wanted = [dim for dim in roles.values() if dim is not None]
     if set(data.dims) != set(wanted):
         raise ValueError(
@@ -253,37 +236,6 @@ def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
             f"{steps.max():g} ms: sort or interpolate it first"
         )
     return values, float(steps.mean())
-
-
-def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[str], least: int = 2) -> xr.DataArray:
-    """The labels named `label` (a coord of `data`, or an array of its own), with exactly the dims `dims`."""
-    if isinstance(label, str):
-        if label not in data.coords:
-            raise ValueError(
-                f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
-                f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
-            )
-        label = data[label]
-    foreign = set(label.dims) - set(dims)
-    if foreign:
-        raise ValueError(
-            f"the labels {called(label)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
-        )
-    full = label.reset_coords(drop=True).broadcast_like(
-        data[{d: 0 for d in data.dims if d not in dims}].reset_coords(drop=True)
-    )
-    full = full.transpose(*dims)
-    if full.isnull().any():
-        raise ValueError(
-            f"{int(full.isnull().sum())} of the labels {called(label)} are missing; drop those trials first"
-        )
-    found = np.unique(full.values)
-    if found.size < least:
-        raise ValueError(
-            f"the labels {called(label)} take {found.size} value ({listed(found)}); at least {least} are "
-            "needed to compare"
-        )
-    return full
 
 
 def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:

@@ -10,18 +10,8 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    apply,
-    blocks,
-    called,
-    check,
-    dataset,
-    describe,
-    identical,
-    labels_along,
-    listed,
-    not_finite,
-)
+from ip2lab.analysis._labelled import apply, blocks, check, dataset, describe, identical, not_finite
+from ip2lab.analysis._labels import called, labels_along, listed
 
 COLUMNS = 4096  # neurons x times worked on at a time
 BINS = 4  # equally filled classes into which a continuous response is cut for mutual information

@@ -6,16 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    called,
-    check,
-    coords_of,
-    dataset,
-    describe,
-    labelled,
-    labels_along,
-    units_of,
-)
+from ip2lab.analysis._labelled import check, coords_of, dataset, describe, labelled, units_of
+from ip2lab.analysis._labels import called, labels_along
 from ip2lab.analysis._moments import NotFinite, principal_axes
 
 

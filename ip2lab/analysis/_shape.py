@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import called, check, check_only, dataset, describe, labelled, listed
+from ip2lab.analysis._labelled import check, check_only, dataset, describe, labelled
+from ip2lab.analysis._labels import called, listed
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 METHODS = ("isomap", "spectral", "tsne")

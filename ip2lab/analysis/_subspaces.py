@@ -6,18 +6,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    apply,
-    called,
-    check,
-    coords_of,
-    dataset,
-    describe,
-    identical,
-    labelled,
-    labels_along,
-    listed,
-)
+from ip2lab.analysis._labelled import apply, check, coords_of, dataset, describe, identical, labelled
+from ip2lab.analysis._labels import called, labels_along, listed
 from ip2lab.analysis._moments import principal_axes
 
 

@@ -9,7 +9,8 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import describe, listed
+from ip2lab.analysis._labelled import describe
+from ip2lab.analysis._labels import listed
 
 
 @checked

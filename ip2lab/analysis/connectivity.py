@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import apply, called, check, coords_of, dataset, describe, listed, variables_with
+from ip2lab.analysis._labelled import apply, check, coords_of, dataset, describe, variables_with
+from ip2lab.analysis._labels import called, listed
 
 __all__ = [
     "change_size",

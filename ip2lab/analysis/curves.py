@@ -17,7 +17,8 @@ from scipy import optimize
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
-from ip2lab.analysis._labelled import apply, called, dataset, describe
+from ip2lab.analysis._labelled import apply, dataset, describe
+from ip2lab.analysis._labels import called
 from ip2lab.analysis._survival import restricted_mean, survival
 from ip2lab.analysis._worth import configurations, marginal_worth
 

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import called, check, listed, times
+from ip2lab.analysis._labelled import check, times
+from ip2lab.analysis._labels import called, listed
 
 MS = {"ms": 1.0, "s": 1000.0}
 

@@ -13,19 +13,17 @@ from ip2lab.analysis._excitability import fi_curve, relative_threshold
 from ip2lab.analysis._intervals import adaptation_index, interspike_intervals
 from ip2lab.analysis._labelled import (
     apply,
-    called,
     check,
     dataset,
     describe,
     identical,
     labelled,
-    labels_along,
-    listed,
     not_finite,
     times,
     units_of,
     variables_with,
 )
+from ip2lab.analysis._labels import called, labels_along, listed
 from ip2lab.analysis._selectivity import mixed_selectivity, selectivity
 
 __all__ = [

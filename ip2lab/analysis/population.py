@@ -16,20 +16,8 @@ import xarray as xr
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._decode import decode
 from ip2lab.analysis._demix import demix
-from ip2lab.analysis._labelled import (
-    MASK,
-    apply,
-    blocks,
-    called,
-    check,
-    dataset,
-    describe,
-    listed,
-    not_finite,
-    samples,
-    times,
-    units_of,
-)
+from ip2lab.analysis._labelled import apply, blocks, check, dataset, describe, not_finite, samples, times, units_of
+from ip2lab.analysis._labels import RECORDED, called, listed
 from ip2lab.analysis._moments import NotFinite, principal_axes, working_dtype
 from ip2lab.analysis._series import condition_means, dimensionality, procrustes
 from ip2lab.analysis._shape import align, manifold
@@ -108,7 +96,7 @@ def aligned(
     grid = steps[0] * (np.arange(longest) - offset)
     placed = [_placed(one, grid, time, at) for one in trials]
     whole = xr.concat(placed, dim=trial, join="exact", coords="different", compat="equals")
-    whole = whole.assign_coords({MASK: whole[MASK].astype(bool)})
+    whole = whole.assign_coords({RECORDED: whole[RECORDED].astype(bool)})
     whole[time].attrs.update(units="ms", long_name=f"time from the {at} of the trial")
     words = trials[0].attrs.get("long_name", "activity")
     return describe(whole, str(trials[0].name or "activity"), units_of(trials[0]), words, trials[0])
@@ -119,21 +107,21 @@ def _placed(one: xr.DataArray, grid: np.ndarray, time: str, at: str) -> xr.DataA
     n = one.sizes[time]
     own = grid[:n] if at == "start" else grid[-n:]
     bare = one.drop_vars([name for name in one.coords if time in one[name].dims])
-    return bare.assign_coords({time: own}).reindex({time: grid}).assign_coords({MASK: (time, np.isin(grid, own))})
+    return bare.assign_coords({time: own}).reindex({time: grid}).assign_coords({RECORDED: (time, np.isin(grid, own))})
 
 
 def _prepared(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, np.ndarray | None]:
     """`data` with `feature` last (a view), and which samples were recorded, if padding is marked."""
-    check(data, feature=feature)
+    check(data, feature=feature, gaps=True)
     if data.ndim == 1:
         raise ValueError(
             f"{called(data)} has no dim but {feature!r}; give samples along another dim (time, trial, ...), two or more"
         )
     moved = data.transpose(..., feature)
-    if MASK not in data.coords:
+    if RECORDED not in data.coords:
         return moved, None
     like = moved.isel({feature: 0}, drop=True).reset_coords(drop=True)
-    return moved, data[MASK].reset_coords(drop=True).broadcast_like(like).transpose(*like.dims).values.astype(bool)
+    return moved, data[RECORDED].reset_coords(drop=True).broadcast_like(like).transpose(*like.dims).values.astype(bool)
 
 
 @checked
@@ -230,7 +218,7 @@ def _fit(moved: xr.DataArray, mask: np.ndarray | None, data: xr.DataArray) -> tu
 
 def check_samples(data: xr.DataArray) -> None:
     """Raise the error for the first NaN of `data` outside marked padding."""
-    check(data.where(data[MASK], 0) if MASK in data.coords else data, finite=True)
+    check(data.where(data[RECORDED], 0) if RECORDED in data.coords else data, finite=True, gaps=True)
 
 
 def _count(asked: int | None, available: int, data: xr.DataArray, feature: str) -> int:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ip2lab.networks import batches, kernels, structures
-from ip2lab.properties import PROPERTIES, UnknownName
+from ip2lab.properties import PROPERTIES, UnknownName, in_order
 
 READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readout
 REFERENCE_STEP = 20.0  # ms, the step in which a spike has charge 1 and noise its standard deviation
@@ -368,6 +368,7 @@ class SpikingNetwork(nn.Module):
         """Give a property values (one, or one a neuron; in its unit); ValueError where one is out of bounds."""
         if name not in self.free:
             raise UnknownName(f"this network has no property {name!r}; it has {', '.join(self.free)}")
+        values = in_order(name, values, self.neurons)
         free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=self.bias.dtype, device=self.bias.device)
         self.free[name].copy_(free.expand_as(self.free[name]))
 
@@ -459,7 +460,8 @@ def draw_properties(
         row = PROPERTIES[name]
         # the heterogeneous start spreads time constants; thresholds and the like stay equal
         spread = start == "heterogeneous" and name.startswith("tau")
-        value = np.asarray(given.get(name, row.heterogeneous if spread else row.homogeneous), dtype=float)
+        born = given.get(name, row.heterogeneous if spread else row.homogeneous)
+        value = np.asarray(in_order(f"start: {name}", born, neurons), dtype=float)
         if value.ndim == 1 and value.size == 2 and neurons != 2:
             row.check(value)
             low, high = np.log(np.sort(value))

@@ -16,6 +16,7 @@ from ip2lab.learning import PROBES, Series, Unrecorded
 from ip2lab.options import affordable, flag, whole
 from ip2lab.probes.change import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
+from ip2lab.records.writing import by_labels
 from ip2lab.running import one_torch_thread, undisturbed
 from ip2lab.tasks import Problem
 
@@ -62,10 +63,10 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     """
     tree = tree_of(run)
     flag("exact", exact)
-    done = tree["series"].sizes["problem"]
-    problem = done - 1 if problem is None else whole("problem", problem, -1)
-    if problem >= done:
-        raise ValueError(f"problem: {problem} is not among those that this run has done; it has 0 to {done - 1}")
+    done = tree["series"].to_dataset()["problem"].values
+    problem = int(done.max(initial=-1)) if problem is None else whole("problem", problem, -1)
+    if problem not in (-1, *done):
+        raise ValueError(f"problem: {problem} is not among those that this run has done; it has {spans(done)}")
     series = Series.of(tree.attrs, **options)
     series.recorder = Unrecorded()  # type: ignore[assignment]
     kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
@@ -79,6 +80,13 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
         raise ValueError("this run went on from another one; nothing of its own start is kept: probe a kept problem")
     advance(series, problem + 1)
     return series
+
+
+def spans(numbers: np.ndarray) -> str:
+    """Say which numbers there are: ``"0 to 4, 7"``."""
+    parts = np.split(np.sort(numbers), np.flatnonzero(np.diff(np.sort(numbers)) != 1) + 1)
+    words = [f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts if len(part)]
+    return ", ".join(words) or "none"
 
 
 def advance(series: Series, problem: int, trial: int = 0) -> None:
@@ -110,11 +118,15 @@ def _remembers(series: Series, tree: xr.DataTree, problem: int) -> bool:
 @undisturbed()
 @torch.no_grad()
 def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
-    weights = tree["weights"].sel(problem=problem)
+    weights = tree["weights"].sel(problem=problem).to_dataset()
     targets = {name: getattr(series.network, name) for name in series.network.weights}
     targets |= {f"free_{name}": parameter for name, parameter in series.network.free.items()}
     for name, parameter in targets.items():
-        parameter.copy_(torch.as_tensor(weights[name].values))
+        values = by_labels(f"run: weights/{name}", weights[name], [str(dim) for dim in weights[name].dims])
+        if values.shape != parameter.shape:
+            needed = tuple(parameter.shape)
+            raise ValueError(f"run: weights/{name} has shape {values.shape}; its network needs {needed}")
+        parameter.copy_(torch.as_tensor(values.values))
     series.set_memory(weights.optimizer.values)
     series.problem, series.trial = problem + 1, 0
 

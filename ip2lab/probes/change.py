@@ -11,7 +11,7 @@ import torch
 from ip2lab.learners import show
 from ip2lab.learning import PROBES, Series
 from ip2lab.options import flag, from_zero, several
-from ip2lab.properties import PROPERTIES, hint
+from ip2lab.properties import PROPERTIES, hint, in_order
 from ip2lab.running import undisturbed
 from ip2lab.tasks import Problem
 
@@ -61,6 +61,7 @@ def _neurons(network: Any, name: str, given: Any) -> np.ndarray:
 
 
 def _set_property(network: Any, name: str, values: Any) -> None:
+    values = in_order(name, values, network.neurons)
     free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=network.free[name].dtype)
     network.free[name].copy_(free.expand_as(network.free[name]))
 

@@ -13,6 +13,7 @@ from ip2lab.learning import Series
 from ip2lab.options import learnable_names, whole
 from ip2lab.probes.again import Run, restore, tree_of
 from ip2lab.probes.change import change
+from ip2lab.properties import in_order
 from ip2lab.running import Progress, check_progress, interruptible, undisturbed
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
@@ -109,6 +110,7 @@ def changed_series(
         attrs["seed"], options = whole("seed", seed, 0), {"network_seed": None, "problem_seed": None} | options
     new = Series.of(attrs, problems, **{"problems_order": order} | options)
     _carry_over(old, new)
+    changes = {name: in_order(name, value, old.network.neurons) for name, value in changes.items()}
     origin = {name: attrs[name] for name in ("family", "model", "seed")}
     new.origin = origin | {"problem": old.problem - 1, "changes": changes}
     change(new, new.setting, old.seed if seed is None else seed, **changes)

@@ -13,7 +13,7 @@ from ip2lab.learning import Series, Unrecorded, train
 from ip2lab.options import flag, from_zero, several, whole
 from ip2lab.probes.again import Run, probe, restore, tree_of
 from ip2lab.probes.learn import changed_series
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, in_order
 from ip2lab.running import one_torch_thread
 
 TRIALS = {"units": "1", "long_name": "trials to criterion"}
@@ -97,8 +97,10 @@ def retention(
     2
     """
     tree = tree_of(run)
-    after = tree["series"].sizes["problem"] - 1 if after is None else whole("after", after, 0)
-    old = list(range(after + 1)) if on is None else [whole("on", each, 0) for each in several("on", on, "problems")]
+    done = np.sort(tree["series"].to_dataset()["problem"].values)
+    after = int(done.max(initial=-1)) if after is None else whole("after", after, 0)
+    on = done[done <= after].tolist() if on is None else on
+    old = [whole("on", each, 0) for each in several("on", on, "problems")]
     probes = [probe(tree, after, on=each) for each in old]
     found = {
         "loss": ("problem", [float(each.loss.mean()) for each in probes], LOSS),
@@ -241,7 +243,7 @@ def silenced(run: Run, problem: int | None = None, neurons: Iterable[int] | None
     Frozen({'neuron': 2})
     """
     tree = tree_of(run)
-    problem = tree["series"].sizes["problem"] - 1 if problem is None else problem
+    problem = int(tree["series"].to_dataset()["problem"].max()) if problem is None else problem
     size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
     chosen = (
         list(range(size))
@@ -267,7 +269,9 @@ def _binned_by(tree: xr.DataTree, problem: int, by: str, of: str) -> np.ndarray:
     table = tree["properties"].to_dataset()
     if not isinstance(by, str) or by not in table.data_vars:
         raise ValueError(f"by: this run has no property {by!r}; it has {', '.join(map(str, table.data_vars))}")
-    values = {"value": table[by].sel(problem=problem).values, "initial": table[by].sel(problem=-1).values}
+    times = {"value": problem, "initial": -1}
+    each = {name: table[by].sel(problem=when).reset_coords(drop=True) for name, when in times.items()}
+    values: dict[str, np.ndarray] = {name: in_order(by, found, found.size) for name, found in each.items()}
     values["change"] = values["value"] - values["initial"]
     if not isinstance(of, str) or of not in values:
         raise ValueError(f"of: {of!r} is unknown; known: 'value', 'initial', 'change'")
@@ -349,7 +353,9 @@ def _transplanted(tree: xr.DataTree, kind: str, seed: int, problems: int, learna
     if kind in ("both", "weights"):
         reset = {"reset": "properties"} if kind == "weights" else {}
         return _learn(changed_series(tree, None, problems, learnable=learnable, seed=seed, **reset))
-    learnt = {name: values.values[-1].astype(float) for name, values in tree["properties"].data_vars.items()}
+    table = tree["properties"].to_dataset().sortby("problem").isel(problem=-1)
+    learnt = {str(name): values.astype(float) for name, values in table.data_vars.items()}
+    learnt = {name: in_order(name, values, values.size) for name, values in learnt.items()}
     rng = np.random.default_rng([seed, 0])
     size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
     order = rng.permutation(size)

@@ -14,7 +14,7 @@ import xarray as xr
 
 from ip2lab.properties import PROPERTIES, hint
 from ip2lab.records.schema import PROBE_LABELS, TRACES, template
-from ip2lab.records.writing import Recorder, array_of
+from ip2lab.records.writing import Recorder, array_of, by_labels
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 
@@ -31,7 +31,8 @@ class TrainingRecorder:
     """Records what a trainer of any other library does with a family of ours.
 
     For every problem call :meth:`trial` after each trial and :meth:`problem` at its end; :meth:`finish` gives the run.
-    In a ``with`` statement a store is given free also when something goes wrong. Arrays may be numpy's or tensors.
+    In a ``with`` statement a store is given free also when something goes wrong. Arrays may be numpy's or tensors, or
+    labelled ones (``xarray.DataArray``), whose axes and entries are put in place by their labels.
 
     Parameters
     ----------
@@ -324,10 +325,11 @@ class TrainingRecorder:
                 raise ValueError(f"{group}: {came}; {expected}{'' if name in known else hint(name, known)}")
         rows = {"problem": np.array([problem])}
         for name, variable in known.items():
-            values, sizes = (
-                array_of(f"{group}/{name}", given[name]),
-                {dim: variable.sizes[dim] for dim in variable.dims[1:]},
-            )
+            where, sizes = f"{group}/{name}", {str(dim): variable.sizes[dim] for dim in variable.dims[1:]}
+            labels = {dim: variable[dim].values for dim in sizes if dim in variable.coords}
+            labels |= {"probe": variable["condition"].values} if "probe" in sizes else {}
+            scalar = group == "properties" and np.ndim(given[name]) == 0
+            values = array_of(where, given[name] if scalar else by_labels(where, given[name], list(sizes), labels))
             if values.ndim == 0 and group == "properties":
                 values = np.full(tuple(sizes.values()), values)
             if values.shape != tuple(sizes.values()) or values.dtype.kind not in "biuf":

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata as packages
@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from ip2lab.properties import UnknownName, hint
@@ -453,10 +454,35 @@ def array_of(where: str, values: Any) -> np.ndarray:
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
+def by_labels(where: str, values: Any, dims: Sequence[str], labels: Mapping[str, Any] | None = None) -> Any:
+    """Return a labelled array with its axes in the order of `dims`, and each axis in the order of its `labels`.
+
+    Neurons have their numbers as labels. Anything without labels comes back as it is: its axes are taken to be `dims`.
+    """
+    if not isinstance(values, xr.DataArray):
+        return values
+    if set(values.dims) != set(dims):
+        raise ValueError(f"{where} has dims {', '.join(map(str, values.dims))}; expected {', '.join(dims)}")
+    numbers = {dim: np.arange(values.sizes[dim]) for dim in ("neuron", "presynaptic") if dim in dims}
+    for dim, wanted in (numbers | dict(labels or {})).items():
+        name = "condition" if dim == "probe" else dim
+        if name not in values.coords or values[name].dims != (dim,):
+            continue
+        index = pd.Index(values[name].values)
+        order = index.get_indexer(wanted) if index.is_unique else np.array([-1])
+        if len(index) != len(wanted) or (order < 0).any():
+            came = f"{where}: the labels of {dim!r} are {index.tolist()[:8]}"
+            raise ValueError(
+                f"{came}; expected {pd.Index(wanted).tolist()[:8]}, each once, in any order, or none at all"
+            )
+        values = values.isel({dim: order})
+    return values.transpose(*dims)
+
+
 def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
     """Return a copy of rows in the dtype of their variable, or say what is wrong with them."""
     dtype, shape = storage.dtype_of(metadata), metadata["shape"][1:]
-    rows = array_of(where, values)
+    rows = array_of(where, by_labels(where, values, metadata["dimension_names"]))
     if dtype.kind == "T" and rows.dtype.kind not in "UT":
         raise TypeError(f"{where} has dtype {rows.dtype}; expected text")
     if rows.ndim == 0 or list(rows.shape[1:]) != shape:

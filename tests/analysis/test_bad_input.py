@@ -176,12 +176,12 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: neurons.relative_threshold(d[:, 0], d[:3]),
             ValueError,
-            r"'rates' has 6 along 'trial', 'rates' 3; expected equally many, or labels that tell",
+            r"'rates' has 6 along 'trial', 'rates' 3 along 'trial'; expected equally many, or labels",
         ),
         (
             lambda d: neurons.relative_threshold(d[0].assign_coords(time=[0.0] * 8), d[0]),
             ValueError,
-            r"'rates' has labels along 'time' more than once; give each its own",
+            r"'rates' has labels along 'time' more than once \(0.0\), so they cannot tell which is which: give each",
         ),
         (
             lambda d: neurons.fi_curve(xr.Dataset({"tau_soma": d[0, 0]}), ["a", "b"]),
