@@ -319,6 +319,8 @@ def _several(value: Any) -> list[Any]:
         return sorted(
             value, key=lambda each: (str(type(each)), each if isinstance(each, int | float) else 0, str(each))
         )
+    if isinstance(value, xr.DataArray):  # its labels decide which entry is whose
+        value = value.sortby([dim for dim in value.dims if dim in value.indexes])
     listed = list(value) if isinstance(value, list | tuple | range) else array_of("value", value).tolist()
     return listed if isinstance(listed, list) else [listed]
 

@@ -101,6 +101,11 @@ def test_an_axis_without_a_value_and_one_with_two_dims_are_refused():
         grid(seed=np.zeros((2, 2), int))
 
 
+def labelled(values):
+    """Return values in another order, each with its neuron."""
+    return xr.DataArray(values, dims="neuron", coords={"neuron": np.arange(len(values))})[::-1]
+
+
 def variants():
     """Values that differ, and what each of them may be given as."""
     long = np.linspace(100.0, 200.0, 300)
@@ -109,7 +114,15 @@ def variants():
     search = xr.Dataset(attrs={"decision": ["tau_soma"], "options": "{}"})
     fixed = xr.Dataset(attrs={"decision": ["tau_soma"], "options": '{"start": {"tau_soma": 30}}'})
     return [
-        ("start", [{"tau_soma": long}, {"tau_soma": long.tolist()}, {"tau_soma": xr.DataArray(long)}]),
+        (
+            "start",
+            [
+                {"tau_soma": long},
+                {"tau_soma": long.tolist()},
+                {"tau_soma": xr.DataArray(long)},
+                {"tau_soma": labelled(long)},
+            ],
+        ),
         ("start", [{"tau_soma": other}, {"tau_soma": tuple(other)}, {"tau_soma": torch.from_numpy(other)}]),
         ("start", [{"tau_soma": 20}, {"tau_soma": 20.0}, {"tau_soma": np.float64(20)}]),
         ("start", ["homogeneous", MISSING]),
