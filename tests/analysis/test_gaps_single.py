@@ -52,6 +52,8 @@ def test_rate_is_spikes_over_the_time_that_was_recorded():
         own = values[trial, mask[trial, :, neuron], neuron]
         expected = own.sum() / (own.size * 0.002) if own.size else np.nan
         np.testing.assert_allclose(found[trial, neuron], expected)
+    assert (found.recorded.values == mask.any(1)).all() and not found.recorded.all()  # so that it can be gone on with
+    assert neurons.selectivity(found, "cue").notnull().all()
     mean = float((found * mask.sum(1)).sum() / mask.sum())
     assert mean == pytest.approx(20, abs=4 * np.sqrt(20 / (mask.sum() * 0.002)))
     smooth = neurons.firing_rate(data, width=30.0)
