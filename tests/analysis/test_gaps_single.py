@@ -159,6 +159,8 @@ def test_pynapples_group_knows_what_was_recorded():
         when = 1000 * np.asarray(group[name].t)
         pieces = [np.diff(when[(when >= a) & (when <= b)]) for a, b in ((0, 2000), (5000, 9000))]
         check_intervals(found.sel(neuron=name), float(index.sel(neuron=name)), pieces)
+    with pytest.raises(ValueError, match=r"trial='trial', clock='ms'; pynapple's groups have no trials"):
+        neurons.interspike_intervals(group, trial="trial")
 
 
 def test_selectivity_is_judged_by_the_recorded_trials():
