@@ -115,6 +115,10 @@ def _of_events(
 ) -> _Events:
     """The intervals of each unit in a table of events."""
     if hasattr(spikes, "time_support"):  # pynapple's: seconds, and it knows what was recorded
+        if trial is not None or clock not in ("ms", "s"):
+            raise ValueError(
+                f"trial={trial!r}, clock={clock!r}; pynapple's groups have no trials, and count in seconds"
+            )
         names = list(spikes.keys())
         trains = [np.asarray(spikes[name].t) for name in names]
         table = {time: np.concatenate([*trains, []]), unit: np.repeat(np.arange(len(names)), list(map(len, trains)))}
@@ -176,12 +180,11 @@ def _ticks(times: Any, name: str, clock: str | float) -> tuple[np.ndarray, float
 
 def _span_of(when: np.ndarray, recorded: Any, name: str, clock: str | float) -> np.ndarray:
     """In which of the spans `recorded` each time lies."""
-    ends = [np.asarray(getattr(recorded, side, None), object) for side in ("start", "end")]
-    rows = np.stack(ends, -1) if ends[0].ndim else np.asarray(recorded)
+    table = hasattr(recorded, "start") and hasattr(recorded, "end")  # pandas, or pynapple's intervals
+    rows = np.stack([np.asarray(recorded.start), np.asarray(recorded.end)], -1) if table else np.asarray(recorded)
     if rows.size % 2 or not rows.size or rows.shape[-1] != 2:
         raise ValueError(f"recorded has shape {rows.shape}; expected (start, end), or a row for each span")
-    flat = rows.reshape(-1)
-    edges = _ticks(flat.astype(float) if flat.dtype.kind == "O" else flat, "recorded", clock)[0].reshape(-1, 2)
+    edges = _ticks(rows.reshape(-1), "recorded", clock)[0].reshape(-1, 2)
     edges = edges[np.argsort(edges[:, 0])]
     if not (edges[:, 0] < edges[:, 1]).all() or not (edges[1:, 0] >= edges[:-1, 1]).all():
         raise ValueError("recorded has spans that end before they start, or overlap")

@@ -63,7 +63,7 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
     Returns
     -------
     xarray.DataArray
-        ``firing_rate`` (...) in Hz, with `width` (..., time); NaN where nothing was recorded.
+        ``firing_rate`` (...) in Hz, with `width` (..., time); NaN where nothing was recorded, which ``recorded`` says.
 
     Raises
     ------
@@ -86,6 +86,9 @@ def firing_rate(spikes: xr.DataArray, *, time: str = "time", width: float | None
         whole = spikes.dtype.kind in "biu"
         count = heard.sum(time, dtype=np.int64 if whole else float, skipna=False)  # lazy NaN stay NaN
         rate = (count * (1000.0 / (behind(spikes, mask, time) * dt))).astype(float)
+        if mask is not None:
+            some = mask.any([dim for dim in mask.dims if dim == time])
+            rate = rate if bool(some.all()) else rate.assign_coords(recorded=some)
     else:
         one_chunk(spikes, time)
         given = [heard] if mask is None else [heard, _along(mask, time, spikes)]

@@ -52,6 +52,8 @@ def test_rate_is_spikes_over_the_time_that_was_recorded():
         own = values[trial, mask[trial, :, neuron], neuron]
         expected = own.sum() / (own.size * 0.002) if own.size else np.nan
         np.testing.assert_allclose(found[trial, neuron], expected)
+    assert (found.recorded.values == mask.any(1)).all() and not found.recorded.all()  # so that it can be gone on with
+    assert neurons.selectivity(found, "cue").notnull().all()
     mean = float((found * mask.sum(1)).sum() / mask.sum())
     assert mean == pytest.approx(20, abs=4 * np.sqrt(20 / (mask.sum() * 0.002)))
     smooth = neurons.firing_rate(data, width=30.0)
@@ -157,6 +159,8 @@ def test_pynapples_group_knows_what_was_recorded():
         when = 1000 * np.asarray(group[name].t)
         pieces = [np.diff(when[(when >= a) & (when <= b)]) for a, b in ((0, 2000), (5000, 9000))]
         check_intervals(found.sel(neuron=name), float(index.sel(neuron=name)), pieces)
+    with pytest.raises(ValueError, match=r"trial='trial', clock='ms'; pynapple's groups have no trials"):
+        neurons.interspike_intervals(group, trial="trial")
 
 
 def test_selectivity_is_judged_by_the_recorded_trials():

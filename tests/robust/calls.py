@@ -200,6 +200,12 @@ ANALYSES: dict[str, Call] = {
         lambda: {"spikes": spikes(), "trial": "trial", "time": "time", "width": 50.0, "by": "cue", "level": 0.9},
     ),
     "interspike_intervals": (neurons.interspike_intervals, lambda: {"spikes": spikes(), "trial": "trial"}),
+    "intervals of events": (
+        neurons.interspike_intervals,
+        lambda: {
+            "spikes": EVENTS, "time": "time", "trial": "trial", "unit": "unit", "clock": "ms", "recorded": [0.0, 50.0],
+        },
+    ),
     "adaptation_index": (neurons.adaptation_index, lambda: {"spikes": spikes(), "time": "time", "trial": "trial"}),
     "selectivity": (
         neurons.selectivity,
@@ -479,6 +485,8 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
     "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
     "selectivity.measure": ["mutual_information"], "clock": ["s", 30000.0], "aligned.at": ["end"],
+    "intervals of events.recorded": [[[0, 25], [25, 60]], np.array([0.0, 1e9]), None],
+    "intervals of events.clock": [30_000, "ms"],
     "from_pynapple.window": [(0, 30), [10.0, 40.0]], "from_events.window": [(0.0, 30.0)], "psth.by": [None],
     "from_events around.window": [(0.0, 30.0)], "missing": ["drop"],
     **{f"{name}.runs": [2, 3] for name in ("communities", "modularity", "stationarity")},
