@@ -176,7 +176,7 @@ def _trials_first(
 
 
 def _name(label: str | xr.DataArray) -> str:
-    return label if isinstance(label, str) else str(label.name)
+    return label if isinstance(label, str) else str(label.name or "label")
 
 
 def _coarse(values: np.ndarray) -> bool:

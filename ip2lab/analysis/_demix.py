@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_different, check_only, coords_of, dataset, identical, labelled, units_of
+from ip2lab.analysis._labelled import check_only, coords_of, dataset, identical, labelled, units_of
 from ip2lab.analysis._labels import (
     called,
     check_classes,
@@ -105,7 +105,8 @@ def demix(
     check_only(data, gaps=True, feature=feature, trial=trial, time=time)
     check_free((feature, time, *factors), "marginalisation", "component", *VARIABLES)
     check_free((feature, time), *factors)
-    check_different(**{f"factors[{i}]": name for i, name in enumerate(factors)})
+    if len(set(factors)) < len(factors):
+        raise ValueError(f"factors={list(factors)}; expected different coords, each named once")
     if not 1 <= n_components <= data.sizes[feature]:
         raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
     if not factors:

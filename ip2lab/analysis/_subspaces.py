@@ -373,8 +373,7 @@ def _turned(
     values: np.ndarray, there: np.ndarray | None, order: np.ndarray, k: int, data: xr.DataArray, along: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
-    present = np.ones(values.shape[:3], bool) if there is None else there
-    own = np.asarray(present.any(2))[:, order]
+    own = np.ones(values.shape[:2], bool) if there is None else there.sum(2)[:, order] > 0
     first = (np.cumsum(own, 1) <= own.sum(1, keepdims=True) // 2) & own  # half of each problem's own repeats
     bases = []
     for part in (first, own & ~first):

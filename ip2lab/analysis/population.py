@@ -16,7 +16,18 @@ import xarray as xr
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._decode import decode
 from ip2lab.analysis._demix import demix
-from ip2lab.analysis._labelled import apply, blocks, check, dataset, describe, not_finite, samples, times, units_of
+from ip2lab.analysis._labelled import (
+    apply,
+    blocks,
+    check,
+    check_only,
+    dataset,
+    describe,
+    not_finite,
+    samples,
+    times,
+    units_of,
+)
 from ip2lab.analysis._labels import (
     RECORDED,
     bare,
@@ -339,9 +350,9 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
     if isinstance(basis, xr.Dataset) and not {"components", "mean"} <= set(basis.data_vars):
         raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
     components = basis["components"] if isinstance(basis, xr.Dataset) else basis
-    check(components, component="component", feature=feature, finite=True)
+    check_only(components, component="component", feature=feature)
     check_free(carried(data, feature), "component", "scores")
-    components = match(data, components, feature).transpose(..., "component", feature)
+    components = match(data, components, feature).transpose("component", feature)
     if isinstance(basis, xr.Dataset):
         mean = match(data, basis["mean"], feature)
     else:
