@@ -183,17 +183,22 @@ def series_axis(*labels: np.ndarray) -> Axis:
             raise ValueError(f"at: {values!r} is not among {listed(map(plain, every))}")
         return np.asarray(found, float)
 
-    return Axis(place, ticks_of(every))
+    return Axis(place, ticks_across(every))
 
 
 def _key(value: Any) -> Any:
     return pd.Timestamp(value) if isinstance(value, np.datetime64) else value
 
 
-def ticks_of(labels: Sequence[Any], most: int = MOST_TICKS) -> list[tuple[float, str]]:
-    """Places, counted from 0, with what is written there: at most so many."""
+def ticks_across(labels: Sequence[Any], most: int = MOST_TICKS) -> list[tuple[float, str]]:
+    """As :func:`ticks_of`, side by side: the more there are, the shorter."""
+    return ticks_of(labels, most, max(60 // max(min(len(labels), most), 1), 6))
+
+
+def ticks_of(labels: Sequence[Any], most: int = MOST_TICKS, letters: int = 22) -> list[tuple[float, str]]:
+    """Places, counted from 0, with what is written there: at most so many, and so long."""
     keep = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), most)).astype(int)) if len(labels) else []
-    return [(float(i), plain(labels[i], 22)) for i in keep]
+    return [(float(i), plain(labels[i], letters)) for i in keep]
 
 
 def along_series(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, Axis]:
