@@ -477,7 +477,7 @@ def test_names_from_the_data_collide_with_nothing(name: str) -> None:
         given = labelled(name)
         for path, _ in list(arrays(given)):
             given = changed(given, path, lambda one, words=words: hostile(one, words))
-        assert not isinstance(outcome(name, given, words in ("colour", "$\\frac{", "", "a\nb\0")), str), words
+        assert not isinstance(outcome(name, given, words in ("colour", "a\nb\0")), str), words
     given = labelled(name)
     for path, _ in list(arrays(given)):
         given = changed(given, path, with_coords)
