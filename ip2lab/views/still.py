@@ -193,7 +193,7 @@ def _height(figure: Figure, name: str, share: float) -> float:
 def _panel(strip: Any, ax: Axes, figure: Figure, name: str, share: float) -> None:
     title, keys, columns = _head(figure, name, share)
     lines = _legend(ax, keys, columns)
-    ax.set_title(title, loc="left", fontsize=9, pad=6 + 11 * lines)
+    ax.set_title(title, loc="left", fontsize=9, pad=6 + 12 * lines)
     if not figure.notes.get(name):
         return draw(strip, ax, figure.elements[name])
     ax.set_axis_off()

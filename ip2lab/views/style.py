@@ -17,8 +17,8 @@ PALETTE = ("#2484c6", "#d9601a", "#12a17a", "#b565a7", "#b98900", "#4d6bd6", "#8
 # The same darker and lighter, without the grey: what more names than eight are told apart by.
 INKS = (
     *PALETTE,
-    *("#164f77", "#823a10", "#0b6149", "#6d3d64", "#6f5200", "#2e4080", "#742938"),
-    *("#83b9df", "#eba57d", "#78cab5", "#d5a8cd", "#d8bd6f", "#9aabe8", "#dd94a0"),
+    *("#185a87", "#944112", "#0c6d53", "#7b4572", "#7e5d00", "#344992", "#842f3f"),
+    *("#7cb5dd", "#e8a076", "#71c7af", "#d3a3ca", "#d5b866", "#94a6e6", "#da8f9e"),
 )
 QUIET = "#8f959e"  # what is there to compare with
 GAP = "#8f959e66"  # where nothing was recorded

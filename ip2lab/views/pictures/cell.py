@@ -131,9 +131,8 @@ def neuron_trace(
 def _level(threshold: float | xr.DataArray | None, signal: xr.DataArray) -> np.ndarray:
     """The threshold at the times of `signal` (time): one for all, or matched by the labels of its own times."""
     if isinstance(threshold, xr.DataArray) and threshold.ndim:
-        threshold = match(signal, with_dims(threshold, "time"), "time").values
-    number = np.nan if threshold is None else np.asarray(threshold, float)
-    return np.array(np.broadcast_to(number, signal.shape))
+        return match(signal, with_dims(threshold, "time"), "time").values.astype(float)
+    return np.full(signal.shape, np.nan if threshold is None else float(threshold))
 
 
 def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv.Overlay:

@@ -271,8 +271,8 @@ def within_problem_loss(
     ----------
     trials : Dataset or mapping of str to Dataset
         ``/trials`` of each run: ``loss``, ``correct`` and ``problem`` (trial).
-    problem
-        The label of it.
+    problem : int, str or other label
+        Which one.
     criterion : float, optional
         Loss (nats) below which the mean of the window must come: a dotted line.
     window : int, optional

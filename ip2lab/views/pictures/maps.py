@@ -19,6 +19,7 @@ from ip2lab.views.pictures.parts import (
     labels_of,
     named,
     seen,
+    ticks_across,
     ticks_of,
     time_axis,
     with_dims,
@@ -154,7 +155,7 @@ def matrix(
         marker_line(upright, -0.5, len(rows) - 0.5, names),
     ]
     ends = (-0.5, len(columns) - 0.5), (-0.5, len(rows) - 0.5)
-    chosen = {"xlabel": words, "ylabel": words, "xticks": ticks_of(columns, most), "yticks": ticks_of(rows, most)}
+    chosen = {"xlabel": words, "ylabel": words, "xticks": ticks_across(columns, most), "yticks": ticks_of(rows, most)}
     return looks(hv.Overlay(parts), height, xlim=ends[0], ylim=ends[1], **chosen)
 
 

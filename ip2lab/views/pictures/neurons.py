@@ -192,8 +192,8 @@ def property_density(
         What :func:`ip2lab.analysis.neurons.density` returned: ``density`` (property, problem, point) and ``value``.
     name : str
         The property.
-    at
-        The label of the problem.
+    at : int, str or other label
+        The problem.
     picked : float, optional
         A neuron's value to mark.
     chosen : sequence of float
@@ -270,8 +270,8 @@ def shifts(found: xr.Dataset, *, at: Any, height: int = 260) -> hv.Overlay:
     ----------
     found : Dataset
         What :func:`ip2lab.analysis.neurons.density` returned for values divided by those before learning.
-    at
-        The label of the problem.
+    at : int, str or other label
+        The problem.
     height : int
         In pixels.
 

@@ -96,10 +96,11 @@ def labels_of(data: xr.DataArray, by: str, dims: Sequence[str]) -> np.ndarray | 
     """The label `by` of each entry along `dims`; None where there is no such label and none was asked for."""
     if by not in data.coords and by == NO_LABEL:
         return None
-    label = data[by].variable if by in data.coords else by
-    label = label if isinstance(label, str) else xr.DataArray(label.to_base_variable(), name=by)
-    bare = xr.DataArray(data.variable, name=data.name) if not isinstance(label, str) else data
-    return labels_along(bare, label, dims, least=1).values
+    if by not in data.coords:
+        return labels_along(data, by, dims, least=1).values
+    # without coords: labels of a dim may repeat, for they are not what is matched here
+    label = xr.DataArray(data[by].variable.to_base_variable(), name=by)
+    return labels_along(xr.DataArray(data.variable, name=data.name), label, dims, least=1).values
 
 
 def inks_of(labels: Iterable[Any], hidden: Sequence[Any] = ()) -> dict[Any, str]:
@@ -183,17 +184,22 @@ def series_axis(*labels: np.ndarray) -> Axis:
             raise ValueError(f"at: {values!r} is not among {listed(map(plain, every))}")
         return np.asarray(found, float)
 
-    return Axis(place, ticks_of(every))
+    return Axis(place, ticks_across(every))
 
 
 def _key(value: Any) -> Any:
     return pd.Timestamp(value) if isinstance(value, np.datetime64) else value
 
 
-def ticks_of(labels: Sequence[Any], most: int = MOST_TICKS) -> list[tuple[float, str]]:
-    """Places, counted from 0, with what is written there: at most so many."""
-    keep = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), most)).astype(int)) if len(labels) else []
-    return [(float(i), plain(labels[i], 22)) for i in keep]
+def ticks_across(labels: Sequence[Any] | np.ndarray, most: int = MOST_TICKS) -> list[tuple[float, str]]:
+    """As :func:`ticks_of`, side by side: the more there are, the shorter."""
+    return ticks_of(labels, most, max(60 // max(min(len(labels), most), 1), 6))
+
+
+def ticks_of(labels: Sequence[Any] | np.ndarray, most: int = MOST_TICKS, letters: int = 22) -> list[tuple[float, str]]:
+    """Places, counted from 0, with what is written there: at most so many, and so long."""
+    keep = np.unique(np.linspace(0, max(len(labels) - 1, 0), min(len(labels), most)).astype(int))
+    return [(float(i), plain(labels[i], letters)) for i in keep]
 
 
 def along_series(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, Axis]:
@@ -242,7 +248,7 @@ def broken(x: np.ndarray, y: np.ndarray, half: float = 0.5) -> list[np.ndarray]:
     return [piece if len(piece) > 1 else piece + np.array([[-half, 0.0], [half, 0.0]]) for piece in found]
 
 
-def borders(data: xr.DataArray) -> list[int]:
+def borders(data: xr.DataArray | xr.Dataset) -> list[int]:
     """The steps at which an epoch begins, without the first; none where trials differ in that."""
     if "epoch" not in data.coords or "time" not in data["epoch"].dims:
         return []

@@ -112,12 +112,12 @@ def _check_outputs(trials: xr.Dataset) -> None:
         )
     if "response" not in trials.coords:
         return
-    target = np.where(trials["scored"].values, trials["target"].values, -1)
-    for row, response in zip(target, trials["response"].values.tolist(), strict=True):
-        if response in outputs and outputs.index(response) not in row:
+    for row, response in enumerate(trials["response"].values.tolist()):
+        asked = trials["target"].values[row][trials["scored"].values[row]]
+        if asked.size and response in outputs and outputs[asked[-1]] != response:
             raise ValueError(
-                f"trials: target counts the outputs in another order than output, {listed(outputs)}: no step of a "
-                f"trial with the response {response!r} has it for its target"
+                f"trials: target counts the outputs in another order than output, {listed(outputs)}: a trial with the "
+                f"response {response!r} ends with {outputs[asked[-1]]!r} for its target"
             )
 
 
