@@ -56,10 +56,11 @@ TEXT: Rule = (_text, "the name of a dim", TypeError)
 WORD: Rule = (_text, "a word", TypeError)
 LABEL: Rule = (lambda v: isinstance(v, (str, xr.DataArray)), "the name of a coord, or an array of labels", TypeError)
 NUMBER: Rule = (_number, "a finite number", ValueError)
+FLAG: Rule = (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError)
 DIMS = ("feature", "time", "problem", "response", "condition", "along", "over", "component", "neuron", "presynaptic")
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*DIMS, "split", "within", "unit"), TEXT),
-    **dict.fromkeys(("method", "measure", "at", "failures", "clock"), WORD),
+    **dict.fromkeys(("method", "measure", "at", "failures", "clock", "error", "bounds"), WORD),
     **dict.fromkeys(("label", "hold_out", "by"), LABEL),
     "trial": (lambda v: _text(v) or _texts(v), "the name of a dim, or a list of such names", TypeError),
     "factors": (_texts, "a list of names of coords", TypeError),
@@ -71,7 +72,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("width", "alpha", "smallest_effect", "dt", "duration", "factor", "cap", "limit"), NUMBER),
     "bin": NUMBER,
     "resolution": (_numbers, "a number, or several", TypeError),
-    "across_time": (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
+    **dict.fromkeys(("across_time", "keep_first"), FLAG),
     "statistic": (callable, "a function", TypeError),
 }
 ELSEWHERE = {("from_events", "window"), ("from_pynapple", "window"), ("partial_association", "measure")}  # others

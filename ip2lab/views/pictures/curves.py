@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis import curves
 from ip2lab.views.pictures.parts import bands, named, scattered
 from ip2lab.views.style import QUIET, axis, colours, figure, legend, lines, looks, marker_line, span, styled
 
@@ -18,7 +19,7 @@ FEW = 4  # runs of which single trials can still be told apart
 
 
 def learning_curves(
-    runs: Mapping[str, xr.Dataset] | xr.Dataset,
+    runs: Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray,
     *,
     smooth: int = 1,
     log: bool = True,
@@ -34,10 +35,10 @@ def learning_curves(
 
     Parameters
     ----------
-    runs : Dataset or mapping of str to Dataset
-        ``/series`` of each run by name: ``trials_to_criterion`` and ``censored_trials`` (problem). With a further dim
-        (seeds, say) the line is the mean over it, the band the middle 80 percent. A problem that was given up counts
-        with its cap.
+    runs : Dataset, DataArray, or mapping of str to these
+        ``/series`` of each run by name, ``trials_to_criterion`` and ``censored_trials`` (problem), or the trials alone,
+        as for :mod:`ip2lab.analysis.curves`. With a further dim (seeds, say) the line is the mean over it, the band the
+        middle 80 percent. A problem that was given up counts with its cap, one that was not attempted nowhere.
     smooth : int
         Length of the running mean, in problems.
     log, log_problems : bool
@@ -68,25 +69,23 @@ def learning_curves(
     >>> len(learning_curves({"a run": series})) > 3
     True
     """
-    runs = {"run": runs} if isinstance(runs, xr.Dataset) else runs
+    runs = _tables(runs)
     inks = inks or dict(zip(runs, colours(len(runs)), strict=True))
     offset, least = 1 if log_problems else 0, NONE if log else 0
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
-    shown = {name: series for name, series in runs.items() if series.sizes["problem"]}
+    shown = _shown(runs)
     areas, paths, dots, failed = [], [], [], []
-    for name, series in shown.items():
-        x = series["problem"].values + offset
-        values = _capped(series)
+    for name, (values, lost) in shown.items():
+        x, given_up = values["problem"].values + offset, lost.values
         mean = values.mean("member")
         paths.append(np.column_stack([x, _running(mean, smooth).clip(least)]))
         if values.sizes["member"] > 1:
             areas.append((_band(x, _running(values.quantile([0.1, 0.9], "member"), smooth).clip(least)), inks[name]))
-        given_up = _members(series["trials_to_criterion"]).isnull().values
         solved = mean.values if values.sizes["member"] > 1 else np.where(given_up[0], np.nan, mean.values)
         dots.append((x, solved.clip(least), inks[name], name))
         failed += [
-            (x, np.where(lost, row, np.nan), inks[name], name)
-            for lost, row in zip(given_up, values.values, strict=True)
+            (x, np.where(these, row, np.nan), inks[name], name)
+            for these, row in zip(given_up, values.values, strict=True)
         ]
     areas += _fit_bands(fits or {}, offset, inks)
     xlim, ylim = limits or curve_limits(runs, log=log, log_problems=log_problems)
@@ -109,7 +108,7 @@ def learning_curves(
 
 
 def curve_limits(
-    runs: Mapping[str, xr.Dataset], *, log: bool = True, log_problems: bool = False
+    runs: Mapping[str, xr.Dataset | xr.DataArray], *, log: bool = True, log_problems: bool = False
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return axes on which all these runs, with the problems they gave up, have room; for pictures side by side.
 
@@ -131,9 +130,9 @@ def curve_limits(
     >>> curve_limits({"a run": series}, log=False)[0]
     (-0.5, 2.5)
     """
-    shown = [series for series in runs.values() if series.sizes["problem"]]
-    every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]]).clip(NONE if log else 0)
-    last = max((float(series["problem"].max()) for series in shown), default=1.0)
+    shown = [values for values, _ in _shown(_tables(runs)).values()]
+    every = np.concatenate([*(values.values.ravel() for values in shown), [1.0]]).clip(NONE if log else 0)
+    last = max((float(values["problem"].max()) for values in shown), default=1.0)
     room = max(0.5, 0.012 * last)
     xlim = (0.9, 1.05 * (last + 1)) if log_problems else (-room, last + room)
     return xlim, span(every, 0.05, log) if log else (0.0, span(every)[1])
@@ -147,10 +146,45 @@ def _members(values: xr.DataArray) -> xr.DataArray:
     return values.stack(member=others, create_index=False).transpose("member", "problem")
 
 
-def _capped(series: xr.Dataset) -> xr.DataArray:
-    """Trials to criterion (member, problem), the cap where it was not reached."""
-    trials = series["trials_to_criterion"]
-    return _members(trials.fillna(series["censored_trials"]) if "censored_trials" in series else trials)
+def _tables(runs: Mapping[str, xr.Dataset | xr.DataArray] | xr.Dataset | xr.DataArray) -> dict[str, xr.Dataset]:
+    """Series by name, each in the order of its problems; trials alone become one with nothing beside them."""
+    named = {"run": runs} if isinstance(runs, (xr.Dataset, xr.DataArray)) else runs
+    wrong = next((n for n, one in named.items() if not isinstance(one, (xr.Dataset, xr.DataArray, xr.DataTree))), None)
+    if wrong is not None:
+        raise TypeError(f"runs[{wrong!r}] is a {type(named[wrong]).__name__}; give a run's series, or its trials")
+    return {name: _table(one) for name, one in named.items()}
+
+
+def _table(one: xr.Dataset | xr.DataArray | xr.DataTree) -> xr.Dataset:
+    if not isinstance(one, xr.DataArray):
+        return one.to_dataset() if isinstance(one, xr.DataTree) else one
+    beside = {name: one[name].reset_coords(drop=True) for name in ("failed", "attempted") if name in one.coords}
+    return one.reset_coords(drop=True).to_dataset(name="trials_to_criterion").assign(beside)
+
+
+def _shown(runs: Mapping[str, xr.Dataset]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    """Of each run that has any: trials to criterion (member, problem), the cap where it was not reached, and where."""
+    some = {name: _capped(series) for name, series in runs.items() if series.sizes["problem"]}
+    return {name: both for name, both in some.items() if both[0].size}
+
+
+def _capped(series: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    told = curves.failures(series)
+    lost = told["failed"] | told["censored"]
+    columns = [name for name in ("trials_to_criterion", "censored_trials") if name in series]
+    table = series[columns].reset_coords(drop=True)
+    if "problem" in series.indexes:  # in the order of `lost`
+        table = table.isel(problem=series.indexes["problem"].get_indexer(lost.indexes["problem"]))
+    values = table["trials_to_criterion"].where(~lost, table.get("censored_trials", np.nan))
+    known = values.notnull().any([d for d in values.dims if d != "problem"])
+    values, lost = (_members(part.assign_coords(problem=_numbers(part)))[:, known.values] for part in (values, lost))
+    return values, lost
+
+
+def _numbers(data: xr.DataArray) -> np.ndarray:
+    """What the problems are called where these are numbers, else their places."""
+    labels = data["problem"].values
+    return labels if labels.dtype.kind in "iuf" else np.arange(len(labels))
 
 
 def _running(values: xr.DataArray, smooth: int) -> np.ndarray:
@@ -163,15 +197,15 @@ def _band(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _fitted(fits: Mapping[str, xr.Dataset], offset: int) -> list[np.ndarray]:
     """The curve of each fit, the mean of several."""
-    curves = [_members(fit["fitted"]).mean("member") for fit in fits.values()]
-    return [np.column_stack([curve["problem"].values + offset, curve.values]) for curve in curves]
+    means = [_members(fit["fitted"]).mean("member") for fit in fits.values()]
+    return [np.column_stack([_numbers(mean) + offset, mean.values]) for mean in means]
 
 
 def _fit_bands(fits: Mapping[str, xr.Dataset], offset: int, inks: Mapping[str, str]) -> list[tuple[np.ndarray, str]]:
     """The band of each fit that has one and stands for a single curve."""
     single = {n: fit["band"] for n, fit in fits.items() if "band" in fit and fit["band"].ndim == 2}
     return [
-        (_band(band["problem"].values + offset, np.maximum(band.transpose("bound", "problem").values, 1e-3)), inks[n])
+        (_band(_numbers(band) + offset, np.maximum(band.transpose("bound", "problem").values, 1e-3)), inks[n])
         for n, band in single.items()
     ]
 
