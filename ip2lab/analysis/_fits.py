@@ -103,15 +103,18 @@ def fit_one(
     curve, band = np.full(y.size, np.nan), np.full((y.size, 2), np.nan)
     if kept.sum() < FEWEST:
         return np.full(3, np.nan), np.full((3, 2), np.nan), FEW, np.nan, np.nan, curve, band
-    points = Points(x[kept] - x[kept][0], y[kept], open_ended[kept], log)
+    unit = y[kept].max() or 1.0  # squares of anything can then be taken
+    points = Points(x[kept] - x[kept][0], y[kept] / unit, open_ended[kept], log)
     found = _bounded(points) if bounded else _free(law, points, level)
-    curve[kept] = found.curve
-    square, n = float((found.residual**2).mean()), int(kept.sum())
+    curve[kept] = found.curve * unit
+    n, rms = int(kept.sum()), float((found.residual**2).mean()) ** 0.5 * (1.0 if log else unit)
     if resamples:
-        intervals, band[kept] = _resampled(law, points, found, bounded, resamples, level, seed)
+        intervals, ends = _resampled(law, points, found, bounded, resamples, level, seed)
         found = found._replace(interval=intervals if found.reason in (FINE, BOUND) else found.interval)
-    aic = n * np.log(max(square, 1e-300)) + 2 * 4
-    return found.parameters, found.interval, found.reason, square**0.5, aic, curve, band
+        band[kept] = ends * unit
+    units = np.array([unit, 1.0, unit])
+    aic = 2 * n * np.log(max(rms, 1e-150)) + 2 * 4
+    return found.parameters * units, found.interval * units[:, None], found.reason, rms, aic, curve, band
 
 
 # ---------------------------------------------------------------------- the free fit
@@ -130,7 +133,9 @@ def _free(law: Law, points: Points, level: float) -> Fit:
     free = max(int((~points.open_ended).sum()) - 3, 1)
     most = _limit(float(one.left[0]), points, free, level, 1)
     low, high = _crossings(law, points, (late, solved.left), float(best[0]), most)
-    reason = _reason(law, points, float(best[0]), (low, high), _limit(float(one.left[0]), points, free, level, 2), ends)
+    both = _limit(float(one.left[0]), points, free, level, 2)
+    reason = _reason(law, points, curve, float(best[0]), float(one.left[0]), both, high, ends)
+    high = np.inf if reason == SLOW and best[0] <= ends[2] else high
     interval = _intervals(law, points, (low, high), float(best[0]), most, ends)
     if reason != FINE:
         parameters = np.full(3, np.nan)
@@ -147,15 +152,34 @@ def _limit(least: float, points: Points, free: int, level: float, parameters: in
 
 
 def _reason(
-    law: Law, points: Points, best: float, interval: tuple[float, float], most: float, ends: tuple[float, float, float]
+    law: Law,
+    points: Points,
+    curve: np.ndarray,
+    best: float,
+    least: float,
+    most: float,
+    slowest: float,
+    ends: tuple[float, float, float],
 ) -> int:
+    """Why the data cannot tell; `most` is the sum of squares up to which a scale and a shape agree with them."""
     if np.ptp(points.y) <= ROUNDING * points.y.max():
         return CONSTANT
     if _solve(np.zeros((1, points.x.size)), points).left[0] <= most:
         return RISES
-    if not np.isfinite(interval[1]) or best > ends[2]:
+    endless = not np.isfinite(slowest) or best > ends[2]
+    if endless or _endless(law.basis(points.x, np.array([ends[1]])), points, curve) < least:
         return SLOW
     return FAST if best < 1.5 * ends[0] else FINE
+
+
+def _endless(basis: np.ndarray, points: Points, curve: np.ndarray) -> float:
+    """What the slowest of all curves leaves where it may end below zero."""
+    w = _weights(points, curve[None])
+    z = curve * (1 + np.log(points.y / np.maximum(curve, 1e-300))) if points.log else points.y
+    apart = basis - (w * basis).sum() / w.sum()
+    scale = max((w * apart * z).sum() / (w * apart**2).sum(), 0.0)
+    left = z - (w * z).sum() / w.sum() - scale * apart
+    return float((w * left**2).sum())
 
 
 def _residual(points: Points, curve: np.ndarray) -> np.ndarray:
@@ -332,7 +356,7 @@ def _refit(law: Law, points: Points, found: Fit, bounded: bool) -> tuple[np.ndar
 def _bounded(points: Points, start: np.ndarray | None = None) -> Fit:
     """Bounded least squares, the bounds from means of the data."""
     x, y = points.x, points.y
-    tail = max(y[-TAIL:].mean(), 1e-9)
+    tail = max(y[-TAIL:].mean(), 1e-12)
     falls = y[:HEAD].mean() > tail
     scale = y[:HEAD].mean() - tail if falls else 1e-6 * tail  # where it does not fall there is nothing to fit
     lower, upper = np.array([0.0, 5.0, 0.0]), np.array([2 * scale, 200.0, 2 * tail])
