@@ -252,8 +252,8 @@ def _best(law: Law, points: Points, late: np.ndarray, solved: Solved) -> np.ndar
     valleys = valleys[np.argsort(solved.left[valleys], kind="stable")][:3]
     bottoms = []
     for place in valleys:
-        around = np.log(late[[max(place - 1, 0), min(place + 1, late.size - 1)]])
-        found = optimize.minimize_scalar(left, bounds=tuple(around), method="bounded", options={"xatol": 1e-10})
+        around = np.log(late[max(place - 1, 0)]), np.log(late[min(place + 1, late.size - 1)])
+        found = optimize.minimize_scalar(left, bounds=around, method="bounded", options={"xatol": 1e-10})
         here = (solved.left[place], late[place])
         bottoms.append(min(here, (float(found.fun), float(np.exp(found.x)))))
     return np.array([min(bottoms)[1]])

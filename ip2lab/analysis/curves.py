@@ -272,14 +272,16 @@ def _fitted(
     )
     names, bounds = ["scale", shape, "asymptote"], ["lower", "upper"]
     code = reason.astype(int)
-    parts = [parameters.isel(parameter=i).rename(name) for i, name in enumerate(names)]
+    scale, late, end = (parameters.isel(parameter=i).rename(name) for i, name in enumerate(names))
     square = "root mean square of what the fit leaves"
     unit, square = ("1", f"{square} of the logarithm") if error == "log" else ("trials", square)
     kind = f"{level:.0%} {'bootstrap' if resamples else 'profile'} interval"
     intervals = intervals.assign_coords(parameter=names, bound=bounds)
     result = dataset(
         found.trials,
-        *parts,
+        scale,
+        late,
+        describe(end, "asymptote", "trials", "trials to criterion in the end"),
         describe(code == FINE, "identified", "1", "the data tell the parameters"),
         describe(code.copy(data=np.array(REASONS)[code.values]), "reason", "1", "why they do not"),
         describe(code != FINE, "at_bound", "1", "not identified, or on a bound: not to be interpreted"),
@@ -288,11 +290,8 @@ def _fitted(
         describe(aic, "aic", "1", "Akaike's criterion of the fit (smaller is better)"),
         describe(first, "first_problem", "trials", "trials to criterion of the first problem, kept out of the fit"),
         describe(fitted, "fitted", "trials", "the fitted curve"),
+        *([describe(band.assign_coords(bound=bounds), "band", "trials", f"{kind} of the curve")] if resamples else []),
     )
-    result["asymptote"] = describe(result["asymptote"], "asymptote", "trials", "trials to criterion in the end")
-    if resamples:
-        words = f"{level:.0%} bootstrap interval of the fitted curve"
-        result["band"] = describe(band.assign_coords(bound=bounds), "band", "trials", words)
     return result.assign_coords(found.trials[along].coords) if along in found.trials.coords else result
 
 
@@ -473,7 +472,7 @@ def area(
 
 
 def _capped(data: xr.Dataset | xr.DataArray, along: str, failures: Failures, cap: float | None, function: str) -> Curve:
-    found = curve(data, along, failures, cap, (function,))
+    found = curve(data, along, failures, cap, (function, *FITTED, "tau") if "asymptote" in function else (function,))
     if failures == "survival" and found.failed.any():
         raise ValueError(f"{function} has no failures='survival': choose failures='cap', or use curves.survival")
     return found

@@ -113,8 +113,9 @@ def together(series: Mapping[str, xr.Dataset]) -> xr.Dataset:
     tables = []
     for one in series.values():
         told = curves.failures(one)
-        caps = one["censored_trials"] if "censored_trials" in one else xr.full_like(one["trials_to_criterion"], np.nan)
-        table = xr.Dataset({"trials_to_criterion": one["trials_to_criterion"], "censored_trials": caps})
+        trials = one["trials_to_criterion"].astype(float)
+        caps = one["censored_trials"] if "censored_trials" in one else xr.full_like(trials, np.nan)
+        table = xr.Dataset({"trials_to_criterion": trials, "censored_trials": caps})
         tables.append(table.assign(failed=told["failed"], attempted=told["attempted"]).reset_coords(drop=True))
     filled = {"trials_to_criterion": np.nan, "censored_trials": np.nan, "failed": False, "attempted": False}
     tables = [one if "problem" in one.coords else one.assign_coords(problem=one["problem"]) for one in tables]
