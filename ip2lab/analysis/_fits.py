@@ -251,7 +251,7 @@ def _best(law: Law, points: Points, late: np.ndarray, solved: Solved) -> np.ndar
     valleys = np.flatnonzero((walls[1:-1] <= walls[:-2]) & (walls[1:-1] <= walls[2:]))
     valleys = valleys[np.argsort(solved.left[valleys], kind="stable")][:3]
     bottoms = []
-    for place in valleys:
+    for place in map(int, valleys):
         around = np.log(late[max(place - 1, 0)]), np.log(late[min(place + 1, late.size - 1)])
         found = optimize.minimize_scalar(left, bounds=around, method="bounded", options={"xatol": 1e-10})
         here = (solved.left[place], late[place])
