@@ -57,10 +57,11 @@ TEXT: Rule = (_text, "the name of a dim", TypeError)
 WORD: Rule = (_text, "a word", TypeError)
 LABEL: Rule = (lambda v: isinstance(v, (str, xr.DataArray)), "the name of a coord, or an array of labels", TypeError)
 NUMBER: Rule = (_number, "a finite number", ValueError)
+FLAG: Rule = (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError)
 DIMS = ("feature", "time", "problem", "response", "condition", "along", "over", "component", "neuron", "presynaptic")
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*DIMS, "split", "within", "unit"), TEXT),
-    **dict.fromkeys(("method", "measure", "at", "failures", "missing"), WORD),
+    **dict.fromkeys(("method", "measure", "at", "failures", "missing", "error", "bounds"), WORD),
     **dict.fromkeys(("label", "hold_out", "by"), LABEL),
     "trial": (lambda v: _text(v) or _texts(v), "the name of a dim, or a list of such names", TypeError),
     "factors": (_texts, "a list of names of coords", TypeError),
@@ -73,7 +74,7 @@ RULES: dict[str, Rule] = {
     "bin": NUMBER,
     "clock": (lambda v: _text(v) or _number(v), "'ms', 's' or a sampling rate in Hz", TypeError),
     "resolution": (_numbers, "a number, or several", TypeError),
-    "across_time": (lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
+    **dict.fromkeys(("across_time", "keep_first"), FLAG),
     "statistic": (callable, "a function", TypeError),
 }
 ELSEWHERE = {

@@ -10,8 +10,12 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
+from ip2lab.analysis._curve_data import clear, order
 from ip2lab.analysis._labelled import apply, check, dataset, describe, units_of
-from ip2lab.analysis._labels import called, listed, match
+from ip2lab.analysis._labels import called, levels, listed, match
+
+COMPARED = ("ratio", "lower", "upper", "effect_size", "p_value", "p_corrected", "p_equivalence", "verdict")
+PARTIAL = ("correlation", "p_value", "mean_correlation", "mean_p_value")
 
 
 @checked
@@ -65,6 +69,7 @@ def bootstrap(
     (20.0, True)
     """
     check(data, over=over, finite=True)
+    data = _in_order(clear(data, "estimate", "lower", "upper"), over)[0]
     n = data.sizes[over]
     if n < 3:
         raise ValueError(f"{called(data)} has {n} along {over!r}; an interval over them needs three or more")
@@ -80,6 +85,13 @@ def bootstrap(
         describe(lower, "lower", unit, f"lower end of the {words}", data),
         describe(upper, "upper", unit, f"upper end of the {words}", data),
     )
+
+
+def _in_order(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, np.ndarray]:
+    """`data` with the labels along `dim` in their order, so that draws do not depend on how they came; the way back."""
+    labels = data.indexes.get(dim)
+    places = np.arange(data.sizes[dim]) if labels is None else np.argsort(levels(list(labels))[1], kind="stable")
+    return data.isel({dim: places}), np.argsort(places)
 
 
 def _bootstrap(
@@ -109,8 +121,8 @@ def compare(
     Parameters
     ----------
     first, second : xarray.DataArray
-        (..., over): positive values, for instance `final_efficiency` of two models. The labels along `over` must be
-        the same in both; other dims (family, ...) are comparisons of their own.
+        (..., over): positive values, for instance `final_efficiency` of two models. They are matched by their
+        labels, which must be the same in both; other dims (family, ...) are comparisons of their own.
     smallest_effect : float
         The ratio (above 1) below which a difference would not matter, say 1.2. It must be stated: "no difference"
         means nothing without it.
@@ -130,7 +142,8 @@ def compare(
     Raises
     ------
     ValueError
-        Labels that differ, fewer than three seeds, values that are not positive, `smallest_effect` not above 1.
+        Labels that differ or repeat, fewer than three seeds, values that are not positive, `smallest_effect` not above
+        1.
 
     References
     ----------
@@ -152,7 +165,12 @@ def compare(
         check(data, over=over, finite=True)
         if (data <= 0).any():
             raise ValueError(f"{called(data)} holds {float(data.min()):g}; ratios need positive values")
-    _same_labels(first, second, *(str(dim) for dim in {*first.dims, *second.dims}))
+    first, second = together(clear(first, *COMPARED), clear(second, *COMPARED))
+    if set(first.dims) != set(second.dims):
+        raise ValueError(
+            f"{called(first)} has dims {listed(first.dims)}, {called(second)} has {listed(second.dims)}; a paired "
+            "comparison needs the same in both"
+        )
     if first.sizes[over] < 3:
         raise ValueError(f"{first.sizes[over]} along {over!r}; a paired comparison needs three or more")
     logs = (xr.ufuncs.log(first) - xr.ufuncs.log(second)).drop_attrs()
@@ -182,18 +200,10 @@ def compare(
     )
 
 
-def _same_labels(first: xr.DataArray, second: xr.DataArray, *dims: str) -> None:
-    for dim in sorted(dims):
-        if first.sizes.get(dim) != second.sizes.get(dim):
-            raise ValueError(
-                f"dim {dim!r} has length {first.sizes.get(dim)} in one and {second.sizes.get(dim)} in the other; "
-                "a paired comparison needs the same in both"
-            )
-        if (dim in first.coords) and (dim in second.coords) and not first[dim].variable.equals(second[dim].variable):
-            raise ValueError(
-                f"the labels along {dim!r} differ: {listed(first[dim].values)} and "
-                f"{listed(second[dim].values)}; a paired comparison needs the same in the same order"
-            )
+def together(first: xr.DataArray, second: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Both in the order of `first`, the labels of what they share on that one only; see `match`."""
+    second = match(first, second)
+    return first, second.drop_vars([dim for dim in first.indexes if dim in second.dims and dim in second.coords])
 
 
 def _paired(logs: np.ndarray, margin: float, alpha: float) -> tuple[np.ndarray, ...]:
@@ -246,7 +256,8 @@ def partial_association(
     measure : xarray.DataArray
         (..., along): modularity, dimensionality, ... of each problem.
     trials : xarray.DataArray
-        (..., along): trials to criterion of the same problems, without failures (see `failures`).
+        (..., along): trials to criterion of the same problems, without failures (see `failures`); matched with
+        `measure` by the labels of all dims that both have.
     along : str
         The dim of the problems.
     over : str, optional
@@ -267,7 +278,7 @@ def partial_association(
     Raises
     ------
     ValueError
-        No dim `along`, NaN, fewer than four blocks, a constant series.
+        No dim `along`, NaN, labels that differ or repeat, fewer than four blocks, a constant series.
 
     References
     ----------
@@ -288,19 +299,24 @@ def partial_association(
         check(data, along=along, finite=True)
         if (data.max(along) == data.min(along)).any():
             raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
-    _same_labels(measure, trials, along)
-    trials = match(measure, trials)
+    labelled = together(clear(measure, *PARTIAL), clear(trials, *PARTIAL))
+    measure, trials = xr.broadcast(*(data.drop_attrs() for data in labelled))
     n = measure.sizes[along]
     if not 1 <= block <= n // 4:
         raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
-    measure, trials = xr.broadcast(measure.drop_attrs(), trials.drop_attrs())
     pooled = over is not None and over in measure.dims
-    units = [str(over)] if pooled else []
+    units, back = [str(over)] if pooled else [], np.arange(0)
+    for dim in units:
+        (measure, back), (trials, _) = _in_order(measure, dim), _in_order(trials, dim)
+    places = order(measure, along)
+    if places is not None:
+        measure, trials = measure.isel({along: places}), trials.isel({along: places})
     into: list[tuple[str, ...]] = [tuple(units), tuple(units), (), ()]
     core = [(*units, along)] * 2
     found = apply(
         _partial, measure, trials, over=core, into=into, loop=True, block=block, permutations=permutations, seed=seed
     )
+    found = [one.isel({dim: back for dim in units if dim in one.dims}) for one in found]
     names = ("correlation", "p_value", "mean_correlation", "mean_p_value")
     words = (
         "rank correlation, problem index partialled out",
@@ -309,7 +325,7 @@ def partial_association(
         f"p-value of the mean over {over}",
     )
     described = [describe(f, n, "1", w) for f, n, w in zip(found, names, words, strict=True)]
-    return dataset(measure, *(described if pooled else described[:2]), block=block, permutations=permutations)
+    return dataset(labelled[0], *(described if pooled else described[:2]), block=block, permutations=permutations)
 
 
 def _partial(

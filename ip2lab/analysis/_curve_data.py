@@ -2,51 +2,134 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Iterable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from ip2lab.analysis._labelled import check
-from ip2lab.analysis._labels import called, listed
+from ip2lab.analysis._labels import called, check_unique, listed
 
 Failures = Literal["cap", "survival"] | None
-TRIALS = "trials_to_criterion"
-CAPS = "censored_trials"
+TRIALS, CAPS, FAILED, ATTEMPTED = "trials_to_criterion", "censored_trials", "failed", "attempted"
 
 
-class Curve(NamedTuple):
-    """Trials to criterion (..., problem), the cap in place of a failure, and where that is so."""
+class Told(NamedTuple):
+    """Trials to criterion (..., problem) as they came, and what each problem without a number is (bool)."""
 
     trials: xr.DataArray
     failed: xr.DataArray
+    censored: xr.DataArray  # not reached, and the cap is known
+    attempted: xr.DataArray
+    caps: xr.DataArray | None
+    marked: bool  # the data themselves say what a missing number is
 
 
-def curve(data: xr.Dataset | xr.DataArray, along: str, failures: Failures = None, cap: float | None = None) -> Curve:
-    """The learning curve in `data`; failures (NaN) are refused unless `failures` says how to count them.
+class Curve(NamedTuple):
+    """Trials to criterion (..., problem): the cap in place of a failure, and where that is so; NaN where not tried."""
 
-    `data` is a run's ``/series`` (`trials_to_criterion`, and `censored_trials` with the cap where the criterion was
-    not reached) or the trials alone, with `cap` for those at which a problem was given up.
+    trials: xr.DataArray
+    failed: xr.DataArray
+    attempted: xr.DataArray
+
+
+def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = ()) -> Told:
+    """What `data` say about each problem, in the order of the problems; the rule stands in `curves`."""
+    trials, marks = _parts(data, along)
+    trials = clear(trials, *results, allowed=along)
+    places = order(trials, along)
+    if places is not None:
+        trials, marks = trials.isel({along: places}), {n: m.isel({along: places}) for n, m in marks.items()}
+    missing = trials.isnull()
+    caps = _over(marks.pop(CAPS), trials) if CAPS in marks else None
+    flags = {name: _flag(mark, trials) for name, mark in marks.items()}
+    tried = flags.get(ATTEMPTED, xr.full_like(missing, True))
+    censored = missing & tried & (np.isfinite(caps.astype(float)) if caps is not None else False)
+    marked = caps is not None or bool(flags)
+    if FAILED in flags:
+        failed = flags[FAILED]
+    elif marked:
+        failed = censored
+    else:
+        failed = missing & ~_padding(missing, along)
+    if ATTEMPTED in flags:
+        failed = failed | (missing & tried & ~censored)
+    attempted = tried & (~missing | failed | censored)
+    _refuse(trials, failed & ~missing, f"are {FAILED!r} and have a number", f"put NaN there and the cap in {CAPS!r}")
+    _refuse(
+        trials,
+        ~tried & (~missing | failed),
+        f"are not {ATTEMPTED!r}, yet were solved or failed",
+        "correct one of the two",
+    )
+    return Told(trials, failed, censored, attempted, caps, marked)
+
+
+def curve(
+    data: xr.Dataset | xr.DataArray,
+    along: str,
+    failures: Failures = None,
+    cap: float | None = None,
+    results: Iterable[str] = (),
+) -> Curve:
+    """The learning curve in `data`; failures are refused unless `failures` says how to count them.
+
+    `results` are the names of what will be returned: coords that are called so are left out, dims refused.
     """
-    trials, caps = _parts(data, along)
-    failed = trials.isnull()
+    found = told(data, along, results)
+    trials, failed = found.trials, found.failed | found.censored
     _sound(trials, failures)
     if not failed.any():
-        return Curve(trials.astype(float), failed)
+        return Curve(trials.astype(float), failed, found.attempted)
+    unsaid = "" if found.marked else f". If they were never tried, say so: .assign_coords({ATTEMPTED}=({along!r}, ...))"
     if failures is None:
         where = trials[along].values[failed.any([d for d in trials.dims if d != along]).values]
         raise ValueError(
-            f"{int(failed.sum())} of {failed.size} problems in {called(trials)} failed ({along} {listed(where)}); "
-            "they may not be dropped: choose failures='cap' (count them at the cap) or failures='survival' "
-            "(known to be longer)"
+            f"{int(failed.sum())} of {int(found.attempted.sum())} problems in {called(trials)} failed ({along} "
+            f"{listed(where)}); they may not be dropped: choose failures='cap' (count them at the cap) or "
+            f"failures='survival' (known to be longer){unsaid}"
         )
-    caps = xr.full_like(trials, cap, dtype=float) if cap is not None else caps
-    if caps is None or bool((caps.isnull() & failed).any()):
+    caps = xr.full_like(trials, cap, dtype=float) if cap is not None else found.caps
+    if caps is None or bool((~np.isfinite(caps.astype(float)) & failed).any()):
         raise ValueError(
             f"{int(failed.sum())} problems in {called(trials)} failed and their cap is unknown; give the run's series "
-            f"with {CAPS!r}, or cap=... (the trials to criterion at which a problem was given up)"
+            f"with {CAPS!r}, or cap=... (the trials to criterion at which a problem was given up){unsaid}"
         )
-    return Curve(trials.astype(float).where(~failed, caps), failed)
+    return Curve(trials.astype(float).where(~failed, caps), failed, found.attempted)
+
+
+def after_first(found: Curve, along: str, keep_first: bool = False) -> tuple[Curve, xr.DataArray]:
+    """The curve without the first problem of each series, and that problem (NaN where it is kept)."""
+    trials, failed, attempted = found
+    first = attempted & (attempted.cumsum(along) == 1)
+    alone = trials.where(first).max(along)
+    if keep_first:
+        return found, xr.full_like(alone, np.nan)
+    rest = Curve(trials.where(~first), failed & ~first, attempted & ~first)
+    return Curve(*(part.isel({along: slice(1, None)}) for part in rest)), alone
+
+
+def positions(trials: xr.DataArray, along: str) -> np.ndarray:
+    """Where each problem stands: differences of labels that are numbers, else places in the series."""
+    labels = trials.indexes.get(along)
+    if labels is None or getattr(labels.dtype, "kind", "O") not in "iuf":
+        return np.arange(trials.sizes[along], dtype=float)
+    return np.asarray(labels, float) - float(labels[0])
+
+
+def clear(data: xr.DataArray, *results: str, allowed: str | None = None) -> xr.DataArray:
+    """`data` without coords that are called like a result; a dim of such a name is refused."""
+    wrong = next((n for n in results if n in (*data.dims, *data.xindexes) and n != allowed), None)
+    if wrong is not None:
+        raise ValueError(
+            f"{called(data)} has a dim or index called {wrong!r}, as one of the results is; rename it: "
+            f".rename({wrong}=...)"
+        )
+    if allowed in results:
+        raise ValueError(f"along={allowed!r} is what one of the results is called; rename it: .rename({allowed}=...)")
+    return data.drop_vars([name for name in results if name in data.coords])
 
 
 def _sound(trials: xr.DataArray, failures: Failures) -> None:
@@ -58,23 +141,73 @@ def _sound(trials: xr.DataArray, failures: Failures) -> None:
         raise ValueError(f"{called(trials)} holds {float(trials.min()):g}; trials to criterion are not negative")
 
 
-def _parts(data: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, xr.DataArray | None]:
-    if not isinstance(data, (xr.Dataset, xr.DataTree)):
-        return check(data, along=along), None
-    if TRIALS not in data:
-        raise ValueError(
-            f"the dataset has no {TRIALS!r}; it has {listed(data.data_vars)}. Give a run's series, or an array"
-        )
-    return check(data[TRIALS], along=along), data.get(CAPS)
-
-
-def after_first(found: Curve, along: str) -> tuple[Curve, xr.DataArray]:
-    """The curve without problem 0, which is mostly learning to fixate, and problem 0 (NaN where it is not there)."""
-    trials = found.trials
-    numbers = trials[along].values
-    here = numbers == 0
-    if here.any():
-        first = trials.isel({along: int(np.argmax(here))}, drop=True)
+def _parts(data: xr.Dataset | xr.DataArray, along: str) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    """Trials to criterion, and by name what stands beside them."""
+    there: Collection[Any]
+    if isinstance(data, (xr.Dataset, xr.DataTree)):
+        table = data.to_dataset() if isinstance(data, xr.DataTree) else data
+        if TRIALS not in table:
+            raise ValueError(
+                f"the dataset has no {TRIALS!r}; it has {listed(table.data_vars)}. Give a run's series, or an array"
+            )
+        trials, there = table[TRIALS], table.variables
     else:
-        first = xr.full_like(trials.isel({along: 0}, drop=True), np.nan)
-    return Curve(*(part.isel({along: ~here}) for part in found)), first
+        trials, there = data, getattr(data, "coords", ())
+    check(trials, along=along)
+    marks = (FAILED, CAPS, ATTEMPTED)
+    beside = {name: data[name].reset_coords(drop=True) for name in marks if name in there and name not in trials.dims}
+    return trials.compute(), {name: _within(mark, trials).compute() for name, mark in beside.items()}
+
+
+def _within(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
+    foreign = set(mark.dims) - set(trials.dims)
+    if foreign:
+        raise ValueError(
+            f"{mark.name!r} varies along {listed(sorted(map(str, foreign)))}, which {called(trials)} does not have; "
+            f"expected {listed(trials.dims)}"
+        )
+    return mark if mark.dims else mark.broadcast_like(trials)
+
+
+def _over(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
+    bare = trials.reset_coords(drop=True)
+    return mark.broadcast_like(bare).transpose(*trials.dims)
+
+
+def _flag(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
+    """True or False for each problem; what is missing (a join of tables leaves it so) is False."""
+    known = mark.notnull()
+    values = mark.where(known, False)
+    if not np.isin(values.values.astype(object), [0, 1]).all():
+        raise TypeError(
+            f"{mark.name!r} holds {mark.dtype} that is neither True nor False; expected True or False for each problem"
+        )
+    return _over(values.astype(bool), trials)
+
+
+def _padding(missing: xr.DataArray, along: str) -> xr.DataArray:
+    """Where a shorter series was filled up: NaN after its last number, where another series goes on."""
+    number = xr.DataArray(np.arange(1, missing.sizes[along] + 1), dims=along)
+    last = (number * ~missing.drop_vars(along, errors="ignore")).max(along)
+    return missing & ((number > last) & (last < last.max())).assign_coords(missing.coords)
+
+
+def _refuse(trials: xr.DataArray, wrong: xr.DataArray, what: str, todo: str) -> None:
+    if not wrong.any():
+        return
+    places = np.argwhere(wrong.values)[0]
+    where = ", ".join(
+        f"{d}={trials[d].values[i] if d in trials.coords else i}" for d, i in zip(trials.dims, places, strict=True)
+    )
+    raise ValueError(f"{int(wrong.sum())} problems in {called(trials)} {what} (the first at {where}); {todo}")
+
+
+def order(trials: xr.DataArray, along: str) -> np.ndarray | None:
+    """The order of labels that can be ordered: numbers and times. Names stand in the order of the data."""
+    labels = trials.indexes.get(along)
+    if labels is None or isinstance(labels, pd.MultiIndex) or getattr(labels.dtype, "kind", "O") not in "iufmM":
+        return None
+    if labels.isna().any() or (labels.dtype.kind == "f" and np.isinf(labels).any()):
+        raise ValueError(f"{called(trials)} has labels along {along!r} that are NaN or infinite; give each its own")
+    check_unique(trials, along, labels)
+    return None if labels.is_monotonic_increasing else np.argsort(labels, kind="stable")

@@ -9,6 +9,7 @@ from scipy import stats
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._curve_data import after_first, curve
 from ip2lab.analysis._labelled import apply, dataset, describe
+from ip2lab.analysis._labels import called
 
 
 @checked
@@ -18,6 +19,7 @@ def survival(
     along: str = "problem",
     cap: float | None = None,
     limit: float | None = None,
+    keep_first: bool = False,
     level: float = 0.95,
 ) -> xr.Dataset:
     r"""Kaplan-Meier estimate of the share of problems not yet learnt after so many trials.
@@ -31,14 +33,16 @@ def survival(
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
-        A run's series, or trials to criterion (..., along), NaN for a failure. Problem 0 is left out. The problems
-        count as draws from one distribution: choose a stretch of the series without a trend.
+        A run's series, or trials to criterion (..., along). The first problem is left out. The problems count as draws
+        from one distribution: choose a stretch of the series without a trend (with ``keep_first=True``).
     along : str
         The dim of the problems.
     cap : float, optional
         Trials to criterion at which a problem was given up, where `data` does not hold them.
     limit : float, optional
         The upper end L of the restricted mean (trials); the longest trials seen by default.
+    keep_first : bool
+        Count the first problem too: `data` are a later stretch of a series.
     level : float
         Coverage of the band (Greenwood's variance on the scale of log(-log S)).
 
@@ -65,15 +69,19 @@ def survival(
     >>> found.survival.sel(trials=[0, 4, 6, 8]).values.tolist(), float(found.restricted_mean)
     ([1.0, 0.75, 0.5, 0.25], 7.0)
     """
-    found, _ = after_first(curve(data, along, "survival", cap), along)
+    names = ("survival", "lower", "upper", "at_risk")
+    results = (*names, "trials", "restricted_mean", "restricted_mean_error")
+    found, _ = after_first(curve(data, along, "survival", cap, results), along, keep_first)
+    if not found.attempted.any(along).all():
+        raise ValueError(f"{called(found.trials)} has a series without a problem after the first; leave it out")
     if limit is not None and not limit > 0:
         raise ValueError(f"limit={limit}; expected a positive number of trials")
-    grid = np.unique(np.append(0.0, found.trials.values))
-    names = ("survival", "lower", "upper", "at_risk")
+    grid = np.unique(np.append(0.0, found.trials.values[found.attempted.values]))
+    pair = found.trials, found.failed
     parts = apply(
-        _kaplan_meier, *found, over=[(along,), (along,)], into=[("trials",)] * 4, loop=True, grid=grid, level=level
+        _kaplan_meier, *pair, over=[(along,), (along,)], into=[("trials",)] * 4, loop=True, grid=grid, level=level
     )
-    mean, error = apply(_restricted, *found, over=[(along,), (along,)], into=[(), ()], loop=True, limit=limit)
+    mean, error = apply(_restricted, *pair, over=[(along,), (along,)], into=[(), ()], loop=True, limit=limit)
     words = (
         "share of problems not yet learnt",
         "lower end of the band",
@@ -102,7 +110,8 @@ def _steps(times: np.ndarray, censored: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _kaplan_meier(
     times: np.ndarray, censored: np.ndarray, grid: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Survival, its band and the number at risk, each on `grid` (trials,)."""
+    """Survival, its band and the number at risk, each on `grid` (trials,); NaN of `times` was not tried."""
+    times, censored = times[~np.isnan(times)], censored[~np.isnan(times)]
     at, events, risk = _steps(times, censored)
     before = np.searchsorted(at, grid, side="right")
     share = np.append(1.0, np.cumprod(1 - events / risk))[before]
@@ -122,7 +131,8 @@ def _kaplan_meier(
 
 
 def _restricted(times: np.ndarray, censored: np.ndarray, limit: float | None) -> tuple[float, float]:
-    """Restricted mean and its standard error."""
+    """Restricted mean and its standard error; NaN of `times` was not tried."""
+    times, censored = times[~np.isnan(times)], censored[~np.isnan(times)]
     end = times.max() if limit is None else limit
     at, events, risk = _steps(times, censored)
     kept = at < end

@@ -9,8 +9,8 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import describe
-from ip2lab.analysis._labels import listed
+from ip2lab.analysis._labelled import coords_of, describe
+from ip2lab.analysis._labels import check_unique, listed
 
 
 @checked
@@ -77,7 +77,7 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
         "comparisons": (dims, known.sum((1, 2)), "comparisons of two runs"),
         "at_least": (dims, _mean(np.where(known, halted, np.nan), (1, 2)), "share of them with a run that was stopped"),
     }
-    coords = {name: search[name] for name in ("property", "configuration") if name in search.coords}
+    coords = coords_of(learns, "property", "configuration")
     made = {name: describe(xr.DataArray(v, dims=d), name, "1", text) for name, (d, v, text) in parts.items()}
     return xr.Dataset(made, coords)
 
@@ -140,7 +140,7 @@ def configurations(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     made = {n: describe(xr.DataArray(v, dims=dims), n, unit, words) for n, (v, unit, words) in parts.items()}
     number = xr.DataArray(np.isfinite(logs).sum(1), dims="configuration")
     made["seeds"] = describe(number, "seeds", "1", "seeds that it was run with")
-    coords = {name: search[name] for name in ("configuration",) if name in search.coords}
+    coords = coords_of(search["trials"], "configuration")
     return xr.Dataset(made, {**coords, "statistic": ["mean", "lower", "upper"]})
 
 
@@ -155,6 +155,8 @@ def _require(search: xr.Dataset, over: str, *names: str) -> None:
         )
     if not search.sizes.get("configuration"):
         raise ValueError("search holds no configuration; give what ip2lab.search_plasticity returned")
+    for dim in search.dims:
+        check_unique(search[names[0]].rename("search"), str(dim), search.indexes.get(dim))
     for name in (n for n in names if n not in ("learns", "log_ratio")):  # those have a value for each unit
         if not {"configuration", over} <= set(search[name].dims):
             raise ValueError(

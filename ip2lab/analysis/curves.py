@@ -1,22 +1,34 @@
 """Learning curves: trials to criterion, problem after problem, and what may be said about them.
 
-Every function takes a run's ``/series`` (or the trials alone, with dim ``problem``). A problem that was not learnt is
-NaN there and is never dropped: as soon as there is one, `failures` must be chosen. ``"cap"`` counts it at the trials
-after which it was given up; ``"survival"`` only uses that it would have taken longer. Problem 0 is kept apart: it is
-mostly learning to fixate.
+Every function takes a run's ``/series``, a table like it, or the trials alone (with dim ``problem``). What a problem
+without a number is, is said by what stands beside it:
+
+- *failed*: given up. ``failed`` is True there.
+- *censored*: known to take longer than ``censored_trials``.
+- *not attempted*: neither of these, or ``attempted`` is False.
+
+Trials alone may have ``failed`` and ``attempted`` as coords. Where nothing is said, NaN is a failure, but for the end
+of a series that is shorter than another one in the same table: there the table was filled up, nothing was tried.
+
+A failure is never dropped: as soon as there is one, `failures` must be chosen. ``"cap"`` counts it at the trials after
+which it was given up; ``"survival"`` only uses that it would have taken longer. What was not attempted counts nowhere.
+
+Problems labelled by numbers or times are in the order of these, others in that of the data. The first problem of a
+series is kept apart, whatever it is called: it is mostly learning to fixate. Where the data are a later stretch of a
+series, ``keep_first=True`` keeps it in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import xarray as xr
-from scipy import optimize
 
 from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._compare import bootstrap, compare, partial_association
-from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve
+from ip2lab.analysis._curve_data import Curve, Failures, after_first, curve, positions, told
+from ip2lab.analysis._fits import EXPONENTIAL, FEWEST, FINE, POWER, REASONS, Law, fit_one
 from ip2lab.analysis._labelled import apply, dataset, describe
 from ip2lab.analysis._labels import called
 from ip2lab.analysis._survival import restricted_mean, survival
@@ -37,15 +49,17 @@ __all__ = [
     "survival",
 ]
 
-TAIL, HEAD, FEWEST = 31, 30, 5  # Goudar et al.'s windows for the start of the fit; three parameters need a few points
-BLOCK_LENGTH = 10  # problems in a block of the residual bootstrap: neighbouring problems have alike residuals
+FITTED = (
+    *("scale", "asymptote", "identified", "reason", "at_bound", "interval", "residual", "aic", "first_problem"),
+    *("fitted", "band", "parameter", "bound"),
+)
 
 
-def _expected(trials: xr.DataArray, along: str, least: int) -> None:
-    if trials.sizes[along] < least:
+def _expected(found: Curve, along: str, least: int) -> None:
+    most = int(found.attempted.sum(along).max())
+    if most < least:
         raise ValueError(
-            f"{called(trials)} has {trials.sizes[along]} along {along!r} after the first problem; {least} or "
-            "more are needed"
+            f"{called(found.trials)} has {most} along {along!r} after the first problem; {least} or more are needed"
         )
 
 
@@ -54,34 +68,47 @@ def exponential_fit(
     data: xr.Dataset | xr.DataArray,
     *,
     along: str = "problem",
+    error: Literal["linear", "log"] = "linear",
+    bounds: Literal["goudar2023"] | None = None,
     failures: Failures = None,
     cap: float | None = None,
+    keep_first: bool = False,
     resamples: int = 0,
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
     r"""Fit an exponential decay to trials to criterion over problems.
 
-    .. math:: y(x) = a\,e^{-x/\tau} + c
+    .. math:: y(x) = a\,e^{-x/\tau} + c,\qquad a, c\ge 0
 
-    over the problems after the first (:math:`x=0` is problem 1), by bounded, unweighted least squares. With
-    :math:`\hat c` the mean of the last 31 problems and :math:`\hat a` the mean of the first 30 minus
-    :math:`\hat c`: bounds :math:`a\in[0,2\hat a]`, :math:`\tau\in[5,200]`, :math:`c\in[0,2\hat c]`; start
-    :math:`(\hat a, 50, \hat c)`.
+    over the problems after the first (:math:`x=0` is the second problem of the series), by least squares. The best
+    :math:`a` and :math:`c` are known for each :math:`\tau`, so :math:`\tau` alone is searched for, from a tenth of a
+    problem to five times the series (variable projection). The intervals are those of the profile: all values that an
+    F test does not reject. Where the data cannot tell, there is no number but a reason.
 
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
         A run's series, or trials to criterion (..., along); other dims (seed, model, ...) are fitted one by one.
     along : str
-        The dim of the problems. Its coord counts them; without one they count from 0.
+        The dim of the problems. Numbers that label it are x; with dates, names or no labels x counts problems.
+    error : {"linear", "log"}
+        What is squared: the error in trials, or in their logarithm, which suits noise that grows with the trials.
+    bounds : {"goudar2023"}, optional
+        The fit of Goudar et al.: with :math:`\hat c` the mean of the last 31 problems and :math:`\hat a` the mean of
+        the first 30 minus :math:`\hat c`, bounds :math:`a\in[0,2\hat a]`, :math:`\tau\in[5,200]`,
+        :math:`c\in[0,2\hat c]` and start :math:`(\hat a, 50, \hat c)`. These means contain the answer: it suits some
+        hundred problems that become fast over some tens.
     failures : {"cap", "survival"}, optional
         Needed where a problem failed. ``"cap"``: it counts as its cap. ``"survival"``: a curve above the cap there
         costs nothing, one below costs its distance from the cap.
     cap : float, optional
         The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Fit the first problem too: `data` are a later stretch of a series.
     resamples : int
-        Number of bootstrap refits (residuals drawn in blocks of 10 problems); 0 for no intervals.
+        Number of bootstrap refits (residuals drawn in blocks of up to 10 problems) for a band, and for intervals that
+        allow for neighbours that are alike; 0 for the intervals of the profile.
     level : float
         Coverage of the intervals.
     seed : int
@@ -90,36 +117,49 @@ def exponential_fit(
     Returns
     -------
     xarray.Dataset
-        ``scale`` (trials), ``tau`` (problems), ``asymptote`` (trials), ``at_bound`` (a parameter ended on a bound: do
-        not interpret it), ``residual`` (root mean square, trials), ``aic`` (to set beside `power_law_fit`),
-        ``first_problem`` (trials, not fitted) and ``fitted`` (along), the curve. With `resamples` also ``interval``
-        (parameter, bound) and ``band`` (along, bound), that of the curve at each problem.
+        ``scale`` (trials), ``tau`` (problems) and ``asymptote`` (trials), NaN where they are not ``identified``; then
+        ``reason`` says why: ``"constant"``, ``"no decrease beyond the noise"``, ``"still falling at the end of the
+        series"`` (tau is longer than the series, or may be), ``"all of the decrease within one problem"`` or ``"too few
+        problems"``. ``interval`` (parameter, bound) is what the data allow: up to infinity where it is open.
+        ``at_bound`` is the opposite of ``identified``. With ``bounds="goudar2023"`` it says that a parameter ended on a
+        bound: do not interpret it. ``residual`` (root mean square), ``aic`` (to set beside `power_law_fit` with the
+        same `error`), ``first_problem`` (trials, not fitted), ``fitted`` (along), the curve, and with `resamples`
+        ``band`` (along, bound), its interval at each problem.
 
     Raises
     ------
     ValueError
-        Failures without `failures`, fewer than five problems, negative trials.
+        Failures without `failures`, fewer than five problems after the first, negative trials, trials of 0 with
+        ``error="log"``, labels that repeat.
 
     References
     ----------
-    Goudar, Peysakhovich, Freedman, Buffalo and Wang, Nat Neurosci 26:879-890 (2023), doi 10.1038/s41593-023-01293-9.
+    Goudar, Peysakhovich, Freedman, Buffalo and Wang, Nat Neurosci 26:879-890 (2023), doi 10.1038/s41593-023-01293-9;
+    Golub and Pereyra, SIAM J Numer Anal 10:413-432 (1973); Bates and Watts, Nonlinear Regression Analysis (1988).
 
     Examples
     --------
     >>> import numpy as np, xarray as xr
     >>> from ip2lab.analysis import curves
-    >>> x = np.arange(300)
-    >>> trials = xr.DataArray(np.append(2900, 200 * np.exp(-x / 40) + 20), dims="problem")
-    >>> fit = curves.exponential_fit(trials)
-    >>> [round(float(fit[name]), 2) for name in ("scale", "tau", "asymptote")], bool(fit.at_bound)
-    ([200.0, 40.0, 20.0], False)
+    >>> x = np.arange(14)
+    >>> fit = curves.exponential_fit(xr.DataArray(np.append(2900, 80 * np.exp(-x / 8) + 15), dims="problem"))
+    >>> [round(float(fit[name]), 2) for name in ("scale", "tau", "asymptote")], bool(fit.identified)
+    ([80.0, 8.0, 15.0], True)
+    >>> fit = curves.exponential_fit(xr.DataArray(np.append(2900, 80 * np.exp(-x / 90) + 15), dims="problem"))
+    >>> float(fit.tau), str(fit.reason.values)
+    (nan, 'still falling at the end of the series')
     """
-    names = ("scale", "tau", "asymptote")
-    result = _fitted(_exponential, names, data, along, failures, cap, resamples, level, seed)
+    if bounds not in (None, "goudar2023"):
+        raise ValueError(f"bounds={bounds!r}; choose 'goudar2023' or None")
+    if bounds is not None and error != "linear":
+        raise ValueError(f"bounds={bounds!r} is a fit with linear error, not error={error!r}; leave one of them out")
+    found = curve(data, along, failures, cap, (*FITTED, "tau"))
+    result = _fitted(
+        EXPONENTIAL, "tau", found, along, error, failures, keep_first, resamples, level, seed, bounds is not None
+    )
     return result.assign(
         scale=describe(result["scale"], "scale", "trials", "what learning to learn saves, at the second problem"),
         tau=describe(result["tau"], "tau", "problems", "problems over which the excess falls by a factor of e"),
-        asymptote=describe(result["asymptote"], "asymptote", "trials", "trials to criterion in the end"),
     )
 
 
@@ -128,18 +168,19 @@ def power_law_fit(
     data: xr.Dataset | xr.DataArray,
     *,
     along: str = "problem",
+    error: Literal["linear", "log"] = "linear",
     failures: Failures = None,
     cap: float | None = None,
+    keep_first: bool = False,
     resamples: int = 0,
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
     r"""Fit a power law to trials to criterion over problems: the rival of the exponential.
 
-    .. math:: y(x) = a\,(x+1)^{-b} + c
+    .. math:: y(x) = a\,(x+1)^{-b} + c,\qquad a, c\ge 0
 
-    over the problems after the first, with the bounds and starts of `exponential_fit` for :math:`a` (but up to 20
-    times :math:`\hat a`: a power law starts steeper) and :math:`c`, and :math:`b\in[0.05,5]` from 0.5.
+    over the problems after the first, as `exponential_fit`; b is searched for from 0.02 to 10.
 
     Parameters
     ----------
@@ -147,12 +188,16 @@ def power_law_fit(
         A run's series, or trials to criterion (..., along).
     along : str
         The dim of the problems.
+    error : {"linear", "log"}
+        What is squared: the error in trials, or in their logarithm.
     failures : {"cap", "survival"}, optional
         Needed where a problem failed; as for `exponential_fit`.
     cap : float, optional
         The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Fit the first problem too: `data` are a later stretch of a series.
     resamples : int
-        Number of bootstrap refits; 0 for no intervals.
+        Number of bootstrap refits; 0 for the intervals of the profile.
     level : float
         Coverage of the intervals.
     seed : int
@@ -161,9 +206,9 @@ def power_law_fit(
     Returns
     -------
     xarray.Dataset
-        ``scale`` (trials), ``exponent``, ``asymptote`` (trials), ``at_bound``, ``residual``, ``aic``,
-        ``first_problem``, ``fitted``, and with `resamples` ``interval`` and ``band``, as for `exponential_fit`. The
-        smaller ``aic`` of the two fits describes the curve better.
+        ``scale`` (trials), ``exponent``, ``asymptote`` (trials), ``identified``, ``reason``, ``at_bound``,
+        ``interval``, ``residual``, ``aic``, ``first_problem``, ``fitted``, and with `resamples` ``band``, as for
+        `exponential_fit`. The smaller ``aic`` of the two fits describes the curve better.
 
     Raises
     ------
@@ -184,139 +229,85 @@ def power_law_fit(
     >>> round(float(fit.exponent), 2), bool(fit.aic < curves.exponential_fit(trials).aic)
     (0.8, True)
     """
-    names = ("scale", "exponent", "asymptote")
-    result = _fitted(_power_law, names, data, along, failures, cap, resamples, level, seed)
+    found = curve(data, along, failures, cap, (*FITTED, "exponent"))
+    result = _fitted(POWER, "exponent", found, along, error, failures, keep_first, resamples, level, seed)
     return result.assign(
         scale=describe(result["scale"], "scale", "trials", "excess trials at the second problem"),
         exponent=describe(result["exponent"], "exponent", "1", "exponent of the power law"),
-        asymptote=describe(result["asymptote"], "asymptote", "trials", "trials to criterion in the end"),
     )
 
 
-def _exponential(x: np.ndarray, scale: float, tau: float, asymptote: float) -> np.ndarray:
-    return scale * np.exp(-x / tau) + asymptote
-
-
-def _power_law(x: np.ndarray, scale: float, exponent: float, asymptote: float) -> np.ndarray:
-    return scale * (x + 1) ** -exponent + asymptote
-
-
-SHAPES: dict[Callable[..., np.ndarray], tuple[float, float, float, float]] = {
-    _exponential: (5.0, 200.0, 50.0, 2.0),  # lowest, highest and first value of the shape parameter; most of the scale
-    _power_law: (0.05, 5.0, 0.5, 20.0),
-}
-
-
 def _fitted(
-    law: Callable[..., np.ndarray],
-    names: tuple[str, str, str],
-    data: xr.Dataset | xr.DataArray,
+    law: Law,
+    shape: str,
+    data: Curve,
     along: str,
+    error: str,
     failures: Failures,
-    cap: float | None,
+    keep_first: bool,
     resamples: int,
     level: float,
     seed: int,
+    bounded: bool = False,
 ) -> xr.Dataset:
     """One fit for every curve; the dataset of what came out."""
-    found, first = after_first(curve(data, along, failures, cap), along)
-    _expected(found.trials, along, FEWEST)
+    found, first = after_first(data, along, keep_first)
+    _expected(found, along, FEWEST)
+    _check_error(found, error)
     open_ended = found.failed & (failures == "survival")
-    x = found.trials[along].values.astype(float)
-    parameters, intervals, at_bound, residual, aic, fitted, band = apply(
-        _fit_one,
+    parameters, intervals, reason, residual, aic, fitted, band = apply(
+        fit_one,
         found.trials,
         open_ended,
         over=[(along,), (along,)],
         into=[("parameter",), ("parameter", "bound"), (), (), (), (along,), (along, "bound")],
         loop=True,
         law=law,
-        x=x - x[0],
+        x=positions(found.trials, along),
+        log=error == "log",
+        bounded=bounded,
         resamples=resamples,
         level=level,
         seed=seed,
     )
-    parts = [parameters.isel(parameter=i).rename(name) for i, name in enumerate(names)]
+    names, bounds = ["scale", shape, "asymptote"], ["lower", "upper"]
+    code = reason.astype(int)
+    scale, late, end = (parameters.isel(parameter=i).rename(name) for i, name in enumerate(names))
+    square = "root mean square of what the fit leaves"
+    unit, square = ("1", f"{square} of the logarithm") if error == "log" else ("trials", square)
+    kind = f"{level:.0%} {'bootstrap' if resamples else 'profile'} interval"
+    intervals = intervals.assign_coords(parameter=names, bound=bounds)
     result = dataset(
         found.trials,
-        *parts,
-        describe(at_bound.astype(bool), "at_bound", "1", "a parameter ended on one of its bounds"),
-        describe(residual, "residual", "trials", "root mean square of what the fit leaves"),
+        scale,
+        late,
+        describe(end, "asymptote", "trials", "trials to criterion in the end"),
+        describe(code == FINE, "identified", "1", "the data tell the parameters"),
+        describe(code.copy(data=np.array(REASONS)[code.values]), "reason", "1", "why they do not"),
+        describe(code != FINE, "at_bound", "1", "not identified, or on a bound: not to be interpreted"),
+        describe(intervals, "interval", "as the parameter", kind),
+        describe(residual, "residual", unit, square),
         describe(aic, "aic", "1", "Akaike's criterion of the fit (smaller is better)"),
         describe(first, "first_problem", "trials", "trials to criterion of the first problem, kept out of the fit"),
         describe(fitted, "fitted", "trials", "the fitted curve"),
-    ).assign_coords({along: found.trials[along]} if along in found.trials.coords else {})
-    if resamples:
-        bounds = ["lower", "upper"]
-        words = f"{level:.0%} bootstrap interval of the fitted curve"
-        result["band"] = describe(band.assign_coords(bound=bounds), "band", "trials", words)
-        intervals = intervals.assign_coords(parameter=list(names), bound=bounds)
-        result["interval"] = describe(intervals, "interval", "as the parameter", f"{level:.0%} bootstrap interval")
-    return result
-
-
-def _fit_one(
-    y: np.ndarray,
-    open_ended: np.ndarray,
-    law: Callable[..., np.ndarray],
-    x: np.ndarray,
-    resamples: int,
-    level: float,
-    seed: int,
-) -> tuple[np.ndarray, np.ndarray, bool, float, float, np.ndarray, np.ndarray]:
-    """Parameters, their intervals, whether one is on a bound, root mean square and AIC, the curve and its band."""
-    best, at_bound, left = _least_squares(law, x, y, open_ended)
-    square, ideal = float((left**2).mean()), law(x, *best)
-    intervals, band = np.full((3, 2), np.nan), np.full((y.size, 2), np.nan)
-    if resamples:
-        rng = np.random.default_rng(seed)
-        again = [
-            _least_squares(law, x, ideal + _block_draw(y - ideal, rng), open_ended, start=best)[0]
-            for _ in range(resamples)
-        ]
-        ends = [(1 - level) / 2, (1 + level) / 2]
-        intervals = np.quantile(again, ends, axis=0).T
-        band = np.quantile([law(x, *parameters) for parameters in again], ends, axis=0).T
-    return best, intervals, at_bound, square**0.5, y.size * np.log(max(square, 1e-300)) + 2 * 4, ideal, band
-
-
-def _block_draw(residuals: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Residuals of as many problems, drawn in blocks."""
-    length = min(BLOCK_LENGTH, residuals.size)
-    starts = rng.integers(0, residuals.size - length + 1, -(-residuals.size // length))
-    return residuals[(starts[:, None] + np.arange(length)).ravel()[: residuals.size]]
-
-
-def _least_squares(
-    law: Callable[..., np.ndarray],
-    x: np.ndarray,
-    y: np.ndarray,
-    open_ended: np.ndarray,
-    start: np.ndarray | None = None,
-) -> tuple[np.ndarray, bool, np.ndarray]:
-    """Best parameters, whether one of them is on a bound, and the residuals."""
-    low, high, middle, most = SHAPES[law]
-    tail = max(y[-TAIL:].mean(), 1e-9)
-    falls = y[:HEAD].mean() > tail
-    scale = y[:HEAD].mean() - tail if falls else 1e-6 * tail  # where it does not fall there is nothing to fit
-    lower, upper = np.array([0.0, low, 0.0]), np.array([most * scale, high, 2 * tail])
-    first = np.array([scale, middle, tail]) if start is None else start
-    inside = np.clip(first, lower + 1e-9 * (upper - lower), upper - 1e-9 * (upper - lower))
-
-    def left(parameters: np.ndarray) -> np.ndarray:
-        difference = law(x, *parameters) - y
-        return np.where(open_ended & (difference > 0), 0.0, difference)
-
-    solved = optimize.least_squares(
-        left, inside, bounds=(lower, upper), x_scale=np.maximum(inside, 1e-9), max_nfev=1000
+        *([describe(band.assign_coords(bound=bounds), "band", "trials", f"{kind} of the curve")] if resamples else []),
     )
-    near = np.minimum(solved.x - lower, upper - solved.x) < 1e-3 * (upper - lower)
-    return solved.x, bool(near.any()) or not falls, left(solved.x)
+    return result.assign_coords(found.trials[along].coords) if along in found.trials.coords else result
+
+
+def _check_error(found: Curve, error: str) -> None:
+    if error not in ("linear", "log"):
+        raise ValueError(f"error={error!r}; choose 'linear' or 'log'")
+    if error == "log" and bool((found.trials == 0).any()):
+        raise ValueError(
+            f"{called(found.trials)} holds 0, which has no logarithm; choose error='linear', or add what was left "
+            "out, such as the window of the criterion"
+        )
 
 
 @checked
 def failures(data: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.Dataset:
-    """How many problems were not learnt, and which.
+    """How many problems were tried and not learnt, and which.
 
     Parameters
     ----------
@@ -328,29 +319,39 @@ def failures(data: xr.Dataset | xr.DataArray, *, along: str = "problem") -> xr.D
     Returns
     -------
     xarray.Dataset
-        ``failed`` (..., along) bool; ``count`` and ``share`` (...), with ``problems`` (...), their number.
+        ``failed``, ``censored`` (not reached, and the cap is known) and ``attempted`` (..., along) bool; ``count`` and
+        ``share`` (...) of the failed among the ``problems`` (...) that were tried.
 
     Raises
     ------
     ValueError
-        No dim `along`, no problems.
+        No dim `along`, no problems, a problem that is failed and solved, or not attempted and solved.
 
     Examples
     --------
     >>> import xarray as xr
     >>> from ip2lab.analysis import curves
-    >>> found = curves.failures(xr.DataArray([477.0, 12.0, float("nan"), 3.0], dims="problem"))
+    >>> nan = float("nan")
+    >>> found = curves.failures(xr.DataArray([477.0, 12.0, nan, 3.0], dims="problem"))
     >>> int(found["count"]), float(found.share), found.failed.values.tolist()
     (1, 0.25, [False, False, True, False])
+    >>> animals = xr.DataArray([[90.0, 30.0, 12.0], [80.0, 20.0, nan]], dims=("animal", "problem"))
+    >>> curves.failures(animals).problems.values.tolist()
+    [3, 2]
     """
-    found = curve(data, along, "cap", np.inf)
-    failed = found.failed
+    results = ("failed", "censored", "attempted", "count", "share", "problems")
+    found = told(data, along, results)
+    count, problems = found.failed.sum(along), found.attempted.sum(along)
     return dataset(
         found.trials,
-        describe(failed, "failed", "1", "the criterion was not reached"),
-        describe(failed.sum(along), "count", "problems", "problems not learnt"),
-        describe(failed.mean(along), "share", "1", "share of problems not learnt"),
-        describe(xr.full_like(failed.sum(along), failed.sizes[along]), "problems", "problems", "problems tried"),
+        describe(found.failed, "failed", "1", "tried, and the criterion was not reached"),
+        describe(found.censored, "censored", "1", "not reached, and the cap is known"),
+        describe(found.attempted, "attempted", "1", "tried at all"),
+        describe(count, "count", "problems", "problems not learnt"),
+        describe(
+            count / problems.where(problems > 0), "share", "1", "share of the problems tried that were not learnt"
+        ),
+        describe(problems, "problems", "problems", "problems tried"),
     )
 
 
@@ -363,14 +364,14 @@ def final_efficiency(
     failures: Failures = None,
     cap: float | None = None,
 ) -> xr.DataArray:
-    """Mean trials to criterion over the last problems.
+    """Mean trials to criterion over the last problems that were tried.
 
     Parameters
     ----------
     data : xarray.Dataset or xarray.DataArray
         A run's series, or trials to criterion (..., along).
     last : int
-        Over how many problems.
+        Over how many problems, of each series the last ones that were tried.
     along : str
         The dim of the problems.
     failures : {"cap", "survival"}, optional
@@ -387,7 +388,7 @@ def final_efficiency(
     Raises
     ------
     ValueError
-        Failures without `failures`, fewer problems than `last`.
+        Failures without `failures`, a series of fewer problems than `last`.
 
     Examples
     --------
@@ -397,10 +398,11 @@ def final_efficiency(
     >>> float(curves.final_efficiency(trials, last=20))
     10.0
     """
-    found = curve(data, along, failures, cap)
-    if not 1 <= last <= found.trials.sizes[along]:
-        raise ValueError(f"last={last}; {called(found.trials)} has {found.trials.sizes[along]} along {along!r}")
-    end = Curve(*(part.isel({along: slice(-last, None)}) for part in found))
+    found = curve(data, along, failures, cap, ("final_efficiency",))
+    _check_last(found, last, along)
+    later = found.attempted.sum(along) - found.attempted.cumsum(along)  # problems that were tried after each
+    here = found.attempted & (later < last)
+    end = Curve(found.trials.where(here), found.failed & here, here)
     if failures == "survival" and end.failed.any():
         mean = apply(restricted_mean, end.trials, end.failed, over=[(along,), (along,)], loop=True)
     else:
@@ -410,9 +412,26 @@ def final_efficiency(
     )
 
 
+def _check_last(found: Curve, last: int, along: str) -> None:
+    problems = found.attempted.sum(along)
+    if last <= int(problems.min()):
+        return
+    place = problems.isel(problems.argmin(...)).coords if problems.ndim else {}
+    where = ", ".join(f"{d}={place[d].item()}" for d in problems.dims if d in place)
+    raise ValueError(
+        f"last={last}; {called(found.trials)} has {int(problems.min())} along {along!r} that were tried"
+        f"{f' ({where})' if where else ''}; choose fewer, or leave that series out"
+    )
+
+
 @checked
 def area(
-    data: xr.Dataset | xr.DataArray, *, along: str = "problem", failures: Failures = None, cap: float | None = None
+    data: xr.Dataset | xr.DataArray,
+    *,
+    along: str = "problem",
+    failures: Failures = None,
+    cap: float | None = None,
+    keep_first: bool = False,
 ) -> xr.DataArray:
     """Area under the learning curve: all trials that the problems after the first took.
 
@@ -426,11 +445,14 @@ def area(
         Needed where a problem failed: it counts as its cap. An area has no ``"survival"``: use `survival`.
     cap : float, optional
         The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Count the first problem too: `data` are a later stretch of a series.
 
     Returns
     -------
     xarray.DataArray
-        ``area`` (...) in trials.
+        ``area`` (...) in trials, of the problems that were tried: series of different lengths compare by their mean,
+        the area over ``failures(data).problems - 1``.
 
     Raises
     ------
@@ -444,13 +466,13 @@ def area(
     >>> float(curves.area(xr.DataArray([477.0, 12.0, 5.0, 3.0], dims="problem")))
     20.0
     """
-    found, _ = after_first(_capped(data, along, failures, cap, "area"), along)
-    _expected(found.trials, along, 1)
+    found, _ = after_first(_capped(data, along, failures, cap, "area"), along, keep_first)
+    _expected(found, along, 1)
     return describe(found.trials.sum(along), "area", "trials", "trials of all problems after the first", found.trials)
 
 
 def _capped(data: xr.Dataset | xr.DataArray, along: str, failures: Failures, cap: float | None, function: str) -> Curve:
-    found = curve(data, along, failures, cap)
+    found = curve(data, along, failures, cap, (function, *FITTED, "tau") if "asymptote" in function else (function,))
     if failures == "survival" and found.failed.any():
         raise ValueError(f"{function} has no failures='survival': choose failures='cap', or use curves.survival")
     return found
@@ -461,15 +483,16 @@ def problems_to_asymptote(
     data: xr.Dataset | xr.DataArray,
     *,
     factor: float = 2.0,
-    window: int = 11,
+    window: int | None = None,
     along: str = "problem",
     failures: Failures = None,
     cap: float | None = None,
+    keep_first: bool = False,
 ) -> xr.DataArray:
-    """How many problems it takes until trials to criterion stay near their final level.
+    """How many problems it takes until trials to criterion come near their final level.
 
     The running mean over `window` problems (after the first) is compared with `factor` times the final level, the
-    mean of the last 31 problems; counted is the first problem at which it is no longer above.
+    asymptote of `exponential_fit`; counted is the first problem at which it is no longer above.
 
     Parameters
     ----------
@@ -477,24 +500,27 @@ def problems_to_asymptote(
         A run's series, or trials to criterion (..., along).
     factor : float
         Times the final level; 2 by default.
-    window : int
-        Length of the running mean, centred, shorter at both ends.
+    window : int, optional
+        Length of the running mean, centred, shorter at both ends; by default a tenth of the series, 11 at most.
     along : str
         The dim of the problems.
     failures : {"cap"}, optional
         Needed where a problem failed: it counts as its cap.
     cap : float, optional
         The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Count from the first problem: `data` are a later stretch of a series.
 
     Returns
     -------
     xarray.DataArray
-        ``problems_to_asymptote`` (...) in problems after the first.
+        ``problems_to_asymptote`` (...) in problems after the first: 0 for a constant series, NaN where the data do not
+        tell the final level (see ``reason`` of `exponential_fit`) or the series does not come near it.
 
     Raises
     ------
     ValueError
-        Failures without ``failures="cap"``, `factor` not above 1, fewer problems than `window`.
+        Failures without ``failures="cap"``, `factor` not above 1, fewer problems than `window` or than five.
 
     Examples
     --------
@@ -506,11 +532,30 @@ def problems_to_asymptote(
     """
     if not factor > 1:
         raise ValueError(f"factor={factor}; expected more than 1 (times the final level)")
-    found, _ = after_first(_capped(data, along, failures, cap, "problems_to_asymptote"), along)
-    _expected(found.trials, along, max(window, 2))
-    final = found.trials.isel({along: slice(-TAIL, None)}).mean(along)
-    smooth = found.trials.rolling({along: window}, center=True, min_periods=1).mean()
-    reached = (smooth <= factor * final).argmax(along)
-    return describe(
-        reached, "problems_to_asymptote", "problems", f"problems until {factor:g} times the final level", found.trials
+    found = _capped(data, along, failures, cap, "problems_to_asymptote")
+    fit = _fitted(EXPONENTIAL, "tau", found, along, "linear", failures, keep_first, 0, 0.95, 0)
+    rest, _ = after_first(found, along, keep_first)
+    _expected(rest, along, max(window or 1, FEWEST))
+    level = fit["asymptote"].where(fit["identified"], fit["fitted"].max(along).where(fit["reason"] == "constant"))
+    reached = apply(
+        _reached,
+        rest.trials,
+        level,
+        over=[(along,), ()],
+        loop=True,
+        x=positions(rest.trials, along),
+        factor=factor,
+        window=window,
     )
+    return describe(
+        reached, "problems_to_asymptote", "problems", f"problems until {factor:g} times the final level", rest.trials
+    )
+
+
+def _reached(y: np.ndarray, level: float, x: np.ndarray, factor: float, window: int | None) -> float:
+    """Problems until the running mean of `y` (problem,) is not above `factor` times `level`, NaN where it stays so."""
+    kept = ~np.isnan(y)
+    rest = xr.DataArray(y[kept], dims="problem")
+    length = window or int(np.clip(rest.size // 10, 1, 11))
+    near = np.flatnonzero(rest.rolling(problem=length, center=True, min_periods=1).mean() <= factor * level)
+    return float((x[kept] - x[kept][0])[near[0]]) if near.size else np.nan

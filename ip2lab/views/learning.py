@@ -86,7 +86,7 @@ def split(runs: Mapping[str, xr.DataTree], by: str = "model") -> dict[str, dict[
 def grouped(runs: Mapping[str, xr.DataTree], by: str = "") -> dict[str, xr.Dataset]:
     """Return ``/series`` of runs by name, those that share a model, a family or learnable properties along `run`.
 
-    What has no finished problem yet is left out.
+    A run that is shorter than another one has not attempted the rest. What has no finished problem yet is left out.
 
     Examples
     --------
@@ -97,10 +97,29 @@ def grouped(runs: Mapping[str, xr.DataTree], by: str = "") -> dict[str, xr.Datas
     """
     found = {name: group(run, "series").load() for name, run in runs.items()}
     if by:
-        needed = ["trials_to_criterion", "censored_trials"]
-        kinds = split(runs, by).items()
-        found = {kind: xr.concat([found[n][needed] for n in some], "run", join="inner") for kind, some in kinds}
+        found = {kind: together({n: found[n] for n in some}) for kind, some in split(runs, by).items()}
     return {kind: series for kind, series in found.items() if series.sizes["problem"]}
+
+
+def together(series: Mapping[str, xr.Dataset]) -> xr.Dataset:
+    """Return trials to criterion (run, problem) of several series, each with what a problem without a number is.
+
+    Examples
+    --------
+    >>> long, short = (xr.Dataset({"trials_to_criterion": ("problem", trials)}) for trials in ([9.0, 5.0], [8.0]))
+    >>> together({"long": long, "short": short})["attempted"].values.tolist()
+    [[True, True], [True, False]]
+    """
+    tables = []
+    for one in series.values():
+        told = curves.failures(one)
+        trials = one["trials_to_criterion"].astype(float)
+        caps = one["censored_trials"] if "censored_trials" in one else xr.full_like(trials, np.nan)
+        table = xr.Dataset({"trials_to_criterion": trials, "censored_trials": caps})
+        tables.append(table.assign(failed=told["failed"], attempted=told["attempted"]).reset_coords(drop=True))
+    filled = {"trials_to_criterion": np.nan, "censored_trials": np.nan, "failed": False, "attempted": False}
+    tables = [one if "problem" in one.coords else one.assign_coords(problem=one["problem"]) for one in tables]
+    return xr.concat(tables, "run", join="outer", fill_value=filled)
 
 
 def fitted(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
@@ -135,16 +154,21 @@ def _fit(series: xr.Dataset, resamples: int = 0) -> xr.Dataset:
 
 
 def _mean_fit(series: xr.Dataset) -> xr.Dataset:
-    """The mean of several runs' fits, and its interval over runs."""
-    each = _fit(series)
-    mean = each.mean("run", keep_attrs=True).assign(at_bound=each["at_bound"].any("run"))
-    if each.sizes["run"] < 3:
+    """The mean of the runs' fits that the data tell, and its interval over runs."""
+    every = _fit(series)
+    told = every["identified"]
+    each = every.isel(run=np.flatnonzero(told)) if told.any() else every
+    numbers = [name for name in each.data_vars if name not in ("reason", "interval", "identified", "at_bound")]
+    mean = each[numbers].mean("run", keep_attrs=True)
+    mean = mean.assign(identified=told.any(), at_bound=~told.all(), untold=(~told).sum())
+    if told.sum() < 3:
         return mean
     parameters = each[["scale", "tau", "asymptote"]].to_dataarray("parameter")
-    ends = (curves.bootstrap(values, over="run") for values in (parameters, each["fitted"]))
+    shared = each["fitted"].dropna("problem")  # a curve ends where its run does
+    ends = (curves.bootstrap(values, over="run") for values in (parameters, shared))
     bounds = xr.Variable("bound", ["lower", "upper"])
     interval, band = (xr.concat([one["lower"], one["upper"]], bounds) for one in ends)
-    return mean.assign(interval=interval, band=band)
+    return mean.assign(interval=interval, band=band.reindex(problem=mean["problem"]))
 
 
 def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[str, str] | None = None) -> hv.Overlay:
@@ -176,17 +200,23 @@ def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[s
     single: dict[str, list[float]] = {}
     values, intervals, words = {}, {}, {}
     for name, series in groups.items():
-        found = curves.final_efficiency(series, last=min(last, series.sizes["problem"]), failures="cap")
+        told = curves.failures(series)
+        found = curves.final_efficiency(series, last=min(last, int(told["problems"].min())), failures="cap")
         values[name] = float(found.mean())
         single |= {name: found.values.tolist()} if found.ndim else {}
-        trials = series["trials_to_criterion"].fillna(series["censored_trials"]).isel(problem=slice(-last, None))
-        over = found if found.ndim else trials
+        over = found if found.ndim else _last(series, told, last)
         if over.size >= 3:
             interval = curves.bootstrap(over, over=str(over.dims[0]))
             intervals[name] = (float(interval.lower), float(interval.upper))
-        lost = int(series["trials_to_criterion"].isnull().sum())
+        lost = int(told["count"].sum())
         words[name] = f", {lost} given up" if lost else ""
     return pictures.bars(values, "trials to criterion", inks, single=single, intervals=intervals, words=words)
+
+
+def _last(series: xr.Dataset, told: xr.Dataset, last: int) -> xr.DataArray:
+    """Trials to criterion of the last problems that a single run tried, the cap where it was not reached."""
+    trials = series["trials_to_criterion"].where(~told["failed"], series.get("censored_trials"))
+    return trials.isel(problem=np.flatnonzero(told["attempted"])[-last:])
 
 
 def _label(run: xr.DataTree, keys: Sequence[str]) -> str:
@@ -383,7 +413,7 @@ class LearningExplorer(Explorer):
         return words + "".join(f"<br> · {line}" for line in [fitted, *(fit_words(*f) for f in fits.items())] if line)
 
     def _lost(self) -> int:
-        return sum(int(self.series[name]["failed"].sum()) for name in self.controls["shown"].value)
+        return sum(int(curves.failures(self.series[name])["count"]) for name in self.controls["shown"].value)
 
     def _loss(self) -> Picture:
         problem = self.controls["problem"].value
@@ -403,10 +433,9 @@ class LearningExplorer(Explorer):
     # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
-        """Return trials to criterion (run, problem) of the runs shown."""
+        """Return trials to criterion (run, problem) of the runs shown, and which problems failed or were attempted."""
         shown = self.state["shown"]
-        both = [self.series[name][["trials_to_criterion", "censored_trials", "failed"]] for name in shown]
-        return xr.concat(both, xr.DataArray(shown, dims="run", name="run"), join="outer")
+        return together({name: self.series[name] for name in shown}).assign_coords(run=list(shown))
 
 
 def _mapping(names: Mapping[str, str]) -> str:
@@ -419,10 +448,14 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
 
     Examples
     --------
-    >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "at_bound": True})
-    >>> fit_words("a run", fit)  # doctest: +ELLIPSIS
-    'a run: 20 trials, 11.0 problems, 8.0 trials; no interval, for which there must be three runs; on a bound, ...'
+    >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "identified": True, "untold": 1})
+    >>> fit_words("rate", fit)
+    'rate: 20 trials, 11.0 problems, 8.0 trials; no interval, for which there must be three runs; 1 run cannot tell'
+    >>> fit_words("a run", xr.Dataset({"identified": False, "reason": "constant"}))
+    'a run: cannot be told (constant)'
     """
+    if not fit["identified"]:
+        return f"{name}: cannot be told" + (f" ({fit['reason'].item()})" if "reason" in fit else " by any run")
 
     def told(part: str, form: str) -> str:
         value = form.format(float(fit[part]))
@@ -432,6 +465,7 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
         return f"{value} ({low} to {high})"
 
     bare = "" if "interval" in fit else "; no interval, for which there must be three runs"
-    bound = "; on a bound, not to be interpreted" if bool(fit["at_bound"]) else ""
+    untold = int(fit.get("untold", 0))
+    rest = f"; {untold} run{'s' * (untold > 1)} cannot tell" if untold else ""
     scale, tau, end = told("scale", "{:.0f}"), told("tau", "{:.1f}"), told("asymptote", "{:.1f}")
-    return f"{name}: {scale} trials, {tau} problems, {end} trials{bare}{bound}"
+    return f"{name}: {scale} trials, {tau} problems, {end} trials{bare}{rest}"

@@ -62,7 +62,7 @@ def test_a_click_on_a_name_switches_it_and_never_everything_off(explorer: Learni
     assert explorer.state["shown"] == list(explorer.runs)
 
 
-def test_a_fit_has_its_band_and_says_where_it_is_on_a_bound(explorer: LearningExplorer) -> None:
+def test_a_fit_has_its_band_and_its_interval_in_words(explorer: LearningExplorer) -> None:
     explorer.state = {"fit": True, "shown": ["gng_dr_2"]}
     series = explorer.series["gng_dr_2"]
     fit = curves.exponential_fit(series, failures="cap", resamples=100)
@@ -70,7 +70,7 @@ def test_a_fit_has_its_band_and_says_where_it_is_on_a_bound(explorer: LearningEx
     np.testing.assert_allclose(paths(picture[2])[0][:, 1], fit.fitted)
     assert len(paths(picture[0])[0]) >= 2 * fit.fitted.size
     words = explorer.figure.captions["curve"]
-    assert ("on a bound" in words) == bool(fit.at_bound)
+    assert bool(fit.identified) and "cannot be told" not in words
     low, high = fit.interval.sel(parameter="tau").values
     assert f"{float(fit.tau):.1f} ({low:.1f} to {high:.1f}) problems" in words
 
@@ -111,6 +111,46 @@ def test_a_problem_that_was_given_up_counts_with_its_cap() -> None:
     np.testing.assert_allclose(paths(picture[3])[0][1, 1], (40 + 900 + 5) / 3)
     assert picture[4].dimension_values("value").tolist() == [900.0]
     assert pictures_options(pictures.learning_curves({"a": series}))["xlim"][0] < 0  # a triangle at problem 0 is whole
+
+
+def series(*trials: float, **columns: Any) -> xr.Dataset:
+    table = {"trials_to_criterion": ("problem", list(trials)), **{n: ("problem", v) for n, v in columns.items()}}
+    return xr.Dataset(table, {"problem": np.arange(len(trials))})
+
+
+def test_a_problem_that_was_not_attempted_is_no_failure_in_pictures() -> None:
+    one = series(40, np.nan, np.nan, 5, censored_trials=[np.nan, 900.0, np.nan, np.nan])
+    picture = list(pictures.learning_curves({"a": one}))
+    assert picture[4].dimension_values("value").tolist() == [900.0]
+    assert paths(picture[3])[0].tolist() == [[0, 40], [1, 900], [3, 5]]
+    table = xr.DataArray([[40, 20, 9, 5], [60, 30, np.nan, np.nan]], dims=("animal", "problem"))
+    for alone in (table, {"a": table}, table.to_dataset(name="trials_to_criterion")):  # trials alone
+        picture = list(pictures.learning_curves(alone))
+        assert paths(picture[3])[0][:, 1].tolist() == [50, 25, 9, 5]
+        assert np.isnan(picture[4].dimension_values("value")).all()
+    with pytest.raises(ValueError, match=r"runs\['a'\] is a list; give a run's series, or its trials"):
+        pictures.learning_curves({"a": [1.0, 2.0]})
+
+
+@pytest.mark.parametrize("labels", [["x", "y", "z"], np.array(["2024-01-01", "2024-01-02", "2024-01-05"], "M8[ns]")])
+def test_problems_with_names_or_dates_are_drawn_in_their_places(labels: Any) -> None:
+    picture = list(pictures.learning_curves(series(9, 5, 4).assign_coords(problem=labels)))
+    assert paths(picture[3])[0][:, 0].tolist() == [0, 1, 2]
+
+
+def test_runs_of_different_lengths_are_not_cut() -> None:
+    long, short = series(90, 40, 20, 10, 9, failed=[False] * 5), series(80, 30, np.nan)
+    short = short.assign(censored_trials=("problem", [np.nan, np.nan, 500.0]))
+    runs = {n: xr.DataTree.from_dict({"/series": one}) for n, one in (("long", long), ("short", short))}
+    for run in runs.values():
+        run.attrs["model"] = "rate"
+    both = grouped(runs, "model")["rate"]
+    assert dict(both.sizes) == {"run": 2, "problem": 5}
+    assert both.attempted.values.tolist() == [[True] * 5, [True] * 3 + [False] * 2]
+    assert curves.failures(both)["count"].values.tolist() == [0, 1]
+    bars = list(efficiency_bars({"rate": both}, 30))
+    ends = bars[0].dimension_values(bars[0].kdims[0])
+    assert np.nanmax(ends) == pytest.approx(((20 + 10 + 9) / 3 + (80 + 30 + 500) / 3) / 2)  # the last three of each
 
 
 def test_points_name_their_run_and_problem() -> None:

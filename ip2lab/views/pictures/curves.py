@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis import curves
 from ip2lab.analysis._labels import check_unique, levels, listed
 from ip2lab.views.pictures.parts import (
     Axis,
@@ -43,6 +44,7 @@ from ip2lab.views.style import (
 
 NONE = 0.5  # where no trials at all are drawn on a logarithmic axis
 FEWEST = 0.8  # trials to criterion on a logarithmic axis: 1 is the least there are
+COLUMNS = ("trials_to_criterion", "censored_trials", "failed", "attempted")
 FEW = 4  # runs of which single trials can still be told apart
 
 
@@ -64,10 +66,10 @@ def learning_curves(
     Parameters
     ----------
     runs : Dataset, DataArray, or mapping of str to these
-        ``/series`` of each run by name: ``trials_to_criterion`` and ``censored_trials`` (problem), or the first alone.
-        With a further dim (seeds, say) the line is the mean over it, the band the middle 80 percent. A problem that
-        was given up counts with its cap. Problems stand at their numbers; those with names or dates one after the
-        other.
+        ``/series`` of each run by name, ``trials_to_criterion`` and ``censored_trials`` (problem), or the trials alone,
+        as for :mod:`ip2lab.analysis.curves`. With a further dim (seeds, say) the line is the mean over it, the band the
+        middle 80 percent. A problem that was given up counts with its cap, one that was not attempted nowhere. Problems
+        stand at their numbers; those with names or dates one after the other.
     smooth : int
         Length of the running mean, in problems.
     log, log_problems : bool
@@ -102,21 +104,19 @@ def learning_curves(
     inks, fits = inks_for(inks, [*runs, *off]), mapped(fits, runs, "fits")
     offset, least = 1 if log_problems else 0, NONE if log else 0
     names = [axis(None, "problem, counted from 1" if offset else "problem"), "trials to criterion"]
-    shown = {name: series for name, series in runs.items() if series.sizes["problem"]}
+    shown = _shown(runs)
     areas, paths, dots, failed = [], [], [], []
-    for name, series in shown.items():
-        x = where.place(series["problem"].values) + offset
-        values = _capped(series)
+    for name, (values, lost) in shown.items():
+        x, given_up = where.place(values["problem"].values) + offset, lost.values
         mean = values.mean("member")
         paths.append(np.column_stack([x, _running(mean, smooth).clip(least)]))
         if values.sizes["member"] > 1:
             areas.append((_band(x, _running(values.quantile([0.1, 0.9], "member"), smooth).clip(least)), inks[name]))
-        given_up = _members(series["trials_to_criterion"]).isnull().values
         solved = mean.values if values.sizes["member"] > 1 else np.where(given_up[0], np.nan, mean.values)
         dots.append((x, solved.clip(least), inks[name], name))
         failed += [
-            (x, np.where(lost, row, np.nan), inks[name], name)
-            for lost, row in zip(given_up, values.values, strict=True)
+            (x, np.where(these, row, np.nan), inks[name], name)
+            for these, row in zip(given_up, values.values, strict=True)
         ]
     areas += _fit_bands(fits, where, offset, inks)
     xlim, ylim = limits or curve_limits(runs, log=log, log_problems=log_problems)
@@ -146,14 +146,15 @@ def _runs(runs: Any) -> tuple[dict[str, xr.Dataset], Axis]:
     """Series by name, each in the order of its problems, and the axis on which all have their place."""
     found = {}
     for name, one in ({"run": runs} if isinstance(runs, (xr.Dataset, xr.DataArray)) else runs).items():
-        if not isinstance(one, (xr.Dataset, xr.DataArray)):
-            raise TypeError(f"runs[{name!r}] is a {type(one).__name__}; give a Dataset or a DataArray")
-        series = one if isinstance(one, xr.Dataset) else xr.Dataset({"trials_to_criterion": one.rename(None)})
+        if not isinstance(one, (xr.Dataset, xr.DataArray, xr.DataTree)):
+            raise TypeError(f"runs[{name!r}] is a {type(one).__name__}; give a run's series, or its trials")
+        series = xr.Dataset({"trials_to_criterion": one.rename(None)}) if isinstance(one, xr.DataArray) else one
+        series = series.to_dataset() if isinstance(series, xr.DataTree) else series
         has(series, "trials_to_criterion", argument=f"runs[{name!r}]")
         if "problem" not in series["trials_to_criterion"].dims:
             dims = listed(series["trials_to_criterion"].dims)
             raise ValueError(f"runs[{name!r}] has the dims {dims}; expected problem: .rename(its_name='problem')")
-        some = series[[n for n in ("trials_to_criterion", "censored_trials") if n in series]]
+        some = series[[n for n in COLUMNS if n in series]]
         if series.sizes["problem"]:
             along_series(some["trials_to_criterion"], "problem")
         found[name] = some.sortby("problem") if some["problem"].dtype.kind in "iufM" else some
@@ -187,9 +188,9 @@ def curve_limits(
     (-0.5, 2.5)
     """
     named_runs, where = _runs(runs)
-    shown = [series for series in named_runs.values() if series.sizes["problem"]]
-    every = np.concatenate([*(_capped(series).values.ravel() for series in shown), [1.0]]).clip(NONE if log else 0)
-    last = max((float(where.place(series["problem"].values).max()) for series in shown), default=1.0)
+    shown = [values for values, _ in _shown(named_runs).values()]
+    every = np.concatenate([*(values.values.ravel() for values in shown), [1.0]]).clip(NONE if log else 0)
+    last = max((float(where.place(values["problem"].values).max()) for values in shown), default=1.0)
     room = max(0.5, 0.012 * last)
     xlim = (0.9, 1.05 * (last + 1)) if log_problems else (-room, last + room)
     return xlim, span(every, 0.05, log) if log else (0.0, span(every)[1])
@@ -202,10 +203,20 @@ def _members(values: xr.DataArray) -> xr.DataArray:
     return xr.DataArray(table, {"problem": flat["problem"].values}, ("member", "problem"))
 
 
-def _capped(series: xr.Dataset) -> xr.DataArray:
-    """Trials to criterion (member, problem), the cap where it was not reached."""
+def _shown(runs: Mapping[str, xr.Dataset]) -> dict[str, tuple[xr.DataArray, xr.DataArray]]:
+    """Of each run that has any: trials to criterion (member, problem), the cap where it was not reached, and where."""
+    some = {name: _capped(series) for name, series in runs.items() if series.sizes["problem"]}
+    return {name: both for name, both in some.items() if both[0].size}
+
+
+def _capped(series: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    told = curves.failures(series)
+    lost = told["failed"] | told["censored"]
     trials = series["trials_to_criterion"]
-    return _members(trials.fillna(series["censored_trials"]) if "censored_trials" in series else trials)
+    values = trials.where(~lost, series.get("censored_trials", np.nan)).transpose(..., "problem")
+    values, lost = (_members(part) for part in (values, lost.reindex_like(values).transpose(*values.dims)))
+    attempted = values.notnull().any("member").values
+    return values[:, attempted], lost[:, attempted]
 
 
 def _running(values: xr.DataArray, smooth: int) -> np.ndarray:
@@ -218,9 +229,9 @@ def _band(x: np.ndarray, ends: np.ndarray) -> np.ndarray:
 
 def _fitted(fits: Mapping[str, xr.Dataset], where: Axis, offset: int) -> list[np.ndarray]:
     """The curve of each fit, the mean of several."""
-    curves = [_members(has(fit, "fitted", argument="fits")["fitted"]).mean("member") for fit in fits.values()]
-    places = [where.place(curve["problem"].values) + offset for curve in curves]
-    return [np.column_stack([x, curve.values])[np.argsort(x)] for x, curve in zip(places, curves, strict=True)]
+    means = [_members(has(fit, "fitted", argument="fits")["fitted"]).mean("member") for fit in fits.values()]
+    places = [where.place(mean["problem"].values) + offset for mean in means]
+    return [np.column_stack([x, mean.values])[np.argsort(x)] for x, mean in zip(places, means, strict=True)]
 
 
 def _fit_bands(
