@@ -13,6 +13,7 @@ import holoviews as hv
 import ipywidgets
 import numpy as np
 import xarray as xr
+from markupsafe import Markup
 
 from ip2lab.analysis import curves
 from ip2lab.views import pictures
@@ -28,6 +29,7 @@ from ip2lab.views.explorer import (
     group,
     source,
 )
+from ip2lab.views.markup import caption, legible
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import colours
 
@@ -287,7 +289,10 @@ class LearningExplorer(Explorer):
 
     def _toggle(self, name: str) -> None:
         """Switch a run, or all runs of a group, off or on; all on where none would be left."""
-        control, members = self.controls["shown"], [*split(self.runs, self._key("by"))[name]]
+        control, members = (
+            self.controls["shown"],
+            [run for kind, some in split(self.runs, self._key("by")).items() if legible(kind) == name for run in some],
+        )
         kept = [n for n in control.value if n not in members]
         if len(kept) == len(control.value):
             kept = [n for n in self.runs if n in {*kept, *members}]
@@ -372,15 +377,16 @@ class LearningExplorer(Explorer):
         self._some(f"groups_{side}")
         return self._value(SIDES[side]), self._words(title, self._value(f"fits_{side}"))
 
-    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> str:
+    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> Markup:
         smooth = self.controls["smooth"].value
-        words = f"<b>{title or 'Trials to criterion'}</b> over problems" if not title else f"<b>{title}</b>"
+        words = "" if title else " over problems"
         words += f", mean over {smooth} problems" if smooth > 1 else ""
         words += " (▾ given up: counted with the cap)" if self._lost() and not title else ""
         fitted = (
             "exponential fit (95 %): above its end at first, time to fall e-fold, end" if fits and not title else ""
         )
-        return words + "".join(f"<br> · {line}" for line in [fitted, *(fit_words(*f) for f in fits.items())] if line)
+        below = [line for line in [fitted, *(fit_words(*f) for f in fits.items())] if line]
+        return Markup("<br> · ").join([caption(title or "Trials to criterion", words), *below])
 
     def _lost(self) -> int:
         return sum(int(self.series[name]["failed"].sum()) for name in self.controls["shown"].value)
@@ -392,13 +398,13 @@ class LearningExplorer(Explorer):
             raise NothingToShow("No run that is shown has this problem.")
         needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
-        return self._value("loss"), f"<b>Loss within problem {problem}</b> &nbsp;·&nbsp; trials to criterion {words}"
+        return self._value("loss"), caption(f"Loss within problem {problem}", "", f"trials to criterion {words}")
 
     def _final(self) -> Picture:
         self._some("groups")
         over = "runs" if any("run" in one.dims for one in self._value("groups").values()) else "problems"
-        words = f"<b>Final efficiency</b> in the last {self.controls['last'].value}, with 95 % over {over}"
-        return self._value("final"), f"{words} &nbsp;·&nbsp; {self._lost()} given up in all"
+        words = f" in the last {self.controls['last'].value}, with 95 % over {over}"
+        return self._value("final"), caption("Final efficiency", words, f"{self._lost()} given up in all")
 
     # ------------------------------------------------------------------ what leaves
 

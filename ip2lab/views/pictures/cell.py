@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.views.markup import legible
 from ip2lab.views.pictures.parts import bands, epoch_lines, faded, named, rings, time_axis
 from ip2lab.views.style import (
     MARK,
@@ -402,7 +403,7 @@ def lesion_costs(
     """
     members = found["neuron"].values
     x, y = rate.values[members].astype(float), found["loss"].values
-    names = [axis(rate), "loss without it" + (f" ({u})" if (u := found["loss"].attrs.get("units")) else "")]
+    names = [axis(rate), "loss without it" + (f" ({legible(u)})" if (u := found["loss"].attrs.get("units")) else "")]
     left, right = span(rate.values, 0.05)
     base = float(found["intact_loss"])
     own = colours(1) * rate.size if inks is None else list(inks)

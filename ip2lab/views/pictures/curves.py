@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.views.markup import legible
 from ip2lab.views.pictures.parts import bands, named, scattered
 from ip2lab.views.style import QUIET, axis, colours, figure, legend, lines, looks, marker_line, span, styled
 
@@ -367,7 +368,7 @@ def bars(
     4
     """
     inks = inks or dict(zip(values, colours(len(values)), strict=True))
-    names = [label, "row"]
+    names = [legible(label), "row"]
     places = {name: len(values) - 1 - i for i, name in enumerate(values)}
     paths = [np.array([[0.0, places[n]], [values[n], places[n]]]) for n in values]
     thick = min(22, max(4, int(0.5 * height / max(len(values), 1))))
@@ -389,7 +390,13 @@ def bars(
     ]
     ticks = [(place, name if len(name) < 22 else name[:20] + "…") for name, place in places.items()]
     return looks(
-        hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
+        hv.Overlay(parts),
+        height,
+        xlim=(0, top),
+        ylim=(-0.6, len(values) - 0.4),
+        xlabel=names[0],
+        ylabel="",
+        yticks=ticks,
     )
 
 

@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.views.markup import legible
 from ip2lab.views.pictures.parts import epoch_lines, named, time_axis
 from ip2lab.views.style import (
     MARK,
@@ -118,7 +119,7 @@ def matrix(
     3
     """
     rows, columns = (values[d].values for d in values.dims)
-    names = [f"{values.dims[0]} ", str(values.dims[0])]
+    names = [f"{legible(values.dims[0])} ", legible(values.dims[0])]
     found = np.asarray(values.values, float)
     low, high = limits or (float(np.nanmin(found, initial=0.0)), float(np.nanmax(found, initial=1.0)))
     place = np.flatnonzero(rows == at).tolist() if at is not None else []

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from bokeh.palettes import Viridis256
 
+from ip2lab.views.markup import legible
 from ip2lab.views.pictures.parts import bands, faded, rings
 from ip2lab.views.style import MARK, QUIET, axis, colours, figure, legend, lines, looks, marker_line, points, span
 
@@ -178,7 +179,7 @@ def property_density(
     one = found.sel(property=name)
     value = one["value"].values
     curves = [one["density"].isel(problem=0).values, one["density"].sel(problem=at).values]
-    names = ["density", label or name]
+    names = ["density", legible(label or name)]
     shapes = [np.column_stack([np.append(c, 0 * c[:1]), np.append(value, value[-1])]) for c in curves]
     low, high = limits or (float(value[0]), float(value[-1]))
     # Before learning all neurons may be alike: a peak so narrow that the axis follows the later density instead.

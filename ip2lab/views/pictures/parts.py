@@ -9,6 +9,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
+from ip2lab.views.markup import legible
 from ip2lab.views.style import MARK, QUIET, axis, points, styled, uprights
 
 
@@ -51,7 +52,7 @@ def time_axis(data: xr.DataArray | xr.Dataset) -> str:
 
 def named(by: str, kind: Any) -> str:
     """Return a label in words: itself, or where it is a number with what it counts."""
-    text = str(kind)
+    text = legible(kind)
     return text if text and not text.replace(".", "").isdigit() else f"{by} {text}".strip()
 
 

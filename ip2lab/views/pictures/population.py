@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis import population
+from ip2lab.views.markup import legible
 from ip2lab.views.pictures.maps import inks
 from ip2lab.views.pictures.parts import borders, epoch_lines, named, time_axis
 from ip2lab.views.style import (
@@ -137,7 +138,7 @@ def turned(scores: xr.DataArray, azimuth: float, elevation: float) -> xr.DataArr
 
 def _component(share: xr.DataArray | None, name: Any, index: int) -> str:
     """What an axis is called: by its label where that is a word, else by its number, counted from 1."""
-    words = str(name) if isinstance(name, str) else f"component {index + 1}"
+    words = legible(name) if isinstance(name, str) else f"component {index + 1}"
     return words if share is None else f"{words} ({100 * float(share[index]):.0f} % of variance)"
 
 
@@ -202,7 +203,7 @@ def raster(
     values = flat.values[order].astype(np.uint8 if spikes else np.float32)
     names = [
         time_axis(flat),
-        "neuron" + (f", by {order_name}" if order_name else ""),
+        "neuron" + (f", by {legible(order_name)}" if order_name else ""),
     ]
     half = spacing(time) / 2
     low, high = (0.0, 1.0) if spikes else limits or _ends(values)
