@@ -29,7 +29,7 @@ from ip2lab.views.explorer import (
     group,
     source,
 )
-from ip2lab.views.markup import caption, legible
+from ip2lab.views.markup import below, caption, legible
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import colours
 
@@ -385,8 +385,8 @@ class LearningExplorer(Explorer):
         fitted = (
             "exponential fit (95 %): above its end at first, time to fall e-fold, end" if fits and not title else ""
         )
-        below = [line for line in [fitted, *(fit_words(*f) for f in fits.items())] if line]
-        return Markup("<br> · ").join([caption(title or "Trials to criterion", words), *below])
+        lines = [line for line in [fitted, *(fit_words(*f) for f in fits.items())] if line]
+        return below(caption(title or "Trials to criterion", words), *lines)
 
     def _lost(self) -> int:
         return sum(int(self.series[name]["failed"].sum()) for name in self.controls["shown"].value)

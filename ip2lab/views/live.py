@@ -13,14 +13,13 @@ from typing import Any, ClassVar
 import ipywidgets
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
 from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Family, families
 from ip2lab.views import pictures, still
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
-from ip2lab.views.markup import DOT, caption, html
+from ip2lab.views.markup import DOT, beside, caption, failure
 from ip2lab.views.style import colours
 
 EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
@@ -228,7 +227,7 @@ class LiveTraining(Explorer):
         return self._thread is not None and self._thread.is_alive()
 
     def _say(self, words: str) -> None:
-        self._status.value = Markup("<span style='font-size: 13px'>{}</span>").format(html(words))
+        self._status.value = beside(words)
 
     # ------------------------------------------------------------------ the thread
 
@@ -244,7 +243,7 @@ class LiveTraining(Explorer):
             self.runs[self._name] = self.run
         except Exception as error:
             self._error = error
-            self._say(Markup("<b style='color: #c2455d'>{}: {}</b>").format(type(error).__name__, error))
+            self._say(failure(error))
         finally:
             if self._series is not None and self._error is None:
                 self._latest = self._snapshot(True, ended=True)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from ip2lab import examples, records
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, choices, dropdown
-from ip2lab.views.markup import caption, html
+from ip2lab.views.markup import beside, caption
 from ip2lab.views.pictures.plasticity import ordered, symbol
 from ip2lab.views.recipe import Recipe
 
@@ -159,8 +159,7 @@ class PlasticityExplorer(Explorer):
 
     def _table(self) -> Picture:
         picked = self._story(self.controls["configuration"].value)
-        box = Markup("<span style='font-size: 13px; line-height: 1.35; display: block'>{}</span>")
-        self._words.value = box.format(html(decision(self.search)))
+        self._words.value = beside(decision(self.search))
         return self._value("table"), caption("Configurations", ": mean and 95 % interval over seeds", picked)
 
     def _story(self, picked: str) -> str:
@@ -213,8 +212,9 @@ def decision(search: xr.Dataset) -> Markup:
     Examples
     --------
     >>> import ip2lab
-    >>> print(decision(ip2lab.example("search_association")))  # doctest: +ELLIPSIS
-    <b>association: tau_dendrite may learn</b> &nbsp;·&nbsp; ...
+    >>> from ip2lab.views.markup import plain
+    >>> plain(decision(ip2lab.example("search_association")))[:36]
+    'association: tau_dendrite may learn '
     """
     a = search.attrs
     chosen = " and ".join(a["decision"]) or "nothing"

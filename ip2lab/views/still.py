@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import holoviews as hv
 import numpy as np
 import xarray as xr
-from markupsafe import Markup
 
-from ip2lab.views.markup import html, legible, plain
+from ip2lab.views.markup import html, keyed, legible, plain
 from ip2lab.views.style import entries
 
 if TYPE_CHECKING:
@@ -127,9 +126,8 @@ def _page(figure: Figure) -> str:
         if name not in figure.elements or figure.notes.get(name):
             return column(Div(text=words, disable_math=True), sizing_mode="stretch_width")
         panel = Panel(figure.elements[name])
-        for key, ink in panel.legend:
-            words += Markup(" &nbsp; <span style='color: {}'>&#9679;</span> {}").format(ink, key)
-        return column(Div(text=words, disable_math=True), panel.plot.state, sizing_mode="stretch_width")
+        head = Div(text=keyed(words, panel.legend), disable_math=True)
+        return column(head, panel.plot.state, sizing_mode="stretch_width")
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
     page = file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
@@ -215,8 +213,9 @@ def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
 
     dots = [Line2D([], [], marker="o", linestyle="", color=ink, markersize=4.5) for _, ink in keys]
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
+    place |= {"frameon": False, "fontsize": 7.5, "handletextpad": 0.1, "columnspacing": 1.0}
     # numbers first: of names, matplotlib would leave out those that begin with an underscore
-    made = ax.legend(dots, range(len(keys)), frameon=False, fontsize=7.5, handletextpad=0.1, columnspacing=1.0, **place)
+    made = ax.legend(dots, [str(i) for i in range(len(keys))], **place)
     for text, (name, _) in zip(made.get_texts(), keys, strict=True):
         text.set_text(name)
     return -(-len(keys) // columns)
