@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
@@ -15,12 +16,13 @@ import holoviews as hv
 import ipywidgets
 import matplotlib
 import pytest
+import tqdm.notebook
 from bokeh.embed.util import contains_tex_string
 from bokeh.models.text import PlainText
 from markupsafe import Markup
 
 import ip2lab
-from ip2lab import learning, views
+from ip2lab import learning, running, views
 from ip2lab.views import pictures, show
 from ip2lab.views.figure import Panel
 from ip2lab.views.markup import legible, plain
@@ -304,18 +306,20 @@ def test_what_xarray_shows_of_a_run() -> None:
 
 
 def test_progress_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tqdm.notebook import tqdm as bars
+    said: list[str] = []
 
-    bar = bars(total=2, desc=TEXTS["image"])
-    assert (
-        set(
-            Outline(
-                "".join(w.value for w in bar.container.children if hasattr(w, "value") and isinstance(w.value, str))
-            ).tags
-        )
-        == set()
-    )
-    bar.close()
+    class Heard(ipywidgets.HTML):
+        def __setattr__(self, name: str, value: Any) -> None:
+            said.extend([value] if name == "value" else [])
+            super().__setattr__(name, value)
+
+    monkeypatch.setattr(tqdm.notebook, "HTML", Heard)
+    monkeypatch.setattr(running, "tqdm", tqdm.notebook.tqdm)
+    series: Any = SimpleNamespace(model=TEXTS["image"], parameters=1, problems=2, problem=1)
+    with running.reporter(series, True):
+        pass
+    assert any("&lt;img" in text for text in said)
+    assert not [tag for text in said for tag in Outline(text or "").tags]
 
 
 def test_no_other_place_writes_tags() -> None:
