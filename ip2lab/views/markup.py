@@ -89,7 +89,7 @@ def plain(markup: str) -> str:
     >>> plain(caption("Spikes", " < 5 Hz", "left"))
     'Spikes < 5 Hz · left'
     """
-    return html(markup).striptags()
+    return " ".join(html(markup).striptags().split())
 
 
 def literal(root: Model) -> None:
