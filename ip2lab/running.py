@@ -93,7 +93,9 @@ def reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]]
         yield lambda: None
         return
     named = f"{series.model} ({series.parameters:,} parameters)"
-    bar = tqdm(total=series.problems, initial=series.problem, unit="problem", desc=named) if progress is True else None
+    bar = tqdm(total=series.problems, initial=series.problem, unit="problem") if progress is True else None
+    if bar is not None:
+        bar.set_description(named)  # not before: in a notebook, tqdm takes its first description for HTML
     tell = progress if callable(progress) else lambda series: _show(series, bar)
     last = 0.0
 

@@ -215,7 +215,7 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     """
     import pynapple as nap
 
-    check(data, feature=feature, time=time)
+    check(data, feature=feature, time=time, gaps=True)
     if set(data.dims) != {feature, time}:
         raise ValueError(
             f"{called(data)} has dims {listed(data.dims)}; pynapple knows {time} and {feature} only: select one trial"

@@ -8,7 +8,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from ip2lab import examples, records
 from ip2lab.properties import UnknownName, hint
 from ip2lab.views import still
 from ip2lab.views.figure import Figure, rows_of
+from ip2lab.views.markup import legible
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import looks
 
@@ -85,7 +86,8 @@ class Switches(ipywidgets.HBox):  # type: ignore[misc]
 
 
 def _button(name: str, ink: str, on: bool) -> ipywidgets.ToggleButton:
-    button = ipywidgets.ToggleButton(value=on, description=name, tooltip=f"show or hide {name}")
+    words = legible(name)
+    button = ipywidgets.ToggleButton(value=on, description=words, tooltip=f"show or hide {words}")
     button.layout.width = "auto"
     if not ink:
         button.layout.height, button.layout.padding, button.layout.margin = "24px", "0 5px", "1px"
@@ -392,13 +394,22 @@ def _unpacked(text: str) -> dict[str, Any]:
 def dropdown(description: str, options: Any, value: Any = None) -> ipywidgets.Dropdown:
     """Return a list to choose from, as wide as its words, up to a limit."""
     chosen = {} if value is None else {"value": value}
+    pairs = options.items() if isinstance(options, Mapping) else options
     return ipywidgets.Dropdown(
         description=description,
-        options=options,
+        options=choices(pairs),
         layout={"width": "auto", "max_width": "230px"},
         style={"description_width": "initial"},
         **chosen,
     )
+
+
+def choices(options: Iterable[Any]) -> list[Any]:
+    """Return what can be chosen, in words that can be shown."""
+    found = list(options)
+    if all(str(option) == legible(option) for option in found if not isinstance(option, tuple)):
+        return [(legible(option[0]), option[1]) if isinstance(option, tuple) else option for option in found]
+    return [(legible(option), option) for option in found]
 
 
 SLIDER = {"flex": "1 1 230px", "width": "auto", "max_width": "340px"}  # two side by side beside a file browser

@@ -58,10 +58,9 @@ function dress(doc) {
   }
 }
 
-const element = (name, parent, text = "") => {
+const element = (name, parent) => {
   const node = document.createElement("div");
   node.className = `ip2lab-${name}`;
-  node.innerHTML = text;
   parent.append(node);
   return node;
 };
@@ -79,7 +78,7 @@ export default () => {
     node.dataset.entries = text;
     node.replaceChildren(...entries.map(([label, ink]) => {
       const entry = document.createElement(heard ? "button" : "span"), swatch = document.createElement("i");
-      swatch.style.background = ink;
+      swatch.style.backgroundColor = ink;
       entry.append(swatch, label);
       entry.className = ink.length > 7 && ink.startsWith("#") ? "ip2lab-off" : "";
       if (heard) entry.onclick = () => model.send({ event: "legend", panel: name, name: label });
@@ -97,7 +96,7 @@ export default () => {
     for (const [name, panel] of Object.entries(panels)) {
       keys(model, name, panel.keys);
       const [caption, note] = [words.captions[name] ?? "", words.notes[name] ?? ""];
-      if (panel.caption.innerHTML !== caption) panel.caption.innerHTML = caption;
+      if (panel.caption.innerHTML !== caption) panel.caption.innerHTML = caption; // escaped by views.markup
       panel.note.textContent = note;
       panel.plot.style.visibility = note ? "hidden" : "";
     }

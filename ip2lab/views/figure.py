@@ -4,7 +4,8 @@ A :class:`Figure` draws its elements once. An update takes new elements of the s
 place of the old ones and sends what changed, of all panels, as one binary message; only an element of another build
 (another type, axis or number of parts) is drawn anew. BokehJS is read from the installed bokeh package and goes to
 the page once for each kernel, from a widget that all figures share, so nothing is asked of any other address and
-nothing of it is written into notebooks. Captions are HTML above the panels: a title inside would lay out anew.
+nothing of it is written into notebooks. Captions stand above the panels: a title inside would lay out anew. All words
+are text, whatever they say; only a caption that is ``markupsafe.Markup`` brings tags.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from bokeh.themes import Theme
 from holoviews.plotting.bokeh.element import ElementPlot
 
 from ip2lab.views import still
+from ip2lab.views.markup import html, legible, literal
 from ip2lab.views.style import KEY, entries
 
 HERE = Path(__file__).parent
@@ -127,6 +129,7 @@ class Panel:
         self.plot.document = None  # HoloViews puts it into a global document, which would keep it for ever
         self.leaves = [p for p in self.plot.traverse(lambda p: p, [ElementPlot]) if "glyph_renderer" in p.handles]
         state = self.plot.state
+        literal(state)
         state.sizing_mode, state.min_width = "stretch_width", 120
         state.min_border_right = 12
         state.toolbar.logo, state.toolbar.autohide, state.toolbar_inner = None, True, False
@@ -308,7 +311,8 @@ class Figure(anywidget.AnyWidget):
         CSS ``grid-template`` that places the panels by name: rows of areas, then the widths of the columns.
         One below the other by default. A panel that it does not name is not shown; another grid can be set later.
     captions, notes : mapping of str to str, optional
-        HTML above a panel; a plain message in the place of a panel that has nothing to show.
+        Words above a panel (``markupsafe.Markup`` where they hold tags); a message in the place of a panel that has
+        nothing to show.
     events : mapping of str to sequence of str, optional
         What will be listened to in which panel. Said beforehand it costs nothing; see :meth:`listen`.
 
@@ -341,7 +345,7 @@ class Figure(anywidget.AnyWidget):
     ) -> None:
         self._panels = {name: Panel(element, (events or {}).get(name, ())) for name, element in panels.items()}
         self._legends = {name: panel.legend for name, panel in self._panels.items()}
-        self._captions, self._notes = dict(captions or {}), dict(notes or {})
+        self._captions, self._notes = _words(html, captions), _words(legible, notes)
         self._changes: list[Any] = []
         self._handlers: dict[tuple[str, str], Callable[..., None]] = {}
         self._document = Document(theme=LOOKS)
@@ -367,7 +371,7 @@ class Figure(anywidget.AnyWidget):
 
     @property
     def captions(self) -> dict[str, str]:
-        """The captions as they are shown now, by panel."""
+        """The captions as they are shown now, by panel: HTML."""
         return dict(self._captions)
 
     @property
@@ -391,10 +395,11 @@ class Figure(anywidget.AnyWidget):
         with self.at_once() if anew else nullcontext():
             rebuilt = [self._panels[name].update(element, made[name]) for name, element in elements.items()]
         legends = {name: legend for name in elements if (legend := self._panels[name].legend) != self._legends[name]}
-        self._captions |= captions or {}
-        self._notes |= notes or {}
+        said, told = _words(html, captions), _words(legible, notes)
+        self._captions |= said
+        self._notes |= told
         self._legends |= legends
-        self._push(any(rebuilt), captions=dict(captions or {}), notes=dict(notes or {}), legends=legends)
+        self._push(any(rebuilt), captions=said, notes=told, legends=legends)
 
     def busy(self) -> None:
         """Show the busy sign until the next update."""
@@ -474,6 +479,10 @@ class Figure(anywidget.AnyWidget):
         return still.with_picture(bundle, self)
 
 
+def _words(how: Callable[[Any], str], texts: Mapping[str, str] | None) -> dict[str, str]:
+    return {name: how(text) for name, text in (texts or {}).items()}
+
+
 def show(
     element: hv.Element | hv.Overlay | Mapping[str, hv.Element | hv.Overlay], caption: str = "", columns: int = 2
 ) -> Figure:
@@ -482,9 +491,9 @@ def show(
     Parameters
     ----------
     element : Element or Overlay, or mapping of str to these
-        What one of :mod:`ip2lab.views.pictures` returned; or several, by what is written above each (HTML).
+        What one of :mod:`ip2lab.views.pictures` returned; or several, by what is written above each.
     caption : str
-        HTML above a single one.
+        What is written above a single one; ``markupsafe.Markup`` where it holds tags.
     columns : int
         How many of several stand side by side.
 

@@ -13,6 +13,7 @@ import holoviews as hv
 import ipywidgets
 import numpy as np
 import xarray as xr
+from markupsafe import Markup
 
 from ip2lab.analysis import curves
 from ip2lab.views import pictures
@@ -28,8 +29,9 @@ from ip2lab.views.explorer import (
     group,
     source,
 )
+from ip2lab.views.markup import below, caption
 from ip2lab.views.recipe import Recipe
-from ip2lab.views.style import colours
+from ip2lab.views.style import colours, plain
 
 Runs = xr.DataTree | Mapping[str, xr.DataTree] | Sequence[xr.DataTree]
 GROUPINGS = {"each run": "", "model": "model", "family": "family", "learnable properties": "learnable"}
@@ -317,7 +319,10 @@ class LearningExplorer(Explorer):
 
     def _toggle(self, name: str) -> None:
         """Switch a run, or all runs of a group, off or on; all on where none would be left."""
-        control, members = self.controls["shown"], [*split(self.runs, self._key("by"))[name]]
+        control, members = (
+            self.controls["shown"],
+            [run for kind, some in split(self.runs, self._key("by")).items() if plain(kind) == name for run in some],
+        )
         kept = [n for n in control.value if n not in members]
         if len(kept) == len(control.value):
             kept = [n for n in self.runs if n in {*kept, *members}]
@@ -402,15 +407,16 @@ class LearningExplorer(Explorer):
         self._some(f"groups_{side}")
         return self._value(SIDES[side]), self._words(title, self._value(f"fits_{side}"))
 
-    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> str:
+    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> Markup:
         smooth = self.controls["smooth"].value
-        words = f"<b>{title or 'Trials to criterion'}</b> over problems" if not title else f"<b>{title}</b>"
+        words = "" if title else " over problems"
         words += f", mean over {smooth} problems" if smooth > 1 else ""
         words += " (▾ given up: counted with the cap)" if self._lost() and not title else ""
         fitted = (
             "exponential fit (95 %): above its end at first, time to fall e-fold, end" if fits and not title else ""
         )
-        return words + "".join(f"<br> · {line}" for line in [fitted, *(fit_words(*f) for f in fits.items())] if line)
+        lines = [line for line in [fitted, *(fit_words(*f) for f in fits.items())] if line]
+        return below(caption(title or "Trials to criterion", words), *lines)
 
     def _lost(self) -> int:
         return sum(int(curves.failures(self.series[name])["count"]) for name in self.controls["shown"].value)
@@ -422,13 +428,13 @@ class LearningExplorer(Explorer):
             raise NothingToShow("No run that is shown has this problem.")
         needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
-        return self._value("loss"), f"<b>Loss within problem {problem}</b> &nbsp;·&nbsp; trials to criterion {words}"
+        return self._value("loss"), caption(f"Loss within problem {problem}", "", f"trials to criterion {words}")
 
     def _final(self) -> Picture:
         self._some("groups")
         over = "runs" if any("run" in one.dims for one in self._value("groups").values()) else "problems"
-        words = f"<b>Final efficiency</b> in the last {self.controls['last'].value}, with 95 % over {over}"
-        return self._value("final"), f"{words} &nbsp;·&nbsp; {self._lost()} given up in all"
+        words = f" in the last {self.controls['last'].value}, with 95 % over {over}"
+        return self._value("final"), caption("Final efficiency", words, f"{self._lost()} given up in all")
 
     # ------------------------------------------------------------------ what leaves
 

@@ -20,6 +20,7 @@ from ip2lab.records.storage import absolute
 from ip2lab.tasks import Family, families
 from ip2lab.views import pictures, still
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
+from ip2lab.views.markup import DOT, beside, caption, failure
 from ip2lab.views.style import colours
 
 EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
@@ -225,7 +226,7 @@ class LiveTraining(Explorer):
         return self._thread is not None and self._thread.is_alive()
 
     def _say(self, words: str) -> None:
-        self._status.value = f"<span style='font-size: 13px'>{words}</span>"
+        self._status.value = beside(words)
 
     # ------------------------------------------------------------------ the thread
 
@@ -241,11 +242,11 @@ class LiveTraining(Explorer):
             self.runs[self._name] = self.run
         except Exception as error:
             self._error = error
-            self._say(f"<b style='color: #c2455d'>{type(error).__name__}: {error}</b>")
+            self._say(failure(error))
         finally:
             if self._series is not None and self._error is None:
                 self._latest = self._snapshot(True, ended=True)
-                self._say(f"{self._words()} &nbsp;·&nbsp; {'done' if self._complete() else 'stopped'}")
+                self._say(DOT.join([self._words(), "done" if self._complete() else "stopped"]))
                 self._look(ALL)
             self._enable(False)
 
@@ -286,7 +287,7 @@ class LiveTraining(Explorer):
         if not self._going.is_set() and not self._stopping.is_set():  # there is time for everything
             self._latest = self._snapshot(True)
             self._look(ALL)
-            self._say(f"{self._words()} &nbsp;·&nbsp; paused")
+            self._say(DOT.join([self._words(), "paused"]))
         self._going.wait()
         if self._stopping.is_set():
             series.stop()
@@ -339,7 +340,7 @@ class LiveTraining(Explorer):
         problems = self._series.problems
         took = time.monotonic() - self._start
         where = f"problem {seen.problem}, trial {seen.trial}" if seen.problem < problems else "all problems done"
-        return f"<b>{where}</b> &nbsp;·&nbsp; {len(seen.done)} of {problems} problems &nbsp;·&nbsp; {took:.0f} s"
+        return caption(where, "", f"{len(seen.done)} of {problems} problems", f"{took:.0f} s")
 
     def _learnable(self) -> str | None:
         chosen = self.state["learnable"]
@@ -377,9 +378,9 @@ class LiveTraining(Explorer):
         inks = dict(zip(names, colours(len(names)), strict=True))
         picture = pictures.learning_curves({**earlier, **current}, inks=inks, height=HEIGHT)
         last = max([self._series.problems, *(one.sizes["problem"] for one in earlier.values())])
-        return picture.opts(
-            backend="bokeh", xlim=(-0.5, max(last - 0.5, 1))
-        ), "<b>Trials to criterion</b> over problems"
+        return picture.opts(backend="bokeh", xlim=(-0.5, max(last - 0.5, 1))), caption(
+            "Trials to criterion", " over problems"
+        )
 
     def _loss(self) -> Picture:
         seen, o = self._present(), self._series.options
@@ -388,8 +389,9 @@ class LiveTraining(Explorer):
         columns = {"loss": seen.loss, "correct": seen.correct, "problem": np.full(len(seen.loss), seen.within)}
         table = xr.Dataset({name: ("trial", column) for name, column in columns.items()})
         goal = {name: o[name] for name in ("criterion", "window")}
-        words = f"<b>Loss within problem {seen.within}</b>, its mean over {o['window']} trials, the criterion (dotted)"
-        return pictures.within_problem_loss(table, seen.within, height=HEIGHT, **goal), words
+        words = f", its mean over {o['window']} trials, the criterion (dotted)"
+        picture = pictures.within_problem_loss(table, seen.within, height=HEIGHT, **goal)
+        return picture, caption(f"Loss within problem {seen.within}", words)
 
     def _raster(self) -> Picture:
         spikes, dt = self._present().spikes, self._series.options["dt"]
@@ -399,10 +401,9 @@ class LiveTraining(Explorer):
                 if "spikes" in self._series.network.signals
                 else "This network has no spikes."
             )
-        words = "<b>Spikes</b> in a trial of the first condition, as the network is now &nbsp;·&nbsp; "
-        return pictures.raster(
-            _spikes(spikes, dt, self._epochs), height=HEIGHT
-        ), f"{words}{1000 * spikes.mean() / dt:.1f} Hz"
+        words = " in a trial of the first condition, as the network is now"
+        picture = pictures.raster(_spikes(spikes, dt, self._epochs), height=HEIGHT)
+        return picture, caption("Spikes", words, f"{1000 * spikes.mean() / dt:.1f} Hz")
 
     def _shift(self) -> Picture:
         values = self._present().values
@@ -410,7 +411,8 @@ class LiveTraining(Explorer):
             raise NothingToShow("No property can learn here.")
         ratio = {n: (("problem", "neuron"), np.stack([np.ones_like(v), v / self._first[n]])) for n, v in values.items()}
         found = neurons.density(xr.Dataset(ratio, {"problem": [-1, 0]}))
-        return pictures.shifts(found, at=0, height=HEIGHT), "<b>Properties</b>: how far the neurons' values have moved"
+        words = ": how far the neurons' values have moved"
+        return pictures.shifts(found, at=0, height=HEIGHT), caption("Properties", words)
 
     # ------------------------------------------------------------------ what leaves
 

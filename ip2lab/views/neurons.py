@@ -26,6 +26,7 @@ from ip2lab.views.explorer import (
     slider,
 )
 from ip2lab.views.figure import inside, options
+from ip2lab.views.markup import caption
 from ip2lab.views.population import trial_name
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.style import figure
@@ -265,8 +266,8 @@ class NeuronExplorer(Explorer):
             for p in (self.properties["problem"].values[0], s["problem"])
         )
         unit = self.properties[s["property"]].attrs.get("units", "")
+        title = _capital(self.properties[s["property"]])
         words = [
-            f"<b>{_capital(self.properties[s['property']])}</b> of every neuron",
             f"neuron {s['neuron']}: {figure(first)} → {figure(now)}{'' if unit == '1' else f' {unit}'} "
             f"after problem {s['problem']}",
             *([f"{len(s['selected'])} highlighted"] if s["selected"] else []),
@@ -274,19 +275,19 @@ class NeuronExplorer(Explorer):
         tint = next(words for words, key in self.controls["colour"].options if key == s["colour"])
         if s["colour"] != "none":
             words.append(f"no {tint}: {self._plain}" if self._plain else f"colour: {tint}")
-        return picture, " &nbsp;·&nbsp; ".join(words)
+        return picture, caption(title, " of every neuron", *words)
 
     def _density(self) -> Picture:
-        return self._draws("density"), "<b>Density</b> over neurons"
+        return self._draws("density"), caption("Density", " over neurons")
 
     def _within(self) -> Picture:
         picture, chosen = self._draws("within"), self.state["problem"]
         shown = int(self._value("part")["problem"][0])
         short = "" if shown == chosen else f", the nearest to {chosen} that took long enough"
-        return picture, f"<b>Within problem {shown}</b>{short}"
+        return picture, caption(f"Within problem {shown}", short)
 
     def _scatter(self) -> Picture:
-        return self._draws("scatter"), f"<b>Two properties</b> after problem {self.state['problem']}"
+        return self._draws("scatter"), caption("Two properties", f" after problem {self.state['problem']}")
 
     # ------------------------------------------------------------------ the neuron that is picked
 
@@ -298,36 +299,38 @@ class NeuronExplorer(Explorer):
             else "one trial without noise of each"
         )
         after = self._after(self.activity)
-        return picture, f"<b>Rate of neuron {self.state['neuron']}</b> by condition, {after} ({words})"
+        return picture, caption(f"Rate of neuron {self.state['neuron']}", f" by condition, {after} ({words})")
 
     def _raster(self) -> Picture:
         picture, trials = self._draws("raster"), self._value("trials")
         words = f"{trials.sizes['probe']} trials" + (" with noise" if self.state["noisy"] else "")
-        return picture, f"<b>{_capital(trials)} of neuron {self.state['neuron']}</b> in {words}"
+        return picture, caption(f"{_capital(trials)} of neuron {self.state['neuron']}", f" in {words}")
 
     def _trace(self) -> Picture:
         picture, single = self._draws("trace"), self._value("single")
-        rate = f" &nbsp;·&nbsp; {float(neurons.firing_rate(single['spikes'])):.1f} Hz" if "spikes" in single else ""
+        rate = [f"{float(neurons.firing_rate(single['spikes'])):.1f} Hz"] if "spikes" in single else []
         which = self._trials[self.state["trial"]]
-        return picture, f"<b>Neuron {self.state['neuron']}</b>, {which}, {self._after(self.activity)}{rate}"
+        return picture, caption(f"Neuron {self.state['neuron']}", f", {which}, {self._after(self.activity)}", *rate)
 
     def _history(self) -> Picture:
-        words = "in this trial, after every problem that was kept"
-        return self._draws("history"), f"<b>Neuron {self.state['neuron']}</b> {words}"
+        words = " in this trial, after every problem that was kept"
+        return self._draws("history"), caption(f"Neuron {self.state['neuron']}", words)
 
     def _excitability(self) -> Picture:
         picture = self._draws("excitability")
         before, now = self._value("tuned")["rheobase"].values
         words = f"fires from an input of {now:.2f} on, before learning from {before:.2f}"
-        return picture, f"<b>f-I curve of neuron {self.state['neuron']}</b> &nbsp;·&nbsp; {words}"
+        return picture, caption(f"f-I curve of neuron {self.state['neuron']}", "", words)
 
     def _partners(self) -> Picture:
         picture, after = self._draws("partners"), self._after(self.cells.weights)
-        return picture, f"<b>Recurrent weights of neuron {self.state['neuron']}</b>, one point a partner, {after}"
+        return picture, caption(
+            f"Recurrent weights of neuron {self.state['neuron']}", f", one point a partner, {after}"
+        )
 
     def _channels(self) -> Picture:
         picture, after = self._draws("channels"), self._after(self.cells.weights)
-        return picture, f"<b>Input and output weights of neuron {self.state['neuron']}</b>, {after}"
+        return picture, caption(f"Input and output weights of neuron {self.state['neuron']}", f", {after}")
 
     def _lesion(self) -> Picture:
         s, picture = self.state, self._draws("lesion")
@@ -338,7 +341,7 @@ class NeuronExplorer(Explorer):
             both = self._value("together")
             words.append(_cost(f"without the {len(s['selected'])}", lost, both["loss"].mean(), both["correct"].mean()))
         some = "" if lost.sizes["neuron"] == count else f" of {lost.sizes['neuron']} of {count} neurons"
-        return picture, f"<b>Lesions</b>{some} {self._after(self.cells.weights)} &nbsp;·&nbsp; {'; '.join(words)}"
+        return picture, caption("Lesions", f"{some} {self._after(self.cells.weights)}", "; ".join(words))
 
     # ------------------------------------------------------------------ what leaves
 

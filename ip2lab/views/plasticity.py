@@ -10,9 +10,11 @@ from typing import Any, ClassVar, cast
 import ipywidgets
 import numpy as np
 import xarray as xr
+from markupsafe import Markup
 
 from ip2lab import examples, records
-from ip2lab.views.explorer import Explorer, NothingToShow, Picture, dropdown
+from ip2lab.views.explorer import Explorer, NothingToShow, Picture, choices, dropdown
+from ip2lab.views.markup import beside, caption
 from ip2lab.views.pictures.plasticity import ordered, symbol
 from ip2lab.views.recipe import Recipe
 
@@ -122,9 +124,9 @@ class PlasticityExplorer(Explorer):
     def _switch(self, _: Any) -> None:
         """Offer the configurations of the search that is shown now, its choice first."""
         control, (options, chosen) = self.controls["configuration"], self._choices(self.controls["search"].value)
-        if list(control.options) != options:
+        if list(control.options) != choices(options):
             held, self._held = self._held, True
-            control.options = options
+            control.options = choices(options)
             control.value = chosen
             self._held = held
 
@@ -157,10 +159,8 @@ class PlasticityExplorer(Explorer):
 
     def _table(self) -> Picture:
         picked = self._story(self.controls["configuration"].value)
-        self._words.value = (
-            f"<span style='font-size: 13px; line-height: 1.35; display: block'>{decision(self.search)}</span>"
-        )
-        return self._value("table"), f"<b>Configurations</b>: mean and 95 % interval over seeds &nbsp;·&nbsp; {picked}"
+        self._words.value = beside(decision(self.search))
+        return self._value("table"), caption("Configurations", ": mean and 95 % interval over seeds", picked)
 
     def _story(self, picked: str) -> str:
         """What became of one configuration."""
@@ -173,19 +173,18 @@ class PlasticityExplorer(Explorer):
         return f"{picked}: {'in the last round' if gone < 0 else f'given up after round {gone} of {last}'} ({runs})"
 
     def _ratios(self) -> Picture:
-        words = "trials as a ratio; a triangle was stopped there and would have taken more"
-        return self._value("ratios"), f"<b>Seed by seed</b>: {words}"
+        words = ": trials as a ratio; a triangle was stopped there and would have taken more"
+        return self._value("ratios"), caption("Seed by seed", words)
 
     def _rounds(self) -> Picture:
-        return self._value(
-            "rounds"
-        ), f"<b>Rounds</b>: {self.search.attrs['cost']:,.0f} trials in all; ✕ given up, ★ chosen"
+        words = f": {self.search.attrs['cost']:,.0f} trials in all; ✕ given up, ★ chosen"
+        return self._value("rounds"), caption("Rounds", words)
 
     def _worth(self) -> Picture:
         worth = self._value("worths")[self.controls["search"].value]
         if not worth["comparisons"].sum():
             raise NothingToShow("No two configurations differ in one property alone, so none can be judged by itself.")
-        return self._value("worth"), f"<b>What each property is worth</b> &nbsp;·&nbsp; {_worth_words(worth)}"
+        return self._value("worth"), caption("What each property is worth", "", _worth_words(worth))
 
     def data(self) -> xr.Dataset:
         """Return the search that is shown, with intervals and the worth of each property."""
@@ -207,14 +206,15 @@ def _worth_words(worth: xr.Dataset) -> str:
     return ", ".join(words)
 
 
-def decision(search: xr.Dataset) -> str:
+def decision(search: xr.Dataset) -> Markup:
     """Return what a search decided and why, as HTML.
 
     Examples
     --------
     >>> import ip2lab
-    >>> decision(ip2lab.example("search_association"))[:40]
-    '<b>association: tau_dendrite may learn</'
+    >>> from ip2lab.views.markup import plain
+    >>> plain(decision(ip2lab.example("search_association")))[:36]
+    'association: tau_dendrite may learn '
     """
     a = search.attrs
     chosen = " and ".join(a["decision"]) or "nothing"
@@ -223,7 +223,7 @@ def decision(search: xr.Dataset) -> str:
     rounds = (
         f"{a['method']}, {search.sizes['seed']} seeds, {search.sizes['round']} round{'s' * (search.sizes['round'] > 1)}"
     )
-    return f"<b>{a['family']}: {chosen} may learn{with_}</b> &nbsp;·&nbsp; {a['reason']} &nbsp;·&nbsp; {rounds}"
+    return caption(f"{a['family']}: {chosen} may learn{with_}", "", a["reason"], rounds)
 
 
 def _source(search: xr.Dataset, name: str) -> str:

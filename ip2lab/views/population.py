@@ -25,6 +25,7 @@ from ip2lab.views.explorer import (
     source,
 )
 from ip2lab.views.figure import inside
+from ip2lab.views.markup import caption
 from ip2lab.views.recipe import Recipe
 from ip2lab.views.steps import BIN, BLOCK, Facts, Steps, in_a_row
 
@@ -310,7 +311,7 @@ class PopulationExplorer(Explorer):
                 f"this run keeps no such block. A run of 500 problems keeps the weights of problems 450 to 499."
             )
         picture = self._value("trajectories")
-        return picture, f"<b>Trajectories</b> in problem {s['problem']} &nbsp;·&nbsp; {self._method_words()}"
+        return picture, caption("Trajectories", f" in problem {s['problem']}", self._method_words())
 
     def _method_words(self) -> str:
         s = self.state
@@ -335,45 +336,45 @@ class PopulationExplorer(Explorer):
         picture = self._value("raster")
         trial = self._value("trial")
         words = str(trial.attrs.get("long_name", trial.name))
-        some = f" &nbsp;·&nbsp; {len(s['selected'])} neurons selected" if s["selected"] else ""
-        caption = f"<b>{words.capitalize()}</b> in problem {s['problem']} &nbsp;·&nbsp; "
-        return picture, f"{caption}{trial_name(self.activity, s['trial'])}{some}"
+        some = [f"{len(s['selected'])} neurons selected"] if s["selected"] else []
+        which = trial_name(self.activity, s["trial"])
+        return picture, caption(words[:1].upper() + words[1:], f" in problem {s['problem']}", which, *some)
 
     def _loadings(self) -> Picture:
         if self.state["method"] == "isomap":
             raise NothingToShow(WORDS["loadings"])
         self._trajectories()
         turned = ", which alignment does not turn" if "placed" in self._now() else ""
-        return self._value("loadings"), f"<b>Loadings</b> of the neurons on the components{turned}"
+        return self._value("loadings"), caption("Loadings", f" of the neurons on the components{turned}")
 
     def _scatter(self) -> Picture:
-        return self._value("scatter"), f"<b>Neurons</b> after problem {self.state['problem']}"
+        return self._value("scatter"), caption("Neurons", f" after problem {self.state['problem']}")
 
     def _average(self) -> Picture:
         chosen = self.state["selected"]
         who = f"{len(chosen)} selected neurons" if chosen else "all neurons"
-        return self._value("average"), f"<b>Mean activity</b> of {who} in problem {self.state['problem']}"
+        return self._value("average"), caption("Mean activity", f" of {who} in problem {self.state['problem']}")
 
     def _variance(self) -> Picture:
-        return self._value("variance"), "<b>Explained variance</b>, each problem's own components"
+        return self._value("variance"), caption("Explained variance", ", each problem's own components")
 
     def _dimensions(self) -> Picture:
         problem = self.state["problem"]
         now = float(self._value("spread")["participation_ratio"].sel(problem=problem))
-        words = "<b>Participation ratio</b>"
-        return self._value("dimensions"), f"{words} &nbsp;·&nbsp; {now:.1f} dimensions in problem {problem}"
+        words = f"{now:.1f} dimensions in problem {problem}"
+        return self._value("dimensions"), caption("Participation ratio", "", words)
 
     def _angles(self) -> Picture:
         if len(self.problems) < 2:
             raise NothingToShow("Only one problem was kept: there is none to compare it with.")
-        words = "<b>Principal angles</b> between problems, mean of three"
-        return self._value("angles"), f"{words} &nbsp;·&nbsp; chance {_chance(self.activity.sizes['neuron']):.0f}°"
+        chance = f"chance {_chance(self.activity.sizes['neuron']):.0f}°"
+        return self._value("angles"), caption("Principal angles", " between problems, mean of three", chance)
 
     def _decoding(self) -> Picture:
         s = self.state
         picture = self._value("decoding")
-        words = f"bins of {BIN} ms &nbsp;·&nbsp; chance {self._value('chance'):.2g}"
-        return picture, f"<b>Decoding</b> the {s['by']} in problem {s['problem']}, {words}"
+        words = f" the {s['by']} in problem {s['problem']}, bins of {BIN} ms"
+        return picture, caption("Decoding", words, f"chance {self._value('chance'):.2g}")
 
     # ------------------------------------------------------------------ what leaves
 

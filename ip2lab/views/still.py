@@ -6,7 +6,6 @@ What a live figure shows is drawn again by matplotlib from the same elements, pa
 from __future__ import annotations
 
 import base64
-import html
 import io
 import os
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.records.storage import absolute
+from ip2lab.views.markup import as_text, html, keyed, legible
 from ip2lab.views.style import entries
 
 if TYPE_CHECKING:
@@ -32,6 +32,11 @@ STATIC = "IP2LAB_STATIC"  # set to 1 where notebooks are made that will be read 
 INCHES = 10.5  # width of a page
 PIXELS = 92  # of a panel's height to the inch: what makes print look like the screen
 # labels of axes that have nothing between two whole numbers
+AS_IT_IS = {  # words are drawn as they stand: no formulas, no LaTeX, whatever the user's own settings say
+    "text.parse_math": False,
+    "text.usetex": False,
+    "axes.formatter.use_mathtext": False,
+}
 COUNTED = ("problem", "trial of the problem", "neuron")
 MARKERS = {"inverted_triangle": "v", "triangle": "^", "square": "s", "circle": "o"}
 
@@ -119,13 +124,12 @@ def _page(figure: Figure) -> str:
     from ip2lab.views.figure import LOOKS, Panel
 
     def block(name: str) -> Any:
-        words = figure.notes.get(name) or figure.captions.get(name, "")
+        words = html(figure.notes.get(name) or figure.captions.get(name, ""))
         if name not in figure.elements or figure.notes.get(name):
-            return column(Div(text=words), sizing_mode="stretch_width")
+            return column(Div(text=words, disable_math=True), sizing_mode="stretch_width")
         panel = Panel(figure.elements[name])
-        for key, ink in panel.legend:
-            words += f" &nbsp; <span style='color: {ink}'>&#9679;</span> {html.escape(key)}"
-        return column(Div(text=words), panel.plot.state, sizing_mode="stretch_width")
+        head = Div(text=keyed(words, panel.legend), disable_math=True)
+        return column(head, panel.plot.state, sizing_mode="stretch_width")
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
     page = file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
@@ -154,6 +158,7 @@ def picture(figure: Figure, kind: str, dpi: int) -> bytes:
         "axes.spines.right": False,
         "svg.fonttype": "none",
         "axes.linewidth": 0.7,
+        **AS_IT_IS,
     }
     parts = [_shares(row, widths) for row in rows]
     heights = [max(_height(figure, name, share) for name, share in part.items()) for part in parts]
@@ -180,7 +185,7 @@ def _head(figure: Figure, name: str, share: float) -> tuple[str, list[tuple[str,
     letters = max(int(138 * share) - 8, 20)  # that have room in a line
     keys = [] if figure.notes.get(name) or name not in figure.elements else entries(figure.elements[name])
     columns = max(1, min(len(keys), int(1.15 * letters) // (max((len(word) for word, _ in keys), default=0) + 5)))
-    return textwrap.fill(_plain(figure.captions.get(name, "")), letters), keys, columns
+    return textwrap.fill(as_text(figure.captions.get(name, "")), letters), keys, columns
 
 
 def _height(figure: Figure, name: str, share: float) -> float:
@@ -209,14 +214,13 @@ def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
     from matplotlib.lines import Line2D
 
     dots = [Line2D([], [], marker="o", linestyle="", color=ink, markersize=4.5) for _, ink in keys]
-    names = [name for name, _ in keys]
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.99), "ncols": columns}
-    ax.legend(dots, names, frameon=False, fontsize=7.5, handletextpad=0.1, columnspacing=1.0, **place)
+    place |= {"frameon": False, "fontsize": 7.5, "handletextpad": 0.1, "columnspacing": 1.0}
+    # numbers first: of names, matplotlib would leave out those that begin with an underscore
+    made = ax.legend(dots, [str(i) for i in range(len(keys))], **place)
+    for text, (name, _) in zip(made.get_texts(), keys, strict=True):
+        text.set_text(name)
     return -(-len(keys) // columns)
-
-
-def _plain(caption: str) -> str:
-    return html.unescape(re.sub(r"<[^>]+>", "", caption)).replace("$", r"\$")
 
 
 def _options(element: Any, kind: str = "plot") -> dict[str, Any]:
@@ -235,15 +239,17 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
         if log:
             getattr(ax, f"set_{axis}scale")("log")
             _plain_ticks(getattr(ax, f"{axis}axis"), chosen.get(f"{axis}lim") or (1, 10))
-    ax.set(**{k: chosen[k] for k in ("xlim", "ylim", "xlabel", "ylabel") if chosen.get(k) is not None})
-    if "xlabel" not in chosen:
-        first = element if not isinstance(element, hv.Overlay) else next(iter(element))
-        ax.set(xlabel=first.dimensions()[0].pprint_label, ylabel=first.dimensions()[1].pprint_label)
+    ax.set(**{k: chosen[k] for k in ("xlim", "ylim") if chosen.get(k) is not None})
+    first = element if not isinstance(element, hv.Overlay) else next(iter(element))
+    words = [d.pprint_label for d in first.dimensions()[:2]]
+    if "xlabel" in chosen:
+        words = [chosen.get(k) or "" for k in ("xlabel", "ylabel")]
+    ax.set(xlabel=legible(words[0]), ylabel=legible(words[1]))
     for line in (ax.xaxis, ax.yaxis):
         if line.get_scale() == "linear" and line.get_label_text().startswith(COUNTED):
             line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     if isinstance(chosen.get("xticks"), list):
-        ax.set_xticks([t[0] for t in chosen["xticks"]], [t[1] for t in chosen["xticks"]])
+        ax.set_xticks(*_ticks(chosen["xticks"]))
         ax.tick_params(
             "x",
             top=chosen.get("xaxis") == "top",
@@ -251,7 +257,7 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
             labelbottom=chosen.get("xaxis") != "top",
         )
     if chosen.get("yticks") is not None:
-        ax.set_yticks([t[0] for t in chosen["yticks"]], [t[1] for t in chosen["yticks"]])
+        ax.set_yticks(*_ticks(chosen["yticks"]))
     if ax.get_legend() is None and not entries(element) and ax.get_legend_handles_labels()[1]:
         ax.legend(
             frameon=False,
@@ -261,6 +267,11 @@ def draw(page: Page, ax: Axes, element: Any) -> None:
             .replace("top", "upper")
             .replace("bottom", "lower"),
         )
+
+
+def _ticks(chosen: Any) -> tuple[list[Any], list[str]]:
+    """Places, and what is written there."""
+    return [place for place, _ in chosen], [legible(word) for _, word in chosen]
 
 
 def _plain_ticks(axis: Any, ends: tuple[float, float]) -> None:
@@ -361,7 +372,9 @@ def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
         zorder=1,
     )
     if chosen.get("colorbar"):
-        page.colorbar(shown, ax=ax, label=chosen.get("colorbar_opts", {}).get("title", ""), pad=0.01, fraction=0.05)
+        page.colorbar(
+            shown, ax=ax, label=legible(chosen.get("colorbar_opts", {}).get("title", "")), pad=0.01, fraction=0.05
+        )
 
 
 def _words(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:
@@ -372,7 +385,7 @@ def _words(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     inks = _look(leaf, style, "text_color", "k")
     inks = [inks] * len(leaf) if isinstance(inks, str) else inks
     for x, y, text, ink in zip(*(leaf.dimension_values(i) for i in range(3)), inks, strict=True):
-        ax.text(x, y, str(text).replace("$", r"\$"), fontsize=7.5, color=ink, zorder=4, **align)
+        ax.text(x, y, legible(text), fontsize=7.5, color=ink, zorder=4, **align)
 
 
 def _boxes(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -> None:

@@ -11,6 +11,9 @@ import holoviews as hv
 import holoviews.plotting.bokeh  # HoloViews takes no options for Bokeh before
 import numpy as np
 import xarray as xr
+from holoviews.core.util import label_sanitizer
+
+from ip2lab.views.markup import literal
 
 # After Okabe and Ito (2008), moved to middle lightness so that each is readable on white and on black.
 PALETTE = ("#2484c6", "#d9601a", "#12a17a", "#b565a7", "#b98900", "#4d6bd6", "#8a8f98", "#c2455d")
@@ -85,7 +88,11 @@ def figure(value: float) -> str:
 
 def looks(element: Any, height: int = 260, **chosen: Any) -> Any:
     """Give an element its size, axes and glyph options for Bokeh; see :data:`holoviews.opts`."""
-    return element.opts(backend="bokeh", height=height, responsive=True, show_title=False, **chosen)
+    return element.opts(backend="bokeh", height=height, responsive=True, show_title=False, hooks=[_literal], **chosen)
+
+
+def _literal(plot: Any, _: Any) -> None:
+    literal(plot.state)
 
 
 _TEMPLATES: dict[tuple[Any, ...], Any] = {}
@@ -245,16 +252,18 @@ def entries(element: Any) -> list[tuple[str, str]]:
     [('go', '#2484c6'), ('no-go', '#d9601a')]
     """
     parts = list(element) if isinstance(element, hv.Overlay) else [element]
-    return [(leaf.label, _KEYS[leaf.id]) for leaf in parts if leaf.group == KEY and leaf.id in _KEYS]
+    return [_KEYS[leaf.id] for leaf in parts if leaf.group == KEY and leaf.id in _KEYS]
 
 
 KEY = "Key"  # the group of what is in a picture only for its legend
-_KEYS: dict[int, str] = {}  # the colours of these, by the options that they share
+_KEYS: dict[int, tuple[str, str]] = {}  # the names and colours of these, by the options that they share
 
 
 @lru_cache(512)
 def _entry(name: str, ink: str, dims: tuple[str, ...]) -> hv.Points:
     style = {"size": 8, "line_color": None, "color": ink}
-    made = styled(hv.Points, {d: np.full(1, np.nan) for d in "xy"}, dims, (), style, name, KEY)
-    _KEYS[made.id] = ink
+    name = plain(name)
+    label = name if label_sanitizer.allowable(name) else f"{name} "  # HoloViews keeps some words for itself
+    made = styled(hv.Points, {d: np.full(1, np.nan) for d in "xy"}, dims, (), style, label, KEY)
+    _KEYS[made.id] = name, ink
     return made

@@ -476,7 +476,13 @@ def bars(
     ]
     ticks = [(place, plain(name, 22)) for name, place in places.items()]
     return looks(
-        hv.Overlay(parts), height, xlim=(0, top), ylim=(-0.6, len(values) - 0.4), xlabel=label, ylabel="", yticks=ticks
+        hv.Overlay(parts),
+        height,
+        xlim=(0, top),
+        ylim=(-0.6, len(values) - 0.4),
+        xlabel=names[0],
+        ylabel="",
+        yticks=ticks,
     )
 
 

@@ -35,7 +35,9 @@ def symbol(name: str) -> str:
     >>> symbol("tau_dendrite"), symbol("threshold")
     ('τd', 'ϑ')
     """
-    text = PROPERTIES[name].symbol if name in PROPERTIES else name
+    if name not in PROPERTIES:
+        return name
+    text = PROPERTIES[name].symbol
     for latex, letter in GREEK.items():
         text = text.replace(f"\\{latex}", letter)
     return text.replace("_", "")
