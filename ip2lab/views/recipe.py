@@ -248,7 +248,8 @@ class Recipe:
     def _key(self, steps: Mapping[str, Any], name: str) -> Hashable:
         """What tells one result from another: the text of a step and of all that it needs."""
         made = _named(steps, name)
-        return made._text, *(self._key(steps, other) for other in made._needs if other not in self.given)
+        needed = (other for other in made._needs if other in steps and other not in self.given)
+        return made._text, *(self._key(steps, other) for other in needed)
 
     def _keep(self, key: Hashable, result: Any) -> None:
         if _size(result) > MOST_BYTES:
@@ -298,10 +299,11 @@ def _joined(left: Any, symbol: str, right: Any) -> Step:
 
 def _called(function: Step, args: Iterable[Any], kwargs: Mapping[str, Any]) -> Step:
     listed, named = [step(one) for one in args], {name: step(one) for name, one in kwargs.items()}
-    odd = {name: one for name, one in named.items() if not _is_name(name)}
-    texts = [one._text for one in listed]
-    texts += [f"{name}={one._text}" for name, one in named.items() if name not in odd]
-    texts += [f"**{step(odd)._text}"] if odd else []
+    if all(map(_is_name, named)):
+        texts = [f"{name}={one._text}" for name, one in named.items()]
+    else:
+        texts = [f"**{step(named)._text}"]
+    texts = [*(one._text for one in listed), *texts]
 
     def run(found: Mapping[str, Any]) -> Any:
         given = {name: one._run(found) for name, one in named.items()}
@@ -362,10 +364,11 @@ def _fields(*names: str) -> Callable[[Any], Step]:
     return lambda value: call(type(value), *(getattr(value, name) for name in names))
 
 
-def _moment(value: datetime.datetime) -> Step:
-    if value.tzinfo is not None:
-        raise TypeError(f"a time in {value.tzinfo} cannot be written as code; give it to the recipe under a name")
-    return _fields("year", "month", "day", "hour", "minute", "second", "microsecond")(value)
+def _date(value: Any) -> Step:
+    zone = getattr(value, "tzinfo", None)
+    if zone is not None:
+        raise TypeError(f"a time in {zone} cannot be written as code; give it to the recipe under a name")
+    return Step(repr(value), lambda _: value, modules=["datetime"])
 
 
 WRITTEN: dict[Any, Callable[[Any], Step]] = {
@@ -376,9 +379,7 @@ WRITTEN: dict[Any, Callable[[Any], Step]] = {
     **dict.fromkeys((slice, range), _fields("start", "stop", "step")),
     np.generic: _numpy_scalar,
     np.ndarray: _numpy_array,
-    datetime.date: _fields("year", "month", "day"),
-    datetime.datetime: _moment,
-    datetime.timedelta: _fields("days", "seconds", "microseconds"),
+    **dict.fromkeys((datetime.date, datetime.datetime, datetime.timedelta), _date),
 }
 
 
