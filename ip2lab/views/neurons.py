@@ -237,12 +237,15 @@ class NeuronExplorer(Explorer):
         steps = self.cells.every(self.state, tinted=True, banded=True)
         self._plain = self._refused(steps, "shades")
         banded = "rates" in steps and self.TITLES["psth"] in self.state["panels"] and not self._refused(steps, "rates")
+        if banded and not self._plain:
+            return steps
         return self.cells.every(self.state, tinted=not self._plain, banded=banded)
 
     def _refused(self, steps: dict[str, Any], name: str) -> str:
         """Why a step, where there is one, gives nothing."""
         try:
-            self._recipe.value({name: None, **steps}, name)
+            if name in steps:
+                self._recipe.value(steps, name)
         except REFUSALS as error:
             return reason(error)
         return ""

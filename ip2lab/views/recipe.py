@@ -59,8 +59,10 @@ class Step:
         self._text, self._run, self._level = text, run, level
         self._needs, self._modules = dict.fromkeys(needs), dict.fromkeys(modules)
         for part in parts:
-            self._needs |= part._needs
-            self._modules |= part._modules
+            if part._needs:
+                self._needs |= part._needs
+            if part._modules:
+                self._modules |= part._modules
 
     def __repr__(self) -> str:
         return self._text
@@ -167,9 +169,9 @@ def step(value: Any) -> Step:
     """
     if isinstance(value, Step):
         return value
-    kind = next((k for k in (np.generic, np.ndarray) if isinstance(value, k)), type(value))
-    if kind in WRITTEN:
-        return WRITTEN[kind](value)
+    write = WRITTEN.get(type(value)) or (_numpy_scalar if isinstance(value, np.generic) else None)
+    if write is not None:
+        return write(value)
     if callable(value):
         module, name = _home(value)
         text = name if module == "builtins" else f"{_word(module)}.{name}"
@@ -201,6 +203,7 @@ class Recipe:
         self.given = dict(given)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._bytes = 0
+        self._keys: tuple[Mapping[str, Any], dict[str, Hashable]] = {}, {}  # of the steps that were asked for last
 
     def value(self, steps: Mapping[str, Any], name: str) -> Any:
         """Return what the step `name` gives; the latest results are remembered."""
@@ -247,9 +250,14 @@ class Recipe:
 
     def _key(self, steps: Mapping[str, Any], name: str) -> Hashable:
         """What tells one result from another: the text of a step and of all that it needs."""
-        made = _named(steps, name)
-        needed = (other for other in made._needs if other in steps and other not in self.given)
-        return made._text, *(self._key(steps, other) for other in needed)
+        if self._keys[0] is not steps:
+            self._keys = steps, {}
+        known = self._keys[1]
+        if name not in known:
+            made = _named(steps, name)
+            needed = (other for other in made._needs if other in steps and other not in self.given)
+            known[name] = made._text, *(self._key(steps, other) for other in needed)
+        return known[name]
 
     def _keep(self, key: Hashable, result: Any) -> None:
         if _size(result) > MOST_BYTES:
@@ -377,7 +385,6 @@ WRITTEN: dict[Any, Callable[[Any], Step]] = {
     dict: _table,
     complex: _fields("real", "imag"),
     **dict.fromkeys((slice, range), _fields("start", "stop", "step")),
-    np.generic: _numpy_scalar,
     np.ndarray: _numpy_array,
     **dict.fromkeys((datetime.date, datetime.datetime, datetime.timedelta), _date),
 }

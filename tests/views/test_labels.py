@@ -19,10 +19,8 @@ from ip2lab.views.labels import Labels
 WORDS = ["day1", "x'); import os #", "__import__('os').system('touch pwned')", 'two\n"lines" \\ Ω', "run", "3"]
 LABELS = {
     "words": np.array(WORDS),
-    "objects": np.array(WORDS, dtype=object),
     "dates": np.datetime64("2026-03-01", "ns") + np.arange(6) * np.timedelta64(3, "D"),
     "numbers": np.array([3, 5, 6, 17, 20, 21]),
-    "floats": np.arange(6) + 0.5,
 }
 
 
@@ -166,6 +164,8 @@ def test_problems_in_a_row_are_found_by_number_or_in_the_order_that_there_is() -
     words = Labels(np.array(list("dabc")))
     assert Labels(np.array(list("dbc"))).in_a_row(2, words) == ["b", "c"]
     assert words.in_a_row(4) == list("dabc")
+    assert Labels(np.array(["a", 1, 2.5, None], dtype=object)).keys == ["a", 1, 2.5, "None"]
+    assert Labels(np.arange(3) + 0.5).in_a_row(2) == []
     assert Labels(np.empty(0, int)).in_a_row(1) == []
 
 
