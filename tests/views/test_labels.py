@@ -20,13 +20,13 @@ WORDS = ["day1", "x'); import os #", "__import__('os').system('touch pwned')", '
 LABELS = {
     "words": np.array(WORDS),
     "dates": np.datetime64("2026-03-01", "ns") + np.arange(6) * np.timedelta64(3, "D"),
-    "numbers": np.array([3, 5, 6, 17, 20, 21]),
+    "numbers": np.array([0.5, 3, 5, 6, 17, 20]),
 }
 
 
 @pytest.fixture(scope="module")
 def plain() -> xr.DataTree:
-    return make_run(problems=5, neurons=8, steps=25, repeats=6)
+    return make_run(problems=5, neurons=6, steps=20, repeats=5)
 
 
 def relabelled(run: xr.DataTree, labels: np.ndarray) -> xr.DataTree:

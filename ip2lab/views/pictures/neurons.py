@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import holoviews as hv
 import numpy as np
@@ -134,7 +135,7 @@ def property_density(
     found: xr.Dataset,
     name: str,
     *,
-    at: int,
+    at: Any,
     picked: float | None = None,
     chosen: Sequence[float] = (),
     label: str = "",
@@ -149,8 +150,8 @@ def property_density(
         What :func:`ip2lab.analysis.neurons.density` returned: ``density`` (property, problem, point) and ``value``.
     name : str
         The property.
-    at : int
-        The problem.
+    at : int or str
+        The problem, by its label.
     picked : float, optional
         A neuron's value to mark.
     chosen : sequence of float

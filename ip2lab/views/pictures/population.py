@@ -236,15 +236,15 @@ def _ends(values: np.ndarray) -> tuple[float, float]:
     return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
-def history(signal: xr.DataArray, *, at: int | None = None, height: int = 260) -> hv.Overlay:
+def history(signal: xr.DataArray, *, at: Any = None, height: int = 260) -> hv.Overlay:
     """One neuron in the same trial after different problems, one row a problem.
 
     Parameters
     ----------
     signal : DataArray
         (problem, time); bool for spikes.
-    at : int, optional
-        The problem to mark.
+    at : optional
+        The problem to mark, by its label.
     height : int
         In pixels.
 
