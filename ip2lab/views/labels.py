@@ -96,17 +96,18 @@ def plain(label: Any) -> Any:
 
 
 def every_label(several: Sequence[np.ndarray]) -> Labels:
-    """Return the labels that occur in any of several arrays, in the order in which they come.
+    """Return the labels that occur in any of several arrays, in the order in which they come; numbers if all are whole.
 
     Examples
     --------
     >>> every_label([np.array([0, 1]), np.array([1, 2])]).keys
     [0, 1, 2]
     """
-    same = len({values.dtype.kind for values in several}) == 1
-    labels = {plain(label): label for values in several for label in values}
-    kind = np.result_type(*several) if same else object
-    return Labels(np.array(list(labels.values()), kind))
+    labels = list({plain(label): label for values in several for label in values}.values())
+    if all(isinstance(plain(label), (int, float)) and float(label).is_integer() for label in labels):
+        return Labels(np.array(labels, int))
+    whole = np.array([None, *labels], object)[1:]  # of any kinds, and each as it is
+    return Labels(whole)
 
 
 def along(labels: Labels, values: Any) -> Any:
