@@ -337,3 +337,50 @@ def test_executed_notebook_keeps_only_what_a_reader_without_a_kernel_sees():
     assert "widgets" not in cleaned.metadata
     assert "execution" not in cleaned.cells[0].metadata
     nbformat.validate(cleaned)
+
+
+RUNNERS = {"eval", "exec", "compile", "__import__", "literal_eval", "run_path", "run_module", "InteractiveInterpreter"}
+READERS = {"ast", "code", "codeop", "dill", "cloudpickle", "joblib", "marshal", "pickle", "runpy", "shelve"}
+
+
+def text_that_runs(source: str) -> list[str]:
+    """Return what in a module's source could make code of text: calls and modules, with their lines."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            names = [name for name in names if name.split(".")[0] in READERS]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            method, of = node.func.attr, node.func.value
+            harmless = (method == "compile" and isinstance(of, ast.Name) and of.id == "re") or not node.args
+            names = [method] if method in RUNNERS and not harmless else []
+        else:
+            names = [node.id] if isinstance(node, ast.Name) and node.id in RUNNERS else []
+        found += [f"line {node.lineno}: {name}" for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ip2lab").rglob("*.py")), ids=lambda path: path.stem)
+def test_no_text_is_run(path: Path):
+    found = text_that_runs(path.read_text())
+    # numba keeps compiled functions pickled in its own cache folder, which nobody is given and nobody sends
+    assert [one.partition(": ")[2] for one in found] == (["pickle"] if path.name == "compiling.py" else [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "eval(text)",
+        "run = exec",
+        "builtins.exec(text)",
+        "code = compile(text, '', 'eval')",
+        "__import__(name)",
+        "import ast",
+        "from pickle import loads",
+        "import builtins; builtins.__import__(name)",
+        "data.eval(text)",
+        "frame['a'].eval(text)",
+    ],
+)
+def test_what_runs_text_is_found(line: str):
+    assert text_that_runs(line)

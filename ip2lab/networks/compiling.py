@@ -65,7 +65,7 @@ class _CacheFile(IndexDataCacheFile):
         except OSError:
             return None
         if data[:_SEAL] == hashlib.sha256(data[_SEAL:]).digest():
-            return pickle.loads(data[_SEAL:])
+            return pickle.loads(data[_SEAL:])  # noqa: S301 -- numba's own format, in numba's own folder
         _tell(f"files of compiled functions in {self._cache_path} are damaged; these are compiled again")
         return None
 

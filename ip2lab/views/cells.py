@@ -1,23 +1,34 @@
-"""The steps from a run to the pictures of its neurons, as lines of code with what is chosen put in."""
+"""The steps from a run to the pictures of its neurons, with what is chosen put in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from ip2lab.analysis import connectivity, neurons
 from ip2lab.views import pictures
 from ip2lab.views.explorer import group, source
+from ip2lab.views.labels import Labels, along, ticked
+from ip2lab.views.recipe import call, later, ref
+from ip2lab.views.style import axis, span
+
+if TYPE_CHECKING:
+    from ip2lab.probes import probe, silenced
+else:  # these need PyTorch
+    probe, silenced = later("ip2lab", "probe"), later("ip2lab.probes", "silenced")
 
 WIDTH = 50  # ms, standard deviation of the smoothing of firing rates
 NOISY = 20  # trials of each condition
 MOST = 100  # neurons silenced one by one; more would take longer than a person waits
+RUN, PROPERTIES, NOW, TRIALS = map(ref, ("run", "properties", "now", "trials"))
+ACTIVITY, WEIGHTS = map(ref, ("activity", "weights"))
 
 
 class Cells:
-    """A run's properties, activity and weights, what colours its neurons, and the lines that draw all this.
+    """A run's properties, activity and weights, what colours its neurons, and the steps that draw all this.
 
     Parameters
     ----------
@@ -29,12 +40,13 @@ class Cells:
     >>> import ip2lab
     >>> run = ip2lab.train("association", problems=1, neurons=20, max_trials=60, progress=False)
     >>> Cells(run).tint("end tau_soma")
-    {'tint': "properties['tau_soma'].isel(problem=-1)"}
+    {'tint': properties['tau_soma'].isel(problem=-1)}
     """
 
     def __init__(self, run: xr.DataTree) -> None:
-        self.run, self.source = run, source(run).removeprefix("run = ")
+        self.run = run
         self.properties = group(run, "properties").load()
+        self.labels = Labels(self.properties["problem"].values)
         self.steps = self._kept("trajectories", "step")
         if self.steps is not None:
             self.steps.load()
@@ -53,7 +65,7 @@ class Cells:
 
     @property
     def given(self) -> dict[str, Any]:
-        """What is there already, by the names of the lines that would make it."""
+        """What is there already, by the names of the steps that would make it."""
         names = ("run", "properties", "steps", "activity", "weights")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
@@ -80,51 +92,62 @@ class Cells:
             ]
         return found
 
-    def tint(self, colour: str) -> dict[str, str]:
+    def tint(self, colour: str) -> dict[str, Any]:
         """What the neurons are coloured by (neuron): as it is after the last problem that was kept."""
         kind, _, name = colour.partition(" ")
         if kind == "none":
             return {}
         if kind in ("start", "end"):
-            return {"tint": f"properties[{name!r}].isel(problem={0 if kind == 'start' else -1})"}
+            return {"tint": PROPERTIES[name].isel(problem=0 if kind == "start" else -1)}
         if kind == "community":
-            return {"tint": f"connectivity.communities({self._matrix(self.weights)}, runs=20)['community']"}
-        last = int(self.activity["problem"][-1])
+            graph = self._matrix(self._last(self.weights))
+            return {"tint": call(connectivity.communities, graph, runs=20)["community"]}
+        last = self._last(self.activity)
         if kind == "activity":
             return {"tint": self._firing(last)}
-        signal = f"neurons.firing_rate(noisy, width={WIDTH})" if self.signal == "spikes" else "noisy"
-        return {
-            "noisy": self._again(last),
-            "tint": f"neurons.selectivity({signal}, {name!r}, trial='probe').max('time', keep_attrs=True)",
-        }
+        noisy = ref("noisy")
+        signal = call(neurons.firing_rate, noisy, width=WIDTH) if self.signal == "spikes" else noisy
+        found = call(neurons.selectivity, signal, name, trial="probe").max("time", keep_attrs=True)
+        return {"noisy": self._again(last), "tint": found}
 
-    def near(self, kept: xr.Dataset, problem: int) -> int:
+    @staticmethod
+    def _last(kept: xr.Dataset) -> Any:
+        """The label of the last problem that was kept."""
+        found = Labels(kept["problem"].values)
+        return found[found.keys[-1]]
+
+    def near(self, kept: xr.Dataset, problem: Any) -> Any:
         """The kept problem that is nearest to one."""
-        problems = kept["problem"].values
-        return int(problems[np.abs(problems - problem).argmin()])
+        return Labels(kept["problem"].values).nearest(problem, self.labels)
 
-    def longest(self, problem: int) -> tuple[int, slice] | None:
-        """The nearest problem of which more than one point was kept, and where these are; None where there is none."""
+    def _nearest(self, kept: xr.Dataset, problem: Any) -> Any:
+        """Its label."""
+        found = Labels(kept["problem"].values)
+        return found[found.nearest(problem, self.labels)]
+
+    def longest(self, problem: Any) -> slice | None:
+        """Where the points of the nearest problem with more than one point are; None where there is no such problem."""
         found, first, count = np.unique(self.steps["problem"].values, return_index=True, return_counts=True)
-        several = np.flatnonzero(count > 1)
-        if not several.size:
+        several = Labels(found[count > 1])
+        if not several.keys:
             return None
-        best = several[np.abs(found[several] - problem).argmin()]
-        return int(found[best]), slice(int(first[best]), int(first[best] + count[best]))
+        best = Labels(found).keys.index(several.nearest(problem, self.labels))
+        return slice(int(first[best]), int(first[best] + count[best]))
 
-    # ------------------------------------------------------------------ lines
+    # ------------------------------------------------------------------ steps
 
-    def lines(self, state: Mapping[str, Any], *, tinted: bool, banded: bool) -> dict[str, str]:
+    def every(self, state: Mapping[str, Any], *, tinted: bool, banded: bool) -> dict[str, Any]:
         """Every step by name: in colours or all alike, rates with a band or as a mean of alike trials."""
         tint = self.tint(state["colour"])
-        shades = {**tint, "shades": "pictures.shades(tint)"} if tint else {}
-        look = f"chosen={state['selected']}" + (", inks=shades[0]" if tint and tinted else "")
+        shades = {**tint, "shades": call(pictures.shades, ref("tint"))} if tint else {}
+        coloured = bool(tint and tinted)
+        look = {"chosen": state["selected"], **({"inks": ref("shades")[0]} if coloured else {})}
         found = {
-            "run": self.source,
-            "properties": "run['properties'].to_dataset().load()",
-            "now": f"properties.sel(problem={state['problem']})",
+            **source(self.run),
+            "properties": RUN["properties"].to_dataset().load(),
+            "now": PROPERTIES.sel(problem=self.labels[state["problem"]]),
             **shades,
-            **self._of_all(state, look, ", key=shades[1]" if tint and tinted else ""),
+            **self._of_all(state, look, {"key": ref("shades")[1]} if coloured else {}),
             **self._tuning(state),
         }
         if self.activity is not None:
@@ -133,72 +156,85 @@ class Cells:
             found |= self._of_weights(state, look)
         return found
 
-    def _of_all(self, s: Mapping[str, Any], look: str, key: str) -> dict[str, str]:
+    def _of_all(self, s: Mapping[str, Any], look: Mapping[str, Any], key: Mapping[str, Any]) -> dict[str, Any]:
         """The pictures of all neurons' properties."""
-        own, against = (f"properties[{s[name]!r}]" for name in ("property", "against"))
-        ends, now = f"span({own}.values, 0.04, True)", f"now[{s['property']!r}]"
+        own = along(self.labels, PROPERTIES[s["property"]])
+        now, neuron, lines = NOW[s["property"]], s["neuron"], pictures.property_trajectories
+        ends = call(span, PROPERTIES[s["property"]].values, 0.04, True)
+        both = (ends, call(span, PROPERTIES[s["against"]].values, 0.04, True))
+        density = call(
+            pictures.property_density,
+            ref("densities"),
+            s["property"],
+            at=self.labels[s["problem"]],
+            picked=call(float, now[neuron]),
+            chosen=now.values[s["selected"]].tolist(),
+            label=call(axis, PROPERTIES[s["property"]]),
+            limits=ends,
+        )
         found = {
-            "over_all": f"pictures.property_trajectories({own}, {look}{key})",
-            "over_one": f"pictures.picked(over_all, {own}, {s['neuron']})",
-            "over": f"pictures.moved(over_one, {s['problem']})",
-            "densities": "neurons.density(properties)",
-            "density": f"pictures.property_density(densities, {s['property']!r}, at={s['problem']}, "
-            f"picked=float({now}[{s['neuron']}]), chosen={now}.values[{s['selected']}].tolist(), "
-            f"label=axis({own}), limits={ends})",
-            "scatter": f"pictures.scatter({now}, now[{s['against']!r}], picked={s['neuron']}, {look}, "
-            f"limits=({ends}, span({against}.values, 0.04, True)), height=240)",
+            "over_all": ticked(self.labels, call(lines, own, **look, **key)),
+            "over_one": call(pictures.picked, ref("over_all"), own, neuron),
+            "over": call(pictures.moved, ref("over_one"), self.labels.place(s["problem"])),
+            "densities": call(neurons.density, PROPERTIES),
+            "density": density,
+            "scatter": call(pictures.scatter, now, NOW[s["against"]], picked=neuron, **look, limits=both, height=240),
         }
         longest = None if self.steps is None else self.longest(s["problem"])
         if longest is not None:
+            part, within = ref("part"), ref("within_all")
             found |= {
-                "steps": "run['trajectories'].to_dataset().load()",
-                "part": f"steps[{s['property']!r}].isel(step={longest[1]})",
-                "within_all": f"pictures.property_trajectories(part, along='trial', {look}, height=240)",
-                "within": f"pictures.picked(within_all, part, {s['neuron']}, along='trial')",
+                "steps": RUN["trajectories"].to_dataset().load(),
+                "part": ref("steps")[s["property"]].isel(step=longest),
+                "within_all": call(lines, part, along="trial", **look, height=240),
+                "within": call(pictures.picked, within, part, neuron, along="trial"),
             }
         return found
 
-    def _in_trials(self, s: Mapping[str, Any], banded: bool) -> dict[str, str]:
+    def _in_trials(self, s: Mapping[str, Any], banded: bool) -> dict[str, Any]:
         """What the neuron does in the trials that were kept, or in noisy ones."""
-        kept, one = self.near(self.activity, s["problem"]), f"isel(neuron={s['neuron']})"
-        smooth = f"neurons.firing_rate(trials, width={WIDTH})" if self.signal == "spikes" else "trials"
-        mean = f"{smooth}.groupby('condition').mean('probe', keep_attrs=True).to_dataset(name='rate')"
-        band = f"neurons.psth(trials, trial='probe', by='condition', width={WIDTH})"
+        kept, neuron, spikes = self._nearest(self.activity, s["problem"]), s["neuron"], self.signal == "spikes"
+        signal = ACTIVITY[self.signal]
+        smooth = call(neurons.firing_rate, TRIALS, width=WIDTH) if spikes else TRIALS
+        mean = smooth.groupby("condition").mean("probe", keep_attrs=True).to_dataset(name="rate")
+        band = call(neurons.psth, TRIALS, trial="probe", by="condition", width=WIDTH) if spikes else None
+        threshold = self._threshold(kept, neuron)
         return {
-            "activity": "pictures.worded(run['activity'].to_dataset())",
-            "every": self._again(kept) if s["noisy"] else f"activity[{self.signal!r}].sel(problem={kept}).load()",
-            "trials": f"every.{one}",
-            "banded": band if self.signal == "spikes" else "None",
-            "rates": band if banded and self.signal == "spikes" else mean,
-            "psth": "pictures.psth(rates)",
-            "raster": "pictures.trial_raster(trials)",
-            "trial": f"activity.sel(problem={kept}).isel(probe={s['trial']}).load()",
-            "single": f"trial.{one}",
-            "trace": f"pictures.neuron_trace(single, threshold={self._threshold(kept, s['neuron'])})",
-            "same": f"activity[{self.signal!r}].isel(probe={s['trial']}).load()",
-            "history": f"pictures.history(same.{one}, at={kept})",
+            "activity": call(pictures.worded, RUN["activity"].to_dataset()),
+            "every": self._again(kept) if s["noisy"] else signal.sel(problem=kept).load(),
+            "trials": ref("every").isel(neuron=neuron),
+            "banded": band,
+            "rates": band if banded and spikes else mean,
+            "psth": call(pictures.psth, ref("rates")),
+            "raster": call(pictures.trial_raster, TRIALS),
+            "trial": ACTIVITY.sel(problem=kept).isel(probe=s["trial"]).load(),
+            "single": ref("trial").isel(neuron=neuron),
+            "trace": call(pictures.neuron_trace, ref("single"), threshold=threshold),
+            "same": signal.isel(probe=s["trial"]).load(),
+            "history": call(pictures.history, ref("same").isel(neuron=neuron), at=kept),
         }
 
-    def _threshold(self, problem: int, neuron: int) -> str:
+    def _threshold(self, problem: Any, neuron: int) -> Any:
         """The threshold of the neuron, over time where adaptation raises it."""
-        own = "properties[{!r}].sel(problem={})[{}]"
+        own = PROPERTIES.sel(problem=problem).isel(neuron=neuron)
         if "threshold" not in self.properties:
-            return "None"
-        raised = "adaptation" in self.activity and "adaptation_strength" in self.properties
-        more = f" + {own.format('adaptation_strength', problem, neuron)} * single['adaptation']" if raised else ""
-        return own.format("threshold", problem, neuron) + more
+            return None
+        if "adaptation" not in self.activity or "adaptation_strength" not in self.properties:
+            return own["threshold"]
+        return own["threshold"] + own["adaptation_strength"] * ref("single")["adaptation"]
 
-    def _tuning(self, s: Mapping[str, Any]) -> dict[str, str]:
+    def _tuning(self, s: Mapping[str, Any]) -> dict[str, Any]:
         """What the neuron does at constant inputs, before learning and now."""
         if not {"tau_soma", "threshold"} <= set(self.properties.data_vars):
             return {}
-        both = [int(self.properties["problem"][0]), s["problem"]]
+        both = [self.labels[self.labels.keys[0]], self.labels[s["problem"]]]
         own = self.properties.sel(problem=both).isel(neuron=s["neuron"])
         most = float((own["threshold"] / own["gain"] if "gain" in own else own["threshold"]).max())
+        chosen = PROPERTIES.sel(problem=both).isel(neuron=[s["neuron"]])
+        inputs = call(np.linspace, 0, _short(np.ceil(4 * most)), 81)
         return {
-            "tuned": f"neurons.fi_curve(properties.sel(problem={both}).isel(neuron=[{s['neuron']}]), "
-            f"np.linspace(0, {np.ceil(4 * most):g}, 81), dt={self._dt():g}, duration=4000).isel(neuron=0)",
-            "excitability": "pictures.fi_curves(tuned)",
+            "tuned": call(neurons.fi_curve, chosen, inputs, dt=_short(self._dt()), duration=4000).isel(neuron=0),
+            "excitability": call(pictures.fi_curves, ref("tuned")),
         }
 
     def _dt(self) -> float:
@@ -207,49 +243,54 @@ class Cells:
         times = None if self.activity is None else self.activity["time"].values[:2]
         return float(known or (1.0 if times is None or len(times) < 2 else times[1] - times[0]))
 
-    def _of_weights(self, s: Mapping[str, Any], look: str) -> dict[str, str]:
+    def _of_weights(self, s: Mapping[str, Any], look: Mapping[str, Any]) -> dict[str, Any]:
         """Whom the neuron talks to, and what the network does without it, or without each one."""
-        kept, neuron = self.near(self.weights, s["problem"]), s["neuron"]
+        kept, neuron = self._nearest(self.weights, s["problem"]), s["neuron"]
+        own = ref("own")
         found = {
-            "weights": "run['weights'].to_dataset()",
-            "matrix": self._matrix(self.weights, kept),
-            "partners": f"pictures.partners(matrix, {neuron}, {look})",
-            "outside": f"weights[['input_weights', 'output_weights']].sel(problem={kept}).load()",
-            "own": f"outside.isel(neuron={neuron})",
-            "channels": "pictures.channels(own['input_weights'], own['output_weights'])",
+            "weights": RUN["weights"].to_dataset(),
+            "matrix": self._matrix(kept),
+            "partners": call(pictures.partners, ref("matrix"), neuron, **look),
+            "outside": WEIGHTS[["input_weights", "output_weights"]].sel(problem=kept).load(),
+            "own": ref("outside").isel(neuron=neuron),
+            "channels": call(pictures.channels, own["input_weights"], own["output_weights"]),
         }
         if self.activity is None:
             return found
         count = self.properties.sizes["neuron"]
         members = range(0, count, -(-count // MOST))
         more = sorted({neuron, *s["selected"]} - set(members))
-        each = {f"without_{i}": f"probes.silenced(run, {kept}, [{i}])" for i in more}
-        some = f", {members}" if len(members) < count else ""
+        each = {f"without_{i}": call(silenced, RUN, kept, [i]) for i in more}
+        some = [members] if len(members) < count else []
+        parts = [ref(name) for name in ("sampled", *each)]
+        lost = call(xr.concat, parts, "neuron", data_vars="minimal", compat="override", coords="minimal", join="outer")
         return {
             **found,
             **each,
-            "sampled": f"probes.silenced(run, {kept}{some})",
-            "lost": f"xr.concat([sampled, {', '.join(each)}], 'neuron', data_vars='minimal', "
-            "compat='override', coords='minimal', join='outer')"
-            if each
-            else "sampled",
-            "together": f"ip2lab.probe(run, {kept}, silence={s['selected']})",
-            "rate": self._firing(self.near(self.activity, s["problem"])),
-            "lesion": f"pictures.lesion_costs(lost, rate, picked={neuron}, {look})",
+            "sampled": call(silenced, RUN, kept, *some),
+            "lost": lost if each else ref("sampled"),
+            "together": call(probe, RUN, kept, silence=s["selected"]),
+            "rate": self._firing(self._nearest(self.activity, s["problem"])),
+            "lesion": call(pictures.lesion_costs, ref("lost"), ref("rate"), picked=neuron, **look),
         }
 
-    def _matrix(self, weights: xr.Dataset, problem: int | None = None) -> str:
-        """The recurrent weights after a problem, or in the end."""
-        last = int(weights["problem"][-1]) if problem is None else problem
-        return f"weights['recurrent_weights'].sel(problem={last}).load()"
+    @staticmethod
+    def _matrix(problem: Any) -> Any:
+        """The recurrent weights after a problem."""
+        return WEIGHTS["recurrent_weights"].sel(problem=problem).load()
 
-    def _again(self, problem: int) -> str:
+    def _again(self, problem: Any) -> Any:
         """Noisy trials, made by the network itself."""
-        return f"pictures.worded(ip2lab.probe(run, {problem}, repeats={NOISY}))[{self.signal!r}]"
+        return call(pictures.worded, call(probe, RUN, problem, repeats=NOISY))[self.signal]
 
-    def _firing(self, problem: int) -> str:
+    def _firing(self, problem: Any) -> Any:
         """How active each neuron is in the trials of a problem (neuron)."""
-        there = f"activity[{self.signal!r}].sel(problem={problem})"
+        there = ACTIVITY[self.signal].sel(problem=problem)
         if self.signal == "spikes":
-            return f"neurons.firing_rate({there}).mean('probe', keep_attrs=True)"
-        return f"{there}.mean(['probe', 'time'], keep_attrs=True)"
+            return call(neurons.firing_rate, there).mean("probe", keep_attrs=True)
+        return there.mean(["probe", "time"], keep_attrs=True)
+
+
+def _short(number: float) -> float | int:
+    """A number without a point where it is whole."""
+    return int(number) if float(number).is_integer() else float(number)

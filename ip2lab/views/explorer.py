@@ -21,15 +21,15 @@ import xarray as xr
 from ip2lab import examples, records
 from ip2lab.properties import UnknownName, hint
 from ip2lab.views import still
-from ip2lab.views.figure import Figure, rows_of
+from ip2lab.views.figure import Figure, rows_of, show
 from ip2lab.views.markup import legible
-from ip2lab.views.recipe import Recipe
+from ip2lab.views.recipe import Recipe, Step, call, ref
 from ip2lab.views.style import looks
 
 Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
 PATIENCE = 0.3  # seconds after which work shows the busy sign
 NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
-REFUSALS = (ImportError, KeyError, ValueError)  # of an analysis, or where something is not installed
+REFUSALS = (ImportError, KeyError, TypeError, ValueError)  # of an analysis, or where something is not installed
 CALM = 0.25  # seconds without a change after which panels that take long are drawn
 
 
@@ -103,8 +103,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
     and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
     drawn again. With a control ``panels`` (:class:`Switches`) only those whose ``TITLES`` it names are shown and
-    computed, two in a row. What is drawn and what ``code()`` writes out are the same lines, those of ``_lines``; panels
-    that need one of the lines ``LONG`` anew wait until nothing has changed for a moment. Arrow keys move the controls
+    computed, two in a row. What is drawn and what ``code()`` writes out are the same steps, those of ``_steps``; panels
+    that need one of the steps ``LONG`` anew wait until nothing has changed for a moment. Arrow keys move the controls
     in ``KEYS``; ``EVENTS`` says beforehand what each panel listens to, which makes the explorer appear sooner.
     """
 
@@ -124,7 +124,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def __init__(self, controls: Mapping[str, ipywidgets.Widget], rows: Sequence[Sequence[ipywidgets.Widget]]) -> None:
         self.controls = dict(controls)
         self._held = False
-        self._made: tuple[dict[str, Any], dict[str, str]] = {}, {}
+        self._made: tuple[dict[str, Any], dict[str, Any]] = {}, {}
         self._shown: dict[str, Any] = {}
         self._waiting: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
@@ -224,8 +224,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _slow(self, panels: Sequence[str]) -> set[str]:
         """Those of some panels that take long to draw, with what is chosen and what is known already."""
-        lines = self._now() if self.LONG else {}
-        return {name for name in panels if name in lines and self._recipe.missing(lines, name) & self.LONG}
+        steps = self._now() if self.LONG else {}
+        return {name for name in panels if name in steps and self._recipe.missing(steps, name) & self.LONG}
 
     def _grid(self) -> str:
         return self.GRID or rows_of(self.visible())
@@ -300,19 +300,19 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     # ------------------------------------------------------------------ the recipe
     _recipe: Recipe
 
-    def _lines(self) -> dict[str, str]:
+    def _steps(self) -> dict[str, Any]:
         """Every step by name, from the data to the pictures, with what is chosen put in."""
         raise NotImplementedError
 
-    def _now(self) -> dict[str, str]:
-        """The lines for what is chosen now, made once."""
+    def _now(self) -> dict[str, Any]:
+        """The steps for what is chosen now, made once."""
         state = self.state
         if self._made[0] != state:
-            self._made = state, self._lines()
+            self._made = state, self._steps()
         return self._made[1]
 
     def _value(self, name: str) -> Any:
-        """What a line gives; what is refused takes the picture's place, in the words of who refused it."""
+        """What a step gives; what is refused takes the picture's place, in the words of who refused it."""
         try:
             return self._recipe.value(self._now(), name)
         except REFUSALS as error:
@@ -332,9 +332,9 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
         shown = self._there()
-        titles = {name: self._heading(name) for name in shown}
-        pairs = [f"    {title[:1].upper() + title[1:]!r}: {name},\n" for name, title in titles.items()]
-        return self._recipe.code(self._now(), shown, "show({\n" + "".join(pairs) + "})")
+        titles = [self._heading(name) for name in shown]
+        pictures = {t[:1].upper() + t[1:]: ref(name) for name, t in zip(shown, titles, strict=True)}
+        return self._recipe.code(self._now(), shown, call(show, pictures))
 
     def data(self) -> xr.Dataset:
         """Return the data behind the pictures."""
@@ -451,12 +451,12 @@ def group(run: xr.DataTree, name: str) -> xr.Dataset:
     return run[name].to_dataset()
 
 
-def source(run: xr.DataTree, name: str = "run") -> str:
-    """Return the line of code that opens a run again, or says where it must come from."""
+def source(run: xr.DataTree, name: str = "run") -> dict[str, Step]:
+    """Return the step, by its name, that opens a run again; none where nothing says from where it came."""
     path = run.encoding.get("source") or run.attrs.get("path")
     if not path:
-        return f"# {name}: the run that was given to the explorer"
+        return {}
     stored = Path(str(path)).resolve()
     if stored.parent == examples.DATA.resolve() and stored.stem in examples.EXAMPLES:
-        return f"{name} = ip2lab.example({stored.stem!r})"
-    return f"{name} = ip2lab.open_run({str(path)!r})"
+        return {name: call(examples.example, stored.stem)}
+    return {name: call(records.open_run, str(path))}

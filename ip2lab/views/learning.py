@@ -27,10 +27,12 @@ from ip2lab.views.explorer import (
     check,
     dropdown,
     group,
+    slider,
     source,
 )
+from ip2lab.views.labels import Labels, every_label, key_of, ticked
 from ip2lab.views.markup import below, caption
-from ip2lab.views.recipe import Recipe
+from ip2lab.views.recipe import Recipe, call, ref
 from ip2lab.views.style import colours, plain
 
 Runs = xr.DataTree | Mapping[str, xr.DataTree] | Sequence[xr.DataTree]
@@ -173,6 +175,31 @@ def _mean_fit(series: xr.Dataset) -> xr.Dataset:
     return mean.assign(interval=interval, band=band.reindex(problem=mean["problem"]))
 
 
+def counted(found: Mapping[str, xr.Dataset], problems: Sequence[Any]) -> dict[str, xr.Dataset]:
+    """Return series or trials by name, their problems called by their places in a list, from 0.
+
+    Parameters
+    ----------
+    found : mapping of str to Dataset
+        With ``problem``, as a coordinate or a variable: words or dates.
+    problems : sequence of str
+        All problems, dates as text.
+
+    Examples
+    --------
+    >>> series = xr.Dataset({"trials": ("problem", [9, 4])}, {"problem": ["day 3", "day 1"]})
+    >>> counted({"a": series}, ["day 1", "day 2", "day 3"])["a"]["problem"].values.tolist()
+    [2, 0]
+    """
+    place = {problem: i for i, problem in enumerate(problems)}
+
+    def numbered(one: xr.Dataset) -> xr.Dataset:
+        numbers = (one["problem"].dims, [place[key_of(label)] for label in one["problem"].values])
+        return one.assign_coords(problem=numbers) if "problem" in one.coords else one.assign(problem=numbers)
+
+    return {name: numbered(one) for name, one in found.items()}
+
+
 def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[str, str] | None = None) -> hv.Overlay:
     """Mean trials to criterion of the last problems as bars, with 95 % intervals.
 
@@ -261,11 +288,12 @@ class LearningExplorer(Explorer):
         self._recipe = Recipe({f"run_{i}": run for i, run in enumerate(self.runs.values(), 1)})
         self._at: float | None = None
         most = max((series.sizes["problem"] for series in self.series.values()), default=0)
+        self.labels = every_label([series["problem"].values for series in self.series.values()])
         several, wide = len(self.runs) > 1, {"style": {"description_width": "initial"}}
         for i, name in enumerate(SIDES[1:], 1):
             setattr(self, f"_{name}", partial(self._curve, i))
         c: dict[str, ipywidgets.Widget] = {
-            "problem": ipywidgets.IntSlider(0, 0, max(most - 1, 0), description="problem", layout=SLIDER, **wide),
+            "problem": self._problems(),
             "follow": check("follow the pointer", False),
             "smooth": ipywidgets.IntSlider(1, 1, 51, 2, description="smooth", layout={"width": "210px"}, **wide),
             "log": check("log trials", True),
@@ -292,11 +320,20 @@ class LearningExplorer(Explorer):
                 self.figure.listen(panel, "legend", self._toggle)
         c["follow"].observe(self._listen, "value")
 
+    def _problems(self) -> ipywidgets.Widget:
+        """A slider over whole numbers, or over labels."""
+        keys = self.labels.keys or [0]
+        if not all(isinstance(key, int) for key in keys):
+            return slider("problem", keys, keys[0])
+        first, wide = min(keys), {"style": {"description_width": "initial"}}
+        return ipywidgets.IntSlider(first, first, max(keys), description="problem", layout=SLIDER, **wide)
+
     # ------------------------------------------------------------------ what a person does
 
     def _pick(self, x: float, _: float) -> None:
-        slider = self.controls["problem"]
-        slider.value = int(np.clip(round(x - self.controls["log_problems"].value), slider.min, slider.max))
+        control, at = self.controls["problem"], x - self.controls["log_problems"].value
+        whole = isinstance(control, ipywidgets.IntSlider)
+        control.value = int(np.clip(round(at), control.min, control.max)) if whole else self.labels.at(at)
 
     def _listen(self, change: Any) -> None:
         """Hear the pointer from the first time on that it is to be followed."""
@@ -364,35 +401,44 @@ class LearningExplorer(Explorer):
             return self.TITLES[panel]
         return self._sides()[SIDES.index(panel)][0] or "trials to criterion"
 
-    def _lines(self) -> dict[str, str]:
+    def _steps(self) -> dict[str, Any]:
         """Every step by name, from the runs to the pictures, with what is chosen put in."""
         s, by = self.state, self._key("by")
         numbers = {name: f"run_{i}" for i, name in enumerate(self.runs, 1)}
+        shown = {name: ref(word) for name, word in numbers.items() if name in s["shown"]}
         config = self.runs[(s["shown"] or list(self.runs))[0]].attrs.get("config", {})
-        window = ", ".join(f"{name}={config.get(name)!r}" for name in ("criterion", "window"))
-        single = {name: ink for name, ink in zip(self.runs, colours(len(self.runs)), strict=True) if name in s["shown"]}
-        scales = ", ".join(f"{name}={s[name]}" for name in ("log", "log_problems"))
-        found = {
-            **{word: source(self.runs[name], word).removeprefix(f"{word} = ") for name, word in numbers.items()},
-            "runs": _mapping({name: word for name, word in numbers.items() if name in s["shown"]}),
-            "limits": f"pictures.curve_limits(learning.grouped(runs), {scales})",
-            "trials": "{name: run['trials'].to_dataset() for name, run in runs.items()}",
-            "loss": f"pictures.within_problem_loss(trials, {s['problem']}, {window}, inks={single!r})",
-            "groups": f"learning.grouped(runs, {by!r})",
-            "final": f"learning.efficiency_bars(groups, {s['last']}, {self.inks!r})",
+        goal = {name: config.get(name) for name in ("criterion", "window")}
+        single = {name: ink for name, ink in zip(self.runs, colours(len(self.runs)), strict=True) if name in shown}
+        scales = {name: s[name] for name in ("log", "log_problems")}
+        place = self.labels.place(s["problem"])
+        found: dict[str, Any] = {}
+        for name, word in numbers.items():
+            found |= source(self.runs[name], word)
+        found |= {
+            "runs": shown,
+            "limits": call(pictures.curve_limits, self._counted(call(grouped, ref("runs"))), **scales),
+            "trials": self._counted({name: one["trials"].to_dataset() for name, one in shown.items()}),
+            "loss": call(pictures.within_problem_loss, ref("trials"), place, **goal, inks=single),
+            "groups": self._counted(call(grouped, ref("runs"), by)),
+            "final": call(efficiency_bars, ref("groups"), s["last"], self.inks),
         }
+        looks = {**scales, "smooth": s["smooth"], "limits": ref("limits"), "inks": self.inks}
         for i, (_, runs) in enumerate(self._sides()):
-            on = {name: numbers[name] for name in runs if name in s["shown"]}
+            on = {name: shown[name] for name in runs if name in shown}
             off = [kind for kind, some in split(runs, by).items() if not on.keys() & some.keys()]
-            looks = f"{scales}, smooth={s['smooth']}, off={off}, limits=limits, inks={self.inks!r}"
+            groups, fits = ref(f"groups_{i}"), ref(f"fits_{i}")
             found |= {
-                f"some_{i}": _mapping(on) if s["beside"] else "runs",
-                f"groups_{i}": f"learning.grouped(some_{i}, {by!r})",
-                f"fits_{i}": f"learning.fitted(groups_{i})" if s["fit"] else "{}",
-                f"still_{i}": f"pictures.learning_curves(groups_{i}, fits=fits_{i}, {looks})",
-                SIDES[i]: f"pictures.moved(still_{i}, {s['problem'] + s['log_problems']})",
+                f"some_{i}": on if s["beside"] else ref("runs"),
+                f"groups_{i}": self._counted(call(grouped, ref(f"some_{i}"), by)),
+                f"fits_{i}": call(fitted, groups) if s["fit"] else {},
+                f"still_{i}": ticked(self.labels, call(pictures.learning_curves, groups, fits=fits, off=off, **looks)),
+                SIDES[i]: call(pictures.moved, ref(f"still_{i}"), place + s["log_problems"]),
             }
         return found
+
+    def _counted(self, series: Any) -> Any:
+        """The step of series or trials whose problems are numbers, as axes and fits need them."""
+        return series if self.labels.numeric else call(counted, series, self.labels.keys)
 
     def _some(self, name: str) -> None:
         """Refuse to draw where there is nothing."""
@@ -423,10 +469,10 @@ class LearningExplorer(Explorer):
 
     def _loss(self) -> Picture:
         problem = self.controls["problem"].value
-        shown = [name for name in self.controls["shown"].value if problem in self.series[name]["problem"]]
+        shown = [n for n in self.controls["shown"].value if problem in Labels(self.series[n]["problem"].values)]
         if not shown:
             raise NothingToShow("No run that is shown has this problem.")
-        needed = [self.series[n]["trials_to_criterion"].sel(problem=problem).item() for n in shown]
+        needed = [self.series[n]["trials_to_criterion"].sel(problem=self.labels[problem]).item() for n in shown]
         words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
         return self._value("loss"), caption(f"Loss within problem {problem}", "", f"trials to criterion {words}")
 
@@ -442,11 +488,6 @@ class LearningExplorer(Explorer):
         """Return trials to criterion (run, problem) of the runs shown, and which problems failed or were attempted."""
         shown = self.state["shown"]
         return together({name: self.series[name] for name in shown}).assign_coords(run=list(shown))
-
-
-def _mapping(names: Mapping[str, str]) -> str:
-    """A mapping of words to names, as code."""
-    return "{" + ", ".join(f"{word!r}: {name}" for word, name in names.items()) + "}"
 
 
 def fit_words(name: str, fit: xr.Dataset) -> str:

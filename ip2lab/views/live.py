@@ -18,9 +18,12 @@ from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
 from ip2lab.records.storage import absolute
 from ip2lab.tasks import Family, families
+from ip2lab.tasks import family as make_family
 from ip2lab.views import pictures, still
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, as_run, dropdown
+from ip2lab.views.figure import show
 from ip2lab.views.markup import DOT, beside, caption, failure
+from ip2lab.views.recipe import Recipe, call, later, ref
 from ip2lab.views.style import colours
 
 EVERY = 0.3  # seconds from one update to the next, where drawing is cheap enough
@@ -432,37 +435,29 @@ class LiveTraining(Explorer):
 
     def code(self) -> str:
         """Return the call that trains the same run without widgets, and draws what came out."""
-        s = self.state
-        family = repr(s["family"])
+        s, series, values = self.state, ref("series"), ref("values")
+        family = s["family"]
         if isinstance(self._family, Family):
-            told = ", ".join(f"{name}={value!r}" for name, value in self._family.settings().items())
-            family = f"ip2lab.family({family}, {told})"
-        chosen = {
-            "learnable": self._learnable(),
-            **{n: s[n] for n in ("problems", "seed", "neurons", "start")},
-            **self.options,
+            family = call(make_family, family, **self._family.settings())
+        chosen = {n: s[n] for n in ("problems", "seed", "neurons", "start")} | self.options
+        goal = {name: ref("config")[name] for name in ("criterion", "window")}
+        last, spikes = ref("trials")["problem"][-1], ref("run")["activity"]["spikes"]
+        moved = (values / values.isel(problem=0, drop=True)).isel(problem=[0, -1])
+        steps = {
+            "run": later("ip2lab", "train")(family, learnable=self._learnable(), **chosen),
+            "series": ref("run")["series"].to_dataset(),
+            "trials": ref("run")["trials"].to_dataset(),
+            "config": ref("run").attrs["config"],
+            "curve": call(pictures.learning_curves, series, height=HEIGHT),
+            "loss": call(pictures.within_problem_loss, ref("trials"), call(int, last), height=HEIGHT, **goal),
+            "raster": call(pictures.raster, spikes.isel(problem=-1, probe=0), height=HEIGHT),
+            "values": ref("run")["properties"].to_dataset(),
+            "moved": call(neurons.density, moved),
+            "shift": call(pictures.shifts, ref("moved"), at=call(int, ref("moved")["problem"][-1]), height=HEIGHT),
         }
-        goal = "**{name: run.attrs['config'][name] for name in ('criterion', 'window')}"
-        lines = [
-            "import ip2lab",
-            "from ip2lab.analysis import neurons",
-            "from ip2lab.views import pictures, show",
-            "",
-            f"run = ip2lab.train({family}, {', '.join(f'{n}={v!r}' for n, v in chosen.items())})",
-            "series, trials = (run[name].to_dataset() for name in ('series', 'trials'))",
-            f"curve = pictures.learning_curves(series, height={HEIGHT})",
-            f"loss = pictures.within_problem_loss(trials, int(trials.problem[-1]), height={HEIGHT}, {goal})",
-            f"raster = pictures.raster(run['activity'].spikes.isel(problem=-1, probe=0), height={HEIGHT})",
-            "drawn = {'Trials to criterion': curve, 'Loss within the last problem': loss, 'Spikes': raster}",
-        ]
-        if self._learnable() is not None:
-            lines += [
-                "values = run['properties'].to_dataset()",
-                "moved = neurons.density((values / values.isel(problem=0, drop=True)).isel(problem=[0, -1]))",
-                f"shift = pictures.shifts(moved, at=int(moved.problem[-1]), height={HEIGHT})",
-                "drawn['Properties'] = shift",
-            ]
-        return "\n".join([*lines, "show(drawn)"])
+        titles = {"curve": "Trials to criterion", "loss": "Loss within the last problem", "raster": "Spikes"}
+        titles |= {"shift": "Properties"} if self._learnable() is not None else {}
+        return Recipe({}).code(steps, titles, call(show, {title: ref(name) for name, title in titles.items()}))
 
 
 def _values(network: Any) -> dict[str, np.ndarray]:

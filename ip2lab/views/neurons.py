@@ -26,6 +26,7 @@ from ip2lab.views.explorer import (
     slider,
 )
 from ip2lab.views.figure import inside, options
+from ip2lab.views.labels import Labels
 from ip2lab.views.markup import caption
 from ip2lab.views.population import trial_name
 from ip2lab.views.recipe import Recipe
@@ -41,14 +42,14 @@ ROWS = (  # panels side by side, with their widths in quarters
 )
 NO_ACTIVITY = "This run keeps no activity."
 NO_WEIGHTS = "This run keeps no recurrent weights."
-WITHOUT = {  # why a panel has no lines
+WITHOUT = {  # why a panel has no steps
     "within": "This run keeps no problem with more than one point within it.",
     **dict.fromkeys(("psth", "raster", "trace", "history"), NO_ACTIVITY),
     "excitability": "An f-I curve is that of a spiking neuron, with a threshold and a somatic time constant.",
     **dict.fromkeys(("partners", "channels"), NO_WEIGHTS),
     "lesion": "This run keeps no weights and activity, with which its network could run again.",
 }
-DATA = {  # the line behind a panel, and what its dims are called beside the others
+DATA = {  # the step behind a panel, and what its dims are called beside the others
     "psth": ("rates", {}),
     "trace": ("single", {}),
     "raster": ("trials", {}),
@@ -132,7 +133,7 @@ class NeuronExplorer(Explorer):
         self._controls(names)
 
     def _controls(self, names: Sequence[str]) -> None:
-        problems = self.properties["problem"].values.tolist()
+        problems = self.cells.labels.keys
         count = self.properties.sizes["neuron"]
         words = [(self.cells.words(n), n) for n in names]
         first, second = sorted(names, key=lambda n: n not in ("tau_dendrite", "tau_soma"))[:2] * (1 + (len(names) == 1))
@@ -186,14 +187,14 @@ class NeuronExplorer(Explorer):
 
     def _at(self, name: str) -> xr.DataArray:
         """A property after the chosen problem (neuron)."""
-        return self.properties[name].sel(problem=self.state["problem"])
+        return self.properties[name].sel(problem=self.cells.labels[self.state["problem"]])
 
     def _pick(self, values: np.ndarray, value: float) -> None:
         self.controls["neuron"].value = int(np.abs(np.log(values / max(value, 1e-9))).argmin())
 
     def _pick_row(self, _: float, y: float) -> None:
-        kept = self.activity["problem"].values
-        self.controls["problem"].value = int(kept[int(np.clip(round(y), 0, len(kept) - 1))])
+        kept = Labels(self.activity["problem"].values).keys
+        self.controls["problem"].value = kept[int(np.clip(round(y), 0, len(kept) - 1))]
 
     def _pick_line(self, name: str, x: float, y: float) -> None:
         along, values = self._drawn(name)
@@ -227,21 +228,25 @@ class NeuronExplorer(Explorer):
     def _drawn(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """The property as the lines show it (problem or trial, neuron), and where."""
         values = self.properties[self.state["property"]] if name == "over" else self._value("part")
-        return values["problem" if name == "over" else "trial"].values, values.transpose(..., "neuron").values
+        places = self.cells.labels.places if name == "over" else values["trial"].values
+        return places, values.transpose(..., "neuron").values
 
     # ------------------------------------------------------------------ what the pictures are made of
 
-    def _lines(self) -> dict[str, str]:
-        """The lines; without colours or a band where there can be none."""
-        lines = self.cells.lines(self.state, tinted=True, banded=True)
-        self._plain = self._refused(lines, "shades")
-        banded = "rates" in lines and self.TITLES["psth"] in self.state["panels"] and not self._refused(lines, "rates")
-        return self.cells.lines(self.state, tinted=not self._plain, banded=banded)
+    def _steps(self) -> dict[str, Any]:
+        """The steps; without colours or a band where there can be none."""
+        steps = self.cells.every(self.state, tinted=True, banded=True)
+        self._plain = self._refused(steps, "shades")
+        banded = "rates" in steps and self.TITLES["psth"] in self.state["panels"] and not self._refused(steps, "rates")
+        if banded and not self._plain:
+            return steps
+        return self.cells.every(self.state, tinted=not self._plain, banded=banded)
 
-    def _refused(self, lines: dict[str, str], name: str) -> str:
-        """Why a line, where there is one, gives nothing."""
+    def _refused(self, steps: dict[str, Any], name: str) -> str:
+        """Why a step, where there is one, gives nothing."""
         try:
-            self._recipe.value({name: "None", **lines}, name)
+            if name in steps:
+                self._recipe.value(steps, name)
         except REFUSALS as error:
             return reason(error)
         return ""
@@ -262,8 +267,8 @@ class NeuronExplorer(Explorer):
     def _over(self) -> Picture:
         s, picture = self.state, self._draws("over")
         first, now = (
-            float(self.properties[s["property"]].sel(problem=p)[s["neuron"]])
-            for p in (self.properties["problem"].values[0], s["problem"])
+            float(self.properties[s["property"]].sel(problem=self.cells.labels[p])[s["neuron"]])
+            for p in (self.cells.labels.keys[0], s["problem"])
         )
         unit = self.properties[s["property"]].attrs.get("units", "")
         title = _capital(self.properties[s["property"]])
@@ -282,7 +287,7 @@ class NeuronExplorer(Explorer):
 
     def _within(self) -> Picture:
         picture, chosen = self._draws("within"), self.state["problem"]
-        shown = int(self._value("part")["problem"][0])
+        shown = Labels(self._value("part")["problem"].values[:1]).keys[0]
         short = "" if shown == chosen else f", the nearest to {chosen} that took long enough"
         return picture, caption(f"Within problem {shown}", short)
 
@@ -348,9 +353,9 @@ class NeuronExplorer(Explorer):
     def data(self) -> xr.Dataset:
         """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
         found, shown = dict(self.properties.data_vars.items()), self._there()
-        for panel, (line, own) in DATA.items():
+        for panel, (step, own) in DATA.items():
             if panel in shown:
-                value = self._value(line)
+                value = self._value(step)
                 value = value.to_dataset() if isinstance(value, xr.DataArray) else value
                 value = value if panel == "lesion" else value.drop_vars(NOT_SHOWN, errors="ignore")
                 found |= dict(value.rename({d: n for d, n in own.items() if d in value.dims}).data_vars.items())

@@ -13,10 +13,12 @@ import xarray as xr
 from markupsafe import Markup
 
 from ip2lab import examples, records
+from ip2lab.analysis import curves
+from ip2lab.views import pictures
 from ip2lab.views.explorer import Explorer, NothingToShow, Picture, choices, dropdown
 from ip2lab.views.markup import beside, caption
 from ip2lab.views.pictures.plasticity import ordered, symbol
-from ip2lab.views.recipe import Recipe
+from ip2lab.views.recipe import Recipe, Step, call, ref
 
 Searches = xr.Dataset | str | Path | Mapping[str, Any] | Sequence[Any]
 
@@ -140,21 +142,22 @@ class PlasticityExplorer(Explorer):
         """The search that is shown now."""
         return self.searches[self.controls["search"].value]
 
-    def _lines(self) -> dict[str, str]:
+    def _steps(self) -> dict[str, Any]:
         """Every step by name, from the searches to the pictures, with what is chosen put in."""
         s, numbers = self.state, {name: f"search_{i}" for i, name in enumerate(self.searches, 1)}
         shown = numbers if s["compare"] else {s["search"]: numbers[s["search"]]}
-        picked = f"picked={s['configuration']!r}"
+        opened = {word: _source(self.searches[name]) for name, word in numbers.items()}
+        search, means, picked = ref("search"), ref("means"), s["configuration"]
         return {
-            **{word: _source(self.searches[name], word) for name, word in numbers.items()},
-            "searches": "{" + ", ".join(f"{name!r}: {word}" for name, word in shown.items()) + "}",
-            "search": f"searches[{s['search']!r}]",
-            "means": "curves.configurations(search)",
-            "table": f"pictures.configuration_table(search, means, {picked})",
-            "ratios": f"pictures.seed_ratios(search, means, {picked})",
-            "rounds": f"pictures.search_rounds(search, {picked})",
-            "worths": "{name: curves.marginal_worth(one) for name, one in searches.items()}",
-            "worth": f"pictures.property_worth(worths, chosen={s['search']!r})",
+            **{word: one for word, one in opened.items() if one is not None},
+            "searches": {name: ref(word) for name, word in shown.items()},
+            "search": ref("searches")[s["search"]],
+            "means": call(curves.configurations, search),
+            "table": call(pictures.configuration_table, search, means, picked=picked),
+            "ratios": call(pictures.seed_ratios, search, means, picked=picked),
+            "rounds": call(pictures.search_rounds, search, picked=picked),
+            "worths": {name: call(curves.marginal_worth, ref(word)) for name, word in shown.items()},
+            "worth": call(pictures.property_worth, ref("worths"), chosen=s["search"]),
         }
 
     def _table(self) -> Picture:
@@ -212,8 +215,8 @@ def decision(search: xr.Dataset) -> Markup:
     Examples
     --------
     >>> import ip2lab
-    >>> from ip2lab.views.markup import plain
-    >>> plain(decision(ip2lab.example("search_association")))[:36]
+    >>> from ip2lab.views.markup import as_text
+    >>> as_text(decision(ip2lab.example("search_association")))[:36]
     'association: tau_dendrite may learn '
     """
     a = search.attrs
@@ -226,11 +229,12 @@ def decision(search: xr.Dataset) -> Markup:
     return caption(f"{a['family']}: {chosen} may learn{with_}", "", a["reason"], rounds)
 
 
-def _source(search: xr.Dataset, name: str) -> str:
+def _source(search: xr.Dataset) -> Step | None:
+    """The step that opens a search again; none where nothing says from where it came."""
     path = search.encoding.get("source")
     if not path:
-        return f"# {name}: the search that was given to the explorer"
+        return None
     stored = Path(path)
     if stored.parent.resolve() == examples.DATA.resolve() and stored.stem in examples.SEARCHES:
-        return f"ip2lab.example({stored.stem!r})"
-    return f"ip2lab.records.open_search({str(path)!r})"
+        return call(examples.example, stored.stem)
+    return call(records.open_search, str(path))

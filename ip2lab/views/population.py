@@ -25,9 +25,10 @@ from ip2lab.views.explorer import (
     source,
 )
 from ip2lab.views.figure import inside
+from ip2lab.views.labels import Labels
 from ip2lab.views.markup import caption
 from ip2lab.views.recipe import Recipe
-from ip2lab.views.steps import BIN, BLOCK, Facts, Steps, in_a_row
+from ip2lab.views.steps import BIN, Facts, Steps
 
 METHODS = {
     "principal components": "pca",
@@ -111,8 +112,7 @@ class PopulationExplorer(Explorer):
             raise ValueError("the run keeps no activity yet; train at least one problem to its end")
         self.properties = group(run, "properties").load() if "properties" in run.children else xr.Dataset()
         weights = group(run, "weights") if "weights" in run.children else xr.Dataset({"problem": np.empty(0, int)})
-        weighed = weights["problem"].values.tolist()
-        self._facts = Facts(source(run).removeprefix("run = "), self.activity, self.properties, weighed)
+        self._facts = Facts(source(run), self.activity, self.properties, weights)
         self.problems, self.times = self._facts.problems, self._facts.times
         given = {"run": run, "activity": self.activity, "properties": self.properties, "weights": weights}
         self._recipe = Recipe(given)
@@ -182,7 +182,7 @@ class PopulationExplorer(Explorer):
 
     def _orders(self) -> list[tuple[str, str]]:
         found = [("peak time", "peak"), ("neuron", "neuron"), ("loading", "loading")]
-        return found + ([("community", "community")] if self._facts.weighed else []) + self._tuned()
+        return found + ([("community", "community")] if self._facts.weighed.keys else []) + self._tuned()
 
     def _numbers(self) -> list[tuple[str, str]]:
         return [*self._tuned(), ("mean activity", "mean"), ("time of the peak", "peak")]
@@ -209,10 +209,8 @@ class PopulationExplorer(Explorer):
         for name in ("raster", "average", "decoding"):
             hear(name, "tap", lambda x, _: self._at_time(x))
         for name in ("variance", "dimensions"):
-            hear(name, "tap", lambda x, _: self._at_problem(min(self.problems, key=lambda p: abs(p - x))))
-        hear(
-            "angles", "tap", lambda x, _: self._at_problem(self.problems[min(max(round(x), 0), len(self.problems) - 1)])
-        )
+            hear(name, "tap", lambda x, _: self._at_problem(self._facts.labels.at(x)))
+        hear("angles", "tap", lambda x, _: self._at_problem(self._in_angles(x)))
         hear("trajectories", "tap", self._at_point)
         hear("trajectories", "region", self._mark_points)
         hear("raster", "region", self._select_rows)
@@ -225,13 +223,17 @@ class PopulationExplorer(Explorer):
     def _at_time(self, x: float) -> None:
         self.controls["time"].value = float(self.times[np.abs(self.times - x).argmin()])
 
-    def _at_problem(self, problem: int) -> None:
+    def _at_problem(self, problem: Any) -> None:
         self.controls["problem"].value = problem
+
+    def _in_angles(self, x: float) -> Any:
+        """The problem of a column of the angles, which lack problems without components."""
+        columns = Labels(self._value("pairs")["problem"].values).keys
+        return columns[min(max(round(x), 0), len(columns) - 1)]
 
     def _paths(self) -> tuple[xr.DataArray, np.ndarray]:
         """The scores (probe, time, ...) and their two coordinates that are drawn."""
-        lines, s = self._now(), self.state
-        scores = self._recipe.value(lines, "seen")
+        s, scores = self.state, self._recipe.value(self._now(), "seen")
         x, y = (0, 1) if s["view"] == "turned" else (int(i) - 1 for i in s["view"].split())
         return scores, scores.transpose("probe", "time", "component").values[:, :, [x, y]]
 
@@ -262,8 +264,7 @@ class PopulationExplorer(Explorer):
         }
 
     def _map(self, name: str) -> list[np.ndarray]:
-        lines = self._now()
-        return [self._recipe.value(lines, f"{name}_{axis}").values for axis in "xy"]
+        return [self._recipe.value(self._now(), f"{name}_{axis}").values for axis in "xy"]
 
     def _select(self, mask: np.ndarray) -> None:
         self.controls["selected"].value = tuple(np.flatnonzero(mask).tolist())
@@ -283,18 +284,18 @@ class PopulationExplorer(Explorer):
 
     # ------------------------------------------------------------------ the recipe
 
-    def _lines(self) -> dict[str, str]:
-        return Steps(self._facts, self.state).lines()
+    def _steps(self) -> dict[str, Any]:
+        return Steps(self._facts, self.state).every()
 
     # ------------------------------------------------------------------ the panels
 
     def _value(self, name: str) -> Any:
-        """What a line gives; what is refused takes the picture's place, in words about populations."""
+        """What a step gives; what is refused takes the picture's place, in words about populations."""
         try:
             return super()._value(name)
         except IndexError:
             raise NothingToShow(WORDS["index"]) from None
-        except NameError:  # what is sorted or drawn by loadings has no line where there are none
+        except NameError:  # what is sorted or drawn by loadings has no step where there are none
             if self.state["method"] != "isomap":
                 raise
             raise NothingToShow(WORDS["loadings"]) from None
@@ -303,13 +304,6 @@ class PopulationExplorer(Explorer):
 
     def _trajectories(self) -> Picture:
         s = self.state
-        if s["method"] in ("decision", "stimulus") and not (
-            in_a_row(self.problems, BLOCK) or in_a_row(self._facts.weighed, BLOCK)
-        ):
-            raise NothingToShow(
-                f"The decision subspace is an average over {BLOCK} problems in a row, in which the stimuli cancel; "
-                f"this run keeps no such block. A run of 500 problems keeps the weights of problems 450 to 499."
-            )
         picture = self._value("trajectories")
         return picture, caption("Trajectories", f" in problem {s['problem']}", self._method_words())
 
@@ -360,7 +354,7 @@ class PopulationExplorer(Explorer):
 
     def _dimensions(self) -> Picture:
         problem = self.state["problem"]
-        now = float(self._value("spread")["participation_ratio"].sel(problem=problem))
+        now = float(self._value("spread")["participation_ratio"].sel(problem=self._facts.labels[problem]))
         words = f"{now:.1f} dimensions in problem {problem}"
         return self._value("dimensions"), caption("Participation ratio", "", words)
 
@@ -380,7 +374,7 @@ class PopulationExplorer(Explorer):
 
     def data(self) -> xr.Dataset:
         """Return the data behind the pictures that are shown: scores, signals, loadings, angles, ..."""
-        lines, shown = self._now(), self._there()
+        steps, shown = self._now(), self._there()
         parts = {
             "trajectories": {"scores": "scores", "signal": "signal"},
             "raster": {"trial": "trial", "order": "order"},
@@ -392,8 +386,8 @@ class PopulationExplorer(Explorer):
             "angles": {"angle": "pairs"},
             "decoding": {"accuracy": "accuracy"},
         }
-        chosen = {name: line for panel in shown for name, line in parts[panel].items()}
-        found = {name: self._recipe.value(lines, line) for name, line in chosen.items()}
+        chosen = {name: step for panel in shown for name, step in parts[panel].items()}
+        found = {name: self._recipe.value(steps, step) for name, step in chosen.items()}
         return xr.Dataset({name: _bare(name, value) for name, value in found.items()}).assign_attrs(
             selected=str(self.state["selected"]), problem=self.state["problem"]
         )

@@ -16,7 +16,6 @@ from make_run import make_run
 from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.views import PopulationExplorer
 from ip2lab.views.figure import inside
-from ip2lab.views.recipe import MOST_BYTES, Recipe
 
 ALL = list(PopulationExplorer.TITLES.values())
 
@@ -201,12 +200,12 @@ def test_arrows_move_through_problems_and_time(explorer: PopulationExplorer) -> 
 
 def test_only_what_is_shown_is_computed(explorer: PopulationExplorer) -> None:
     explorer.state = {"method": "isomap"}
-    lines = explorer._lines()
-    assert not explorer._recipe.missing(lines, "manifold")
-    assert explorer._recipe.missing(lines, "decoded")
+    steps = explorer._steps()
+    assert not explorer._recipe.missing(steps, "manifold")
+    assert explorer._recipe.missing(steps, "decoded")
     assert explorer.figure._panels["decoding"].plot is None
     explorer.state = {"panels": ["decoding"]}
-    assert not explorer._recipe.missing(explorer._lines(), "decoded")
+    assert not explorer._recipe.missing(explorer._steps(), "decoded")
     assert explorer.figure.notes["decoding"] == ""
 
 
@@ -251,20 +250,6 @@ def test_what_lies_in_a_region() -> None:
     box = {"type": "rect", "x0": 1.0, "x1": -1.0, "y0": 0.0, "y1": 2.0}
     np.testing.assert_array_equal(inside(box, x, y), (np.abs(x) <= 1) & (y >= 0))
     assert not inside(circle, [np.nan], [0.0]).any()
-
-
-def test_a_recipe_evaluates_each_line_once_and_keeps_few_bytes() -> None:
-    calls: list[int] = []
-    recipe = Recipe({"load": lambda n: calls.append(n) or np.zeros(n)})
-    lines = {"a": "load(10)", "b": "a + 1", "c": "a + b"}
-    assert recipe.missing(lines, "c") == {"a", "b", "c"}
-    recipe.value(lines, "c")
-    assert calls == [10]
-    assert recipe.missing(lines, "c") == set()
-    for n in range(2_000_000, 2_000_050):
-        recipe.value({"a": f"load({n})"}, "a")
-    assert recipe._bytes <= MOST_BYTES
-    assert sum(v.nbytes for v in recipe._kept.values()) <= MOST_BYTES
 
 
 def test_what_needs_loadings_says_that_a_curved_picture_has_none(run: xr.DataTree) -> None:
