@@ -62,7 +62,7 @@ ABLATIONS = [
     ({"learnable": "gain"}, {"gain"}, WEIGHTS),
     ({"learnable": "all", "adaptation": True}, FIVE, WEIGHTS),
     ({"learnable": None, "adaptation": True}, set(), WEIGHTS),
-    ({"frozen": tuple(WEIGHTS)}, THREE, set()),
+    ({"frozen": tuple(sorted(WEIGHTS))}, THREE, set()),
     ({"frozen": ("recurrent_weights",)}, THREE, WEIGHTS - {"recurrent_weights"}),
     ({"frozen": ("output_weights", "output_bias")}, THREE, WEIGHTS - {"output_weights", "output_bias"}),
     ({"frozen": ("threshold",)}, THREE - {"threshold"}, WEIGHTS),
