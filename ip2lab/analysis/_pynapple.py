@@ -227,9 +227,7 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     whole = moved.where(xr.DataArray(inside, dims=(time,)), 0)
     check(whole, finite=True, gaps=True)
     names = named(moved[feature].values, feature, "give each its own")
-    counted = data.dtype.kind != "f" or (
-        data.attrs.get("units") in COUNTS and bool((whole == np.rint(whole)).all())
-    )
+    counted = data.dtype.kind != "f" or (data.attrs.get("units") in COUNTS and bool((whole == np.rint(whole)).all()))
     runs = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     after = dt if counted else dt / 2  # a bin lasts until the next one; a sample that is missing then is in no interval
     support = nap.IntervalSet(starts[runs[:, 0]] / 1000.0, (starts[runs[:, 1] - 1] + after) / 1000.0)
