@@ -94,6 +94,8 @@ def array(what: str, given: Any) -> np.ndarray:
     """Return an array of `given`, of None where its rows differ in length; ValueError for what no table can hold."""
     if isinstance(given, range) and len(given) > MOST:
         raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST:,}")
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        return np.where(given.mask, np.array(None), given.data.astype(object))  # what lies under a mask is missing
     try:
         return np.asarray(given)
     except ValueError:
@@ -206,11 +208,24 @@ def _near(times: np.ndarray, begin: np.ndarray, edges: np.ndarray) -> tuple[np.n
 def covered(bins: Bins, starts: Ticks, spans: Ticks) -> np.ndarray:
     """Say which bins (trial, time) from the `starts` of trials lie wholly within `spans` (interval, 2)."""
     edges, ((begin, doubt), (ends, error)) = _together(bins, starts, spans)
-    order = np.argsort(ends[:, 0], kind="stable")
-    lower, upper = (ends - error)[order, 0], np.maximum.accumulate((ends + error)[order, 1])
-    new = np.append(True, lower[1:] > upper[:-1])  # spans that touch are one
-    lower, upper = lower[new], upper[np.append(new[1:], True)]
+    lower, upper = _joined(ends, error)
     at = begin[:, None] + edges
     slack = doubt[:, None] + (2 * EPS * np.abs(at) if edges.dtype.kind == "f" else 0)
     span = np.searchsorted(lower, (at + slack)[:, :-1], side="right") - 1
     return (span >= 0) & ((at - slack)[:, 1:] <= upper[np.maximum(span, 0)])
+
+
+def within(times: Ticks, spans: Ticks) -> np.ndarray:
+    """In which of the `spans` (interval, 2), ends included, each time lies; -1 for none. Spans that touch are one."""
+    _, ((when, doubt), (ends, error)) = _together(Bins(Fraction(0), Fraction(1), 1), times, spans)
+    lower, upper = _joined(ends, error)
+    place = np.searchsorted(lower, when + doubt, side="right") - 1
+    return np.where(when - doubt <= upper[np.maximum(place, 0)], place, -1)
+
+
+def _joined(ends: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Starts and ends of `ends` (interval, 2) in order, with their error; spans that touch are one."""
+    order = np.argsort(ends[:, 0], kind="stable")
+    lower, upper = (ends - error)[order, 0], np.maximum.accumulate((ends + error)[order, 1])
+    new = np.append(True, lower[1:] > upper[:-1])
+    return lower[new], upper[np.append(new[1:], True)]

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check, dataset, describe, free, units_of, without
+from ip2lab.analysis._labelled import MS, check, dataset, describe, free, units_of, without
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
@@ -111,10 +111,19 @@ def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:
             values = check(properties[name], feature=feature, finite=True)
             if (values < 0).any() or (name not in OPTIONAL and (values == 0).any()):
                 raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
+            values = _in_ms(values) if name.startswith("tau") else values
         else:
             values = xr.full_like(properties["threshold"], OPTIONAL[name], dtype=float)
         found[name] = free(values.drop_attrs(deep=False), "current", "firing_rate", "rheobase")
     return found
+
+
+def _in_ms(tau: xr.DataArray) -> xr.DataArray:
+    """A time constant in ms, in which it is where it says nothing else."""
+    unit = tau.attrs.get("units") or "ms"
+    if unit not in MS:
+        raise ValueError(f"{called(tau)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
+    return tau * MS[unit]
 
 
 def _simulate(

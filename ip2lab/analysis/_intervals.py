@@ -11,9 +11,11 @@ import pandas as pd
 import xarray as xr
 
 from ip2lab.analysis._arguments import checked
+from ip2lab.analysis._bins import Ticks, array, unit_of, within
 from ip2lab.analysis._labelled import MS, apply, dataset, describe, labelled
 from ip2lab.analysis._labels import called, levels, listed
 from ip2lab.analysis._spikes import spike_counts
+from ip2lab.analysis.io import check_clock, column, intervals, labels_in, spikes_of
 
 
 class _Pairs(NamedTuple):
@@ -114,86 +116,93 @@ def _of_events(
     spikes: Any, time: str, trial: str | Sequence[str] | None, unit: str, clock: str | float, recorded: Any
 ) -> _Events:
     """The intervals of each unit in a table of events."""
-    if hasattr(spikes, "time_support"):  # pynapple's: seconds, and it knows what was recorded
-        if trial is not None or clock not in ("ms", "s"):
-            raise ValueError(
-                f"trial={trial!r}, clock={clock!r}; pynapple's groups have no trials, and count in seconds"
-            )
-        names = list(spikes.keys())
-        trains = [np.asarray(spikes[name].t) for name in names]
-        table = {time: np.concatenate([*trains, []]), unit: np.repeat(np.arange(len(names)), list(map(len, trains)))}
-        spans = spikes.time_support if recorded is None else recorded
-        found = _of_events_table(table, time, None, unit, "s", spans)
-        rows = np.asarray(found.names, int)[found.pairs.owner] if len(found.names) else found.pairs.owner
-        return _Events(np.asarray(names), found.pairs._replace(owner=rows))
-    return _of_events_table(spikes, time, trial, unit, clock, recorded)
-
-
-def _of_events_table(
-    table: Any, time: str, trial: str | Sequence[str] | None, unit: str, clock: str | float, recorded: Any
-) -> _Events:
     trials = [] if trial is None else [trial] if isinstance(trial, str) else list(trial)
-    when, tick = _ticks(_column(table, time), time, clock)
-    names, owner = levels(_labels_in(table, unit, len(when)))
-    pieces = [levels(_labels_in(table, name, len(when)))[1] for name in trials]
-    pieces += [] if recorded is None else [_span_of(when, recorded, time, clock)]
-    order = np.lexsort((when, *pieces, owner))
+    if not hasattr(spikes, "time_support"):
+        return _of_table(spikes, time, trials, unit, clock, recorded)
+    if trials or clock not in ("ms", "s"):  # pynapple's: seconds, and it knows what was recorded
+        raise ValueError(f"trial={trial!r}, clock={clock!r}; pynapple's groups have no trials, and count in seconds")
+    names = list(spikes.keys())
+    trains = [np.asarray(spikes[name].t) for name in names]
+    table = {time: np.concatenate([*trains, []]), unit: np.repeat(names, list(map(len, trains)))}
+    return _of_table(table, time, [], unit, "s", spikes.time_support if recorded is None else recorded, names)
+
+
+def _of_table(
+    table: Any,
+    time: str,
+    trials: Sequence[str],
+    unit: str,
+    clock: str | float,
+    recorded: Any,
+    neurons: Sequence[Any] | None = None,
+) -> _Events:
+    if clock not in MS and not (isinstance(clock, Real) and clock > 0):
+        raise ValueError(f"clock={clock!r}; expected 'ms', 's', or a sampling rate in Hz")
+    tick = unit_of(clock)
+    table = _since_1970(table, time)
+    if not len(column(table, time)) and not len(column(table, unit)) and neurons is None:
+        none = np.zeros(0, int)
+        return _Events(none, _pairs(none, none, none > 0))
+    when, owner, names = spikes_of(table, time, unit, tick, neurons)
+    pieces = [levels(_labels_in(table, name, len(owner)))[1] for name in trials]
+    check_clock(time, when, clock, owner, *pieces)
+    if recorded is not None:
+        spans = _since_1970(recorded, "start", "end") if _is_events(recorded) else _durations(recorded)
+        pieces.append(_span_of(when, intervals(spans, tick), time))
+    order = np.lexsort((when.values, *pieces, owner))
     same = np.ones(max(len(order) - 1, 0), bool)
     for codes in (owner, *pieces):
         same &= np.diff(codes[order]) == 0
-    found = _pairs(owner[order], when[order], same)
+    found = _pairs(owner[order], when.values[order], same)
+    _check_digits(time, when, found.length)
     known = found.next_length >= 0
-    scaled = np.where(known, found.next_length * tick, -1.0)
-    return _Events(names, _Pairs(found.owner, found.length * tick, scaled))
+    tick_ms = float(when.unit)
+    return _Events(names, _Pairs(found.owner, found.length * tick_ms, np.where(known, found.next_length * tick_ms, -1)))
 
 
-def _column(table: Any, name: str) -> Any:
-    if name not in table:
-        raise KeyError(f"the events have no column {name!r}; they have {listed(table)}")
-    return table[name]
+def _since_1970(table: Any, *names: str) -> dict[str, Any]:
+    """`table` with dates in the columns `names` as durations."""
+    return {name: _durations(table[name]) if name in names else table[name] for name in table}
+
+
+def _durations(given: Any) -> Any:
+    """Dates as durations since 1970, from which differences may be taken; all else as it is."""
+    if hasattr(given, "start") and hasattr(given, "end"):  # pynapple's, which has no dates
+        return given
+    values = array("times", given)
+    if pd.api.types.infer_dtype(values.ravel(), skipna=True) not in ("datetime", "datetime64"):
+        return given
+    since = pd.to_datetime(values.ravel(), utc=True) - pd.Timestamp(0, tz="UTC")
+    return since.to_numpy().reshape(values.shape)
 
 
 def _labels_in(table: Any, name: str, n: int) -> np.ndarray:
     """The labels in a column, which must be there for each of n events."""
-    found = np.asarray(_column(table, name))
-    if found.shape != (n,) or pd.isna(found).any():
-        raise ValueError(f"the events have {n} times, and {found.shape} or missing {name!r}; expected one for each")
+    found = labels_in(column(table, name), repr(name))
+    if found.shape != (n,):
+        raise ValueError(f"the events have {n} times, and {len(found)} {name!r}; expected one for each")
     return found
 
 
-def _ticks(times: Any, name: str, clock: str | float) -> tuple[np.ndarray, float]:
-    """Times as they are counted, whole numbers where they are such, and how many ms one of them is."""
-    values = np.asarray(times)
-    if values.ndim == 1 and values.dtype.kind in "mM" and not np.isnat(values).any():
-        return values.astype(f"{values.dtype.kind}8[ns]").astype(np.int64), 1e-6
-    tick = MS.get(clock, 0.0) if isinstance(clock, str) else 0.0
-    if isinstance(clock, Real) and clock > 0:
-        tick = 1000.0 / float(clock)
-    if not 0 < tick < np.inf:
-        raise ValueError(f"clock={clock!r}; expected 'ms', 's', or a sampling rate in Hz")
-    if values.ndim != 1 or values.dtype.kind not in "iuf":
-        raise ValueError(f"the events hold {values.dtype} of shape {values.shape} as {name!r}; expected a row of times")
-    if not np.isfinite(values).all():
-        raise ValueError(f"the events hold NaN or infinite {name!r}; drop them first")
-    return values.astype(np.int64 if values.dtype.kind in "iu" else float), tick
-
-
-def _span_of(when: np.ndarray, recorded: Any, name: str, clock: str | float) -> np.ndarray:
-    """In which of the spans `recorded` each time lies."""
-    table = hasattr(recorded, "start") and hasattr(recorded, "end")  # pandas, or pynapple's intervals
-    rows = np.stack([np.asarray(recorded.start), np.asarray(recorded.end)], -1) if table else np.asarray(recorded)
-    if rows.size % 2 or not rows.size or rows.shape[-1] != 2:
-        raise ValueError(f"recorded has shape {rows.shape}; expected (start, end), or a row for each span")
-    edges = _ticks(rows.reshape(-1), "recorded", clock)[0].reshape(-1, 2)
-    edges = edges[np.argsort(edges[:, 0])]
-    if not (edges[:, 0] < edges[:, 1]).all() or not (edges[1:, 0] >= edges[:-1, 1]).all():
-        raise ValueError("recorded has spans that end before they start, or overlap")
-    place = np.searchsorted(edges[:, 0], when, side="right") - 1
-    outside = (place < 0) | (when > edges[np.maximum(place, 0), 1])
-    if outside.any():
+def _check_digits(name: str, when: Ticks, lengths: np.ndarray) -> None:
+    """Raise ValueError where numbers shorter than a float64 cannot tell the ends of intervals apart."""
+    if when.values.dtype.kind != "f" or when.values.dtype.itemsize >= 8 or not lengths.size:
+        return
+    apart, mean = 2 * float(when.error().max()), float(lengths.mean() * float(when.unit))
+    if 10 * apart > mean:
         raise ValueError(
-            f"{int(outside.sum())} of the {name!r} lie outside what was recorded (the first {when[outside][0]}): "
-            "correct recorded, or leave these events out"
+            f"{name!r} are {when.values.dtype}, which tells them apart to {apart:g} ms only, too little for intervals "
+            f"of {mean:g} ms: take times of more digits"
+        )
+
+
+def _span_of(when: Ticks, spans: Ticks, name: str) -> np.ndarray:
+    """In which of the spans that were recorded each time lies."""
+    place = within(when, spans)
+    if (place < 0).any():
+        raise ValueError(
+            f"{int((place < 0).sum())} of the {name!r} lie outside what was recorded (the first "
+            f"{when.values[place < 0][0]}): correct recorded, or leave these events out"
         )
     return place
 
@@ -241,7 +250,7 @@ def interspike_intervals(
         Of a table, the unit of its times, or the sampling rate (Hz) whose ticks they count.
     recorded : array_like, optional
         Of a table, start and end of what was recorded, or a row of both (or columns ``start`` and ``end``) for each
-        stretch, as the table's clock counts.
+        stretch, as the table's clock counts (a pynapple.IntervalSet in s, as always).
 
     Returns
     -------
@@ -322,7 +331,7 @@ def adaptation_index(
         Of a table, the unit of its times, or the sampling rate (Hz) whose ticks they count.
     recorded : array_like, optional
         Of a table, start and end of what was recorded, or a row of both (or columns ``start`` and ``end``) for each
-        stretch, as the table's clock counts.
+        stretch, as the table's clock counts (a pynapple.IntervalSet in s, as always).
 
     Returns
     -------

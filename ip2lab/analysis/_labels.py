@@ -115,6 +115,7 @@ def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
     Names have no order of their own: that of the data counts.
     """
     index = data.indexes.get(dim)
+    index = None if index is None or index.nlevels > 1 else index.infer_objects()
     if index is None or getattr(index.dtype, "kind", "O") not in "iufMm" or index.is_monotonic_increasing:
         return
     raise ValueError(

@@ -14,6 +14,7 @@ from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._bins import MOST, Ticks
 from ip2lab.analysis._labelled import check, times
 from ip2lab.analysis._labels import RECORDED, called, listed
+from ip2lab.analysis._spikes import COUNTS
 from ip2lab.analysis.io import SECOND, Trials, around, binned, check_choices, intervals, named
 
 NANOSECOND = 0.5e-6  # ms: to which pynapple rounds times
@@ -186,9 +187,9 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     Parameters
     ----------
     data : xarray.DataArray
-        (time, feature), with a coord on `time` in ms. Bool and whole numbers are spikes per bin, other numbers signals.
-        Where a coord ``recorded`` (time,) is False, values are left out, and may be NaN; counts that are real numbers
-        for that reason alone are spikes per bin still.
+        (time, feature), with a coord on `time` in ms. Bool and whole numbers are spikes per bin, other numbers signals,
+        unless all are whole and the units say that they are counts (``"1"``), as those of `from_events` do. Where a
+        coord ``recorded`` (time,) is False, values are left out, and may be NaN.
     feature, time : str
         The dims of neurons and of time.
 
@@ -224,11 +225,9 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     moved = data.transpose(time, feature)
     starts, dt = times(moved, time)
     whole = moved.where(xr.DataArray(inside, dims=(time,)), 0)
-    check(whole, finite=True)
+    check(whole, finite=True, gaps=True)
     names = named(moved[feature].values, feature, "give each its own")
-    counted = data.dtype.kind != "f" or (
-        not inside.all() and data.attrs.get("units") == "1" and bool((whole == np.rint(whole)).all())
-    )
+    counted = data.dtype.kind != "f" or (data.attrs.get("units") in COUNTS and bool((whole == np.rint(whole)).all()))
     runs = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
     after = dt if counted else dt / 2  # a bin lasts until the next one; a sample that is missing then is in no interval
     support = nap.IntervalSet(starts[runs[:, 0]] / 1000.0, (starts[runs[:, 1] - 1] + after) / 1000.0)

@@ -58,12 +58,12 @@ def _sorted(weights: xr.DataArray, neuron: str, presynaptic: str) -> tuple[xr.Da
 
 def _graph(matrix: np.ndarray) -> np.ndarray:
     """Undirected strengths (neuron, neuron) of a weight matrix, without self-connections."""
-    strength = np.abs(matrix)
-    strength = (strength + strength.T) / 2
+    strength = np.abs(matrix) / 2
+    strength = strength + strength.T
     np.fill_diagonal(strength, 0)
     if not strength.any():
         raise ValueError("the weight matrix is zero off its diagonal: there is no graph to find communities in")
-    return strength
+    return np.ldexp(strength, -int(np.frexp(strength.max())[1]))  # exact; sums of huge or tiny weights leave a float
 
 
 def _partitions(graph: np.ndarray, resolution: float, method: str, runs: int, rng: np.random.Generator) -> np.ndarray:

@@ -27,7 +27,9 @@ from ip2lab.analysis._bins import (
     unit_of,
 )
 from ip2lab.analysis._labels import RECORDED, listed
+from ip2lab.analysis._spikes import POSSIBLE, TOGETHER
 
+LEAST = 10  # intervals of a neuron that tell how fast it fires
 SECOND = unit_of("s")
 MICROSECOND = 1.0001e-3  # ms: what pynapple leaves between intervals that touch
 
@@ -125,12 +127,15 @@ def from_events(
     """
     tick = unit_of(clock)
     check_choices(trial, onsets, window, trials, missing)
-    when, neuron, names = _spikes(events, time, unit, tick, neurons)
+    when, neuron, names = spikes_of(events, time, unit, tick, neurons)
+    if trial is None:
+        check_clock(time, when, clock, neuron)
     if onsets is not None:
         cut = around(onsets, tick, trials, missing)
     elif trial is not None:
-        labels, row = _codes(_column(events, trial), trials, "trials", trial)
+        labels, row = _codes(column(events, trial), trials, "trials", trial)
         _check_lengths({time: len(neuron), trial: len(row)})
+        check_clock(time, when, clock, neuron, row)
         cut = Trials(Ticks(np.zeros(len(labels), dtype=np.int64), tick), labels, row)
     else:
         cut = Trials(Ticks(np.zeros(1, dtype=np.int64), tick), None, np.zeros(len(neuron), dtype=np.int64))
@@ -149,12 +154,13 @@ def check_choices(trial: str | None, onsets: Any, window: Any, trials: Any, miss
         raise ValueError(f"missing={missing!r}; onsets that are missing can be refused ('raise') or left out ('drop')")
 
 
-def _column(events: Any, name: str) -> Any:
+def column(events: Any, name: str, who: str = "the events") -> Any:
+    """Return a column of a table, or raise KeyError that says which there are."""
     try:
         return events[name]
     except (KeyError, TypeError, IndexError, ValueError):
         columns = listed(events) if hasattr(events, "keys") else type(events).__name__
-        raise KeyError(f"the events have no column {name!r}; they have {columns}") from None
+        raise KeyError(f"{who} have no column {name!r}; they have {columns}") from None
 
 
 def _check_lengths(lengths: Mapping[str, int]) -> None:
@@ -163,11 +169,11 @@ def _check_lengths(lengths: Mapping[str, int]) -> None:
         raise ValueError(f"the columns {columns} have lengths {numbers}; expected spikes, a row each")
 
 
-def _spikes(
+def spikes_of(
     events: Any, time: str, unit: str, tick: Fraction, neurons: Sequence[Any] | None
 ) -> tuple[Ticks, np.ndarray, np.ndarray]:
     """When, and by which neuron, one of each a spike; and the labels of neurons."""
-    when, who = numbers(f"the column {time!r} of the events", _column(events, time)), _column(events, unit)
+    when, who = numbers(f"the column {time!r} of the events", column(events, time)), column(events, unit)
     if when.ndim != 1:
         raise ValueError(f"the column {time!r} of the events has {when.ndim} dims; expected a row of times")
     _check_lengths({time: when.size, unit: len(who) if hasattr(who, "__len__") else 1})
@@ -184,7 +190,25 @@ def _spikes(
     return ticks(f"the column {time!r} of the events", when, tick), neuron, names
 
 
-def _labels(given: Any, what: str) -> np.ndarray:
+def check_clock(name: str, when: Ticks, clock: str | float, neuron: np.ndarray, *trials: np.ndarray) -> None:
+    """Raise ValueError for times on the clock that is taken unless another is named, and that cannot be in ms."""
+    if clock != "ms" or when.unit != 1:  # durations say what they are in
+        return
+    order = np.lexsort((when.values, *trials, neuron))
+    same = np.logical_and.reduce([np.diff(codes[order]) == 0 for codes in (neuron, *trials)])
+    owner, length = neuron[order][1:][same], np.diff(when.ms()[order])[same]
+    number, total = np.bincount(owner), np.bincount(owner, length)
+    many = number >= LEAST
+    rate = 1000 * number[many] / np.maximum(total[many], 1e-9)
+    if rate.size and (rate.max() > POSSIBLE or rate.mean() > TOGETHER):
+        raise ValueError(
+            f"the column {name!r} of the events: {rate.max():.0f} Hz in one neuron, {rate.mean():.0f} Hz on average, "
+            "is more than neurons fire; the times do not seem to be in ms: say what they are in, clock='s' or a "
+            "sampling rate in Hz (clock=1000, if they are in ms)"
+        )
+
+
+def labels_in(given: Any, what: str) -> np.ndarray:
     """A row of labels, none of them missing."""
     values = array(what, given)
     if values.ndim != 1:
@@ -203,7 +227,7 @@ def _labels(given: Any, what: str) -> np.ndarray:
 
 def named(given: Any, argument: str, hint: str) -> np.ndarray:
     """Return labels that an argument lists, each once."""
-    names = _labels(given, argument)
+    names = labels_in(given, argument)
     twice = pd.Index(names)[pd.Index(names).duplicated()].unique()
     if not names.size:
         raise ValueError(f"{argument} holds no label; name one or more")
@@ -212,13 +236,13 @@ def named(given: Any, argument: str, hint: str) -> np.ndarray:
     return names
 
 
-def _codes(column: Any, known: Sequence[Any] | None, argument: str, name: str) -> tuple[np.ndarray, np.ndarray]:
+def _codes(given: Any, known: Sequence[Any] | None, argument: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """All labels, and the position among them of each label in a column."""
-    labels = _labels(column, repr(name))
+    labels = labels_in(given, repr(name))
     if known is None:
         if not labels.size:
             raise ValueError(f"the column {name!r} of the events is empty; name the labels: {argument}=[...]")
-        return (names := _in_order(column, labels, argument)), pd.Index(names).get_indexer(labels)
+        return (names := _in_order(given, labels, argument)), pd.Index(names).get_indexer(labels)
     names = named(known, argument, "name each once")
     place = pd.Index(names).get_indexer(labels)
     if (place < 0).any():
@@ -280,7 +304,7 @@ def _spans(
     if trial is None or labels is None:
         return [intervals(recorded, tick)]
     if isinstance(recorded, (Mapping, pd.DataFrame)) and trial in recorded:
-        own = _labels(_column(recorded, trial), repr(trial))
+        own = labels_in(column(recorded, trial), repr(trial))
         pairs = _pairs(recorded)
         recorded = {label: pairs[own == label] for label in pd.unique(own)}
     if isinstance(recorded, Mapping) and "start" not in recorded:
@@ -304,7 +328,7 @@ def _spans(
 
 def _pairs(table: Any) -> np.ndarray:
     """Return the columns ``start`` and ``end`` side by side."""
-    ends = [numbers("recorded", _column(table, name)) for name in ("start", "end")]
+    ends = [numbers("recorded", column(table, name, "the intervals recorded")) for name in ("start", "end")]
     if ends[0].shape != ends[1].shape or (ends[0].dtype.kind == "m") != (ends[1].dtype.kind == "m"):
         raise ValueError("recorded: start and end differ in length or kind; expected one of each for an interval")
     return np.stack(ends, axis=-1)
@@ -370,6 +394,8 @@ def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: li
         end = Ticks(when.values.max(keepdims=True), when.unit, when.rounding)
         last = fraction(end.values[0]) * end.unit + Fraction(float(end.error()[0]))
         first, last = Fraction(0), (last // width + 1) * width
+        if early := int((when.ms() + when.error() < 0).sum()):
+            _warn_early(early)
     else:
         raise ValueError("window=None: without spikes, say what was recorded=(start, end), or give a window")
     count = (last - first) // width
@@ -406,6 +432,13 @@ def _recorded(bins: Bins, when: Ticks, cut: Trials, spans: list[Ticks] | None, a
             f"wholly within are NaN (coord {RECORDED!r})"
         )
     return inside
+
+
+def _warn_early(number: int) -> None:
+    words = (
+        f"window=None: bins start at 0, and {number} events before it are left out; say from when to when: window=..."
+    )
+    warnings.warn(words, UserWarning, stacklevel=6)
 
 
 def _warn(what: str) -> None:

@@ -164,3 +164,16 @@ def test_connectivity_refuses():
         ValueError, match=r"NaN or infinite values \(the first at problem=0, neuron=100, presynaptic=0\)"
     ):
         connectivity.change_size((weights * np.nan).expand_dims(problem=2))
+
+
+def test_modularity_does_not_depend_on_the_unit_of_the_weights():
+    values = np.random.default_rng(0).normal(size=(12, 12))
+    expected = None
+    for scale in (1.0, 2.0**-1000, 2.0**1000):
+        weights = xr.DataArray(scale * values, dims=("neuron", "presynaptic"))
+        found = (
+            connectivity.communities(weights, runs=5).modularity.item(),
+            float(connectivity.modularity(weights, runs=3, nulls=3).modularity),
+        )
+        expected = expected or found
+        assert found == expected and np.isfinite(found).all()

@@ -92,3 +92,13 @@ def test_relative_threshold():
         neurons.relative_threshold(threshold.isel(problem=0, drop=True), xr.zeros_like(drive))
     with pytest.raises(ValueError, match=r"has no dim besides problem, neuron; give it over time"):
         neurons.relative_threshold(threshold, threshold)
+
+
+def test_time_constants_say_their_unit():
+    tau = xr.DataArray([20.0, 40.0], dims="neuron", attrs={"units": "ms"})
+    properties = xr.Dataset({"tau_soma": tau, "threshold": ("neuron", [1.0, 1.0])})
+    expected = neurons.fi_curve(properties, [2.0])
+    seconds = (tau / 1000).assign_attrs(units="s")
+    xr.testing.assert_allclose(neurons.fi_curve(properties.assign(tau_soma=seconds), [2.0]), expected)
+    with pytest.raises(ValueError, match="'tau_soma' is in 'min'; expected 'ms' or 's'"):
+        neurons.fi_curve(properties.assign(tau_soma=tau.assign_attrs(units="min")), [2.0])

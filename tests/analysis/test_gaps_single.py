@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ip2lab.analysis import neurons
+from ip2lab.analysis import from_events, neurons
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "reference" / "recordings"
 
@@ -436,3 +436,80 @@ def test_three_sorted_units_with_a_gap():
     for unit, train in enumerate(trains):
         pieces = [np.diff(1000 * np.sort(train[(train >= a) & (train <= b)])) for a, b in spans]
         check_intervals(found.sel(neuron=unit), float(index.sel(neuron=unit)), pieces)
+
+
+SPANS = np.array([[0, 100], [1000, 1100]])
+STRETCHES = {
+    "rows": SPANS,
+    "durations": pd.to_timedelta(SPANS.ravel(), unit="ms").to_numpy().reshape(2, 2),
+    "columns": {"start": [1000, 0], "end": [1100, 100]},
+    "columns of durations": pd.DataFrame(
+        {n: pd.to_timedelta(SPANS[:, i], unit="ms") for i, n in enumerate(("start", "end"))}
+    ),
+    "touching": [[0, 15], [15, 100], [1000, 1100]],
+}
+
+
+@pytest.mark.parametrize("recorded", STRETCHES)
+@pytest.mark.parametrize("durations", [False, True])
+def test_what_was_recorded_may_count_on_another_clock_than_the_events(recorded, durations):
+    when = np.array([10.0, 20.0, 35.0, 1010.0, 1020.0])
+    table = {"time": pd.to_timedelta(when, unit="ms") if durations else when, "unit": ["a"] * 5}
+    found = neurons.interspike_intervals(table, recorded=STRETCHES[recorded])
+    assert (found.intervals.item(), found.mean_interval.item()) == (3, pytest.approx(35 / 3))
+    spikes = from_events(table, bin=1, recorded=STRETCHES[recorded])
+    xr.testing.assert_allclose(neurons.interspike_intervals(spikes), found)
+
+
+def test_pynapples_intervals_are_in_seconds_whatever_the_clock():
+    nap = pytest.importorskip("pynapple")
+    table = {"time": [10.0, 20.0, 1010.0, 1020.0], "unit": [1, 1, 1, 1]}
+    found = neurons.interspike_intervals(table, recorded=nap.IntervalSet([0, 1], [0.1, 1.1]))
+    assert (found.intervals.item(), found.mean_interval.item()) == (2, 10)
+
+
+def test_events_as_tables_hold_them_keep_their_labels():
+    table = {"time": np.array([10, 20, 40, 50], object), "unit": [1, "a", 1, "a"]}
+    found = neurons.interspike_intervals(table)
+    assert found.neuron.values.tolist() == [1, "a"] and found.mean_interval.values.tolist() == [30, 30]
+    dates = pd.to_datetime("2020-01-01", utc=True) + pd.to_timedelta([10, 20, 40, 50], unit="ms")
+    for column in (dates, dates.tz_localize(None), list(dates)):
+        again = neurons.interspike_intervals({**table, "time": column})
+        assert again.mean_interval.values.tolist() == [30, 30]
+    assert neurons.interspike_intervals({"time": [], "unit": []}).sizes["neuron"] == 0
+
+
+def test_times_that_cannot_be_intervals_are_refused():
+    seconds = {"time": np.random.default_rng(0).uniform(0, 100, 3000), "unit": np.arange(3000) % 3}
+    for function in (neurons.interspike_intervals, lambda table: from_events(table, bin=10, recorded=(0, 100))):
+        with pytest.raises(ValueError, match=r"more than neurons fire; .* clock='s' or a sampling rate"):
+            function(seconds)
+    assert neurons.interspike_intervals(seconds, clock="s").mean_interval.values == pytest.approx(100, rel=0.1)
+    days = {"time": (3 * 86400 + np.array([0.001, 0.002, 0.0045])).astype("float32"), "unit": [1, 1, 1]}
+    with pytest.raises(ValueError, match=r"'time' are float32, which tells them apart to 15.6\d* ms only"):
+        neurons.interspike_intervals(days, clock="s")
+    with pytest.raises(
+        KeyError, match="the intervals recorded have no column 'start'; they have start_time, stop_time"
+    ):
+        neurons.interspike_intervals(seconds, clock="s", recorded={"start_time": [0], "stop_time": [100]})
+
+
+def test_what_a_mask_hides_is_missing():
+    for times in ([1.0, 2.0, 3.0], [1, 2, 3]):
+        table = {"time": np.ma.array(times, mask=[0, 1, 0]), "unit": [1, 1, 1]}
+        for function in (neurons.interspike_intervals, lambda t: from_events(t, bin=1, recorded=(0, 5))):
+            with pytest.raises(ValueError, match="1 of the times in 'time' are NaN"):
+                function(table)
+    table = {"time": [1.0, 2.0, 3.0], "unit": [1, 1, 1]}
+    onsets = np.ma.array([0, 1, 2], mask=[0, 1, 0])
+    cut = from_events(table, bin=1, onsets=onsets, window=(0, 2), recorded=(0, 5), missing="drop")
+    assert cut.trial.values.tolist() == [0, 2]
+    with pytest.raises(ValueError, match="1 of the 3 labels 'unit' are missing"):
+        from_events({**table, "unit": np.ma.array([1, 1, 1], mask=[0, 1, 0])}, bin=1)
+
+
+@pytest.mark.filterwarnings("ignore:recorded=None")
+def test_events_before_the_first_bin_are_spoken_of():
+    table = {"time": [-5.0, -1.0, 3.0, 6.0], "unit": [1, 1, 1, 1], "trial": [0, 0, 0, 1]}
+    with pytest.warns(UserWarning, match="bins start at 0, and 2 events before it are left out; .* window="):
+        from_events(table, bin=2, trial="trial")

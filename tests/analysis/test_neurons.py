@@ -183,3 +183,14 @@ def test_rates_that_no_neuron_has_speak_of_seconds():
         neurons.firing_rate(spikes.assign_coords(time=0.2 * np.arange(40)))
     spikes.time.attrs["units"] = "s"
     assert (neurons.firing_rate(spikes) == 50).all()
+
+
+def test_numbers_among_objects_are_numbers_and_must_rise():
+    values = xr.DataArray(np.ones((3, 2)), dims=("problem", "neuron"), name="tau")
+    for labels in ([3, 1, 2], ["b", "a", "c"]):
+        series = values.assign_coords(problem=np.array(labels, object))
+        if labels[0] == "b":
+            assert neurons.drift(series).problem.values.tolist() == labels
+            continue
+        with pytest.raises(ValueError, match="the labels along 'problem' do not rise"):
+            neurons.drift(series)

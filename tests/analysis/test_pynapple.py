@@ -214,6 +214,8 @@ def test_what_was_recorded_goes_there_and_back(seed, mask):
 def test_what_pynapple_cannot_hold():
     spikes = from_pynapple(as_group(trains(3), nap.IntervalSet([0, 3], [2, 5])), bin=50)
     assert spikes.dtype == float and isinstance(to_pynapple(spikes), nap.TsGroup)
+    whole = spikes.sel(time=slice(0, 1500))  # real numbers still, since the rest was not recorded everywhere
+    assert whole.dtype == float and isinstance(to_pynapple(whole), nap.TsGroup)
     assert isinstance(to_pynapple((spikes / 0.05).assign_attrs(units="Hz")), nap.TsdFrame)
     with pytest.raises(ValueError, match="neuron has the labels 3 more than once; give each its own"):
         to_pynapple(spikes.assign_coords(neuron=[3, 3, 8]))
