@@ -6,11 +6,10 @@ from collections.abc import Collection, Iterable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from ip2lab.analysis._labelled import check
-from ip2lab.analysis._labels import called, check_unique, listed
+from ip2lab.analysis._labels import bare, called, check_unique, listed, quantities
 
 Failures = Literal["cap", "survival"] | None
 TRIALS, CAPS, FAILED, ATTEMPTED = "trials_to_criterion", "censored_trials", "failed", "attempted"
@@ -41,13 +40,18 @@ def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = (
     trials = clear(trials, *results, allowed=along)
     places = order(trials, along)
     if places is not None:
-        trials, marks = trials.isel({along: places}), {n: m.isel({along: places}) for n, m in marks.items()}
+        trials, marks = (
+            trials.isel({along: places}),
+            {name: mark.isel({along: places}, missing_dims="ignore") for name, mark in marks.items()},
+        )
     missing = trials.isnull()
-    caps = _over(marks.pop(CAPS), trials) if CAPS in marks else None
+    cap = marks.pop(CAPS, None)
+    says = cap is not None and along in cap.dims  # one for all problems is not word of any of them
+    caps = None if cap is None else _over(_number(cap), trials)
     flags = {name: _flag(mark, trials) for name, mark in marks.items()}
     tried = flags.get(ATTEMPTED, xr.full_like(missing, True))
-    censored = missing & tried & (np.isfinite(caps.astype(float)) if caps is not None else False)
-    marked = caps is not None or bool(flags)
+    censored = missing & tried & (np.isfinite(caps) if caps is not None and says else False)
+    marked = says or bool(flags)
     if FAILED in flags:
         failed = flags[FAILED]
     elif marked:
@@ -92,12 +96,17 @@ def curve(
             f"failures='survival' (known to be longer){unsaid}"
         )
     caps = xr.full_like(trials, cap, dtype=float) if cap is not None else found.caps
-    if caps is None or bool((~np.isfinite(caps.astype(float)) & failed).any()):
+    if caps is None or bool((~np.isfinite(caps) & failed).any()):
         raise ValueError(
             f"{int(failed.sum())} problems in {called(trials)} failed and their cap is unknown; give the run's series "
             f"with {CAPS!r}, or cap=... (the trials to criterion at which a problem was given up){unsaid}"
         )
-    return Curve(trials.astype(float).where(~failed, caps), failed, found.attempted)
+    filled = trials.astype(float).where(~failed, caps)
+    if (filled < 0).any():
+        raise ValueError(
+            f"the cap of {called(trials)} is {float(filled.min()):g}; expected a positive number of trials"
+        )
+    return Curve(filled, failed, found.attempted)
 
 
 def after_first(found: Curve, along: str, keep_first: bool = False) -> tuple[Curve, xr.DataArray]:
@@ -113,8 +122,8 @@ def after_first(found: Curve, along: str, keep_first: bool = False) -> tuple[Cur
 
 def positions(trials: xr.DataArray, along: str) -> np.ndarray:
     """Where each problem stands: differences of labels that are numbers, else places in the series."""
-    labels = trials.indexes.get(along)
-    if labels is None or getattr(labels.dtype, "kind", "O") not in "iuf":
+    labels = quantities(trials.indexes.get(along))
+    if labels is None or labels.dtype.kind not in "iuf":
         return np.arange(trials.sizes[along], dtype=float)
     return np.asarray(labels, float) - float(labels[0])
 
@@ -166,12 +175,21 @@ def _within(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
             f"{mark.name!r} varies along {listed(sorted(map(str, foreign)))}, which {called(trials)} does not have; "
             f"expected {listed(trials.dims)}"
         )
-    return mark if mark.dims else mark.broadcast_like(trials)
+    return mark
 
 
 def _over(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
     bare = trials.reset_coords(drop=True)
     return mark.broadcast_like(bare).transpose(*trials.dims)
+
+
+def _number(mark: xr.DataArray) -> xr.DataArray:
+    try:
+        if mark.dtype.kind not in "mMUT":
+            return mark.astype(float)
+    except (TypeError, ValueError):
+        pass
+    raise TypeError(f"{mark.name!r} holds {mark.dtype}; expected numbers of trials: convert with .astype(float)")
 
 
 def _flag(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
@@ -188,7 +206,7 @@ def _flag(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
 def _padding(missing: xr.DataArray, along: str) -> xr.DataArray:
     """Where a shorter series was filled up: NaN after its last number, where another series goes on."""
     number = xr.DataArray(np.arange(1, missing.sizes[along] + 1), dims=along)
-    last = (number * ~missing.drop_vars(along, errors="ignore")).max(along)
+    last = (number * ~bare(missing)).max(along)
     return missing & ((number > last) & (last < last.max())).assign_coords(missing.coords)
 
 
@@ -204,8 +222,8 @@ def _refuse(trials: xr.DataArray, wrong: xr.DataArray, what: str, todo: str) -> 
 
 def order(trials: xr.DataArray, along: str) -> np.ndarray | None:
     """The order of labels that can be ordered: numbers and times. Names stand in the order of the data."""
-    labels = trials.indexes.get(along)
-    if labels is None or isinstance(labels, pd.MultiIndex) or getattr(labels.dtype, "kind", "O") not in "iufmM":
+    labels = quantities(trials.indexes.get(along))
+    if labels is None:
         return None
     if labels.isna().any() or (labels.dtype.kind == "f" and np.isinf(labels).any()):
         raise ValueError(f"{called(trials)} has labels along {along!r} that are NaN or infinite; give each its own")

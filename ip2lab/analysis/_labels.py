@@ -109,14 +109,33 @@ def pick(first: xr.DataArray, second: xr.DataArray, dim: str) -> xr.DataArray:
     return second.isel({dim: places})
 
 
+def quantities(labels: pd.Index | None) -> pd.Index | None:
+    """`labels` that are numbers or times, whatever holds them, and so have an order of their own; else None.
+
+    Examples
+    --------
+    >>> quantities(pd.Index([3, 1], dtype=object)).tolist(), quantities(pd.Index(["b", "a"]))
+    ([3, 1], None)
+    """
+    if isinstance(labels, pd.CategoricalIndex):
+        labels = pd.Index(labels.astype(labels.categories.dtype))
+    if labels is None or isinstance(labels, pd.MultiIndex):
+        return None
+    if getattr(labels.dtype, "kind", "O") in "iufmM" or isinstance(labels, pd.PeriodIndex):
+        return labels
+    kind = pd.api.types.infer_dtype(labels)
+    if kind in ("integer", "floating", "mixed-integer-float"):
+        return pd.Index(pd.to_numeric(labels))
+    return labels if kind in ("date", "datetime", "period", "timedelta") else None
+
+
 def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
     """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
 
     Names have no order of their own: that of the data counts.
     """
-    index = data.indexes.get(dim)
-    index = None if index is None or index.nlevels > 1 else index.infer_objects()
-    if index is None or getattr(index.dtype, "kind", "O") not in "iufMm" or index.is_monotonic_increasing:
+    index = quantities(data.indexes.get(dim))
+    if index is None or index.is_monotonic_increasing:
         return
     raise ValueError(
         f"the labels along {dim!r} do not rise ({listed(index)}), so what comes after what is not clear: sort them, "
@@ -247,7 +266,7 @@ def sequence(data: xr.DataArray, dim: str, *, names: bool = True) -> np.ndarray:
     Without `names` only numbers and dates are put in order: a series of named sessions stands in the order given.
     """
     labels = data.indexes.get(dim)
-    if labels is None or not labels.is_unique or not (names or getattr(labels.dtype, "kind", "O") in "iufmM"):
+    if labels is None or not labels.is_unique or not (names or quantities(labels) is not None):
         return np.arange(data.sizes[dim])
     return np.argsort(levels(labels.values)[1], kind="stable")
 

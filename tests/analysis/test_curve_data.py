@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -305,3 +306,70 @@ def test_nothing_of_the_input_changes():
         for call in CALLS.values():
             call(table)
     xr.testing.assert_identical(table, before)
+
+
+def kinds_of_order(n):
+    """Labels of `n` problems that are numbers or times, in what pandas and xarray hold them in."""
+    objects = np.empty((2, n), object)
+    objects[0], objects[1] = list(range(n)), [date(2020, 1, 1) + timedelta(days=5 * i) for i in range(n)]
+    return {
+        "numbers as objects": objects[0],
+        "dates as objects": objects[1],
+        "periods": pd.period_range("2020-01", periods=n, freq="M"),
+        "categories of numbers": pd.CategoricalIndex(range(n)),
+    }
+
+
+@pytest.mark.parametrize("kind", kinds_of_order(2))
+def test_numbers_and_times_are_in_order_whatever_holds_them(kind):
+    series = xr.DataArray(np.append(500, 80 * np.exp(-np.arange(29) / 6) + 15), dims="problem")
+    series = series.assign_coords(problem=kinds_of_order(30)[kind])
+    mixed = series.isel(problem=np.random.default_rng(0).permutation(30))
+    xr.testing.assert_allclose(curves.exponential_fit(mixed), curves.exponential_fit(series))
+    assert float(curves.exponential_fit(mixed).tau) == pytest.approx(6)
+    assert float(curves.area(mixed)) == pytest.approx(float(series[1:].sum()))
+    assert float(curves.final_efficiency(mixed, last=3)) == pytest.approx(float(series[-3:].mean()))
+
+
+def test_numbers_as_objects_are_where_problems_stand():
+    labels = np.empty(15, object)
+    labels[:] = list(range(0, 150, 10))
+    trials = xr.DataArray(np.append(500, 80 * np.exp(-np.arange(14) / 3) + 15), dims="problem")
+    assert float(curves.exponential_fit(trials.assign_coords(problem=labels)).tau) == pytest.approx(30)
+
+
+def test_a_mark_for_each_animal_holds_for_all_its_problems_in_any_order():
+    table = animals(failed=False)[["trials_to_criterion"]].assign(failed=("animal", [False] * 3))
+    found = curves.failures(table.isel(problem=np.random.default_rng(0).permutation(30)))
+    assert found.problems.values.tolist() == [30, 22, 14]
+
+
+def test_one_cap_for_all_does_not_say_which_problems_were_tried():
+    trials = xr.DataArray([[90.0, 30.0, NAN, 8.0], [80.0, 20.0, NAN, NAN]], dims=("animal", "problem"))
+    for cap in (100, ("animal", [100, 100])):
+        table = trials.assign_coords(censored_trials=cap)
+        found = curves.failures(table)
+        assert found["count"].values.tolist() == [1, 0] and found.problems.values.tolist() == [4, 2]
+        assert curves.area(table, failures="cap").values.tolist() == [138, 20]
+
+
+def test_a_cap_is_a_number_that_is_not_negative():
+    trials = xr.DataArray([90.0, 30.0, NAN, 8.0], dims="problem")
+    with pytest.raises(ValueError, match="the cap of the data is -5; expected a positive number of trials"):
+        curves.area(trials, failures="cap", cap=-5)
+    with pytest.raises(TypeError, match="'censored_trials' holds <U1; expected numbers of trials"):
+        curves.failures(trials.assign_coords(censored_trials=("problem", ["", "", "x", ""])))
+
+
+def test_levels_of_labels_give_no_warning():
+    trials = xr.DataArray([90.0, 30.0, NAN, 8.0], dims="problem")
+    levels = pd.MultiIndex.from_product([["mon", "tue"], [1, 2]], names=("day", "number"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = curves.failures(trials.assign_coords(xr.Coordinates.from_pandas_multiindex(levels, "problem")))
+    assert int(found["count"]) == 1
+
+
+def test_missing_values_of_problems_are_not_sent_to_trials():
+    with pytest.raises(ValueError, match=r"holds NaN or infinite values .*\.dropna\(dim\)$"):
+        curves.bootstrap(xr.DataArray([1.0, NAN, 2.0], dims="animal"), over="animal")

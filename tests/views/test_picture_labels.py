@@ -692,3 +692,11 @@ def test_a_legend_entry_is_one_line_of_printable_words() -> None:
     picture = pictures.trajectories(trials_of(["a\nb\0", "c" * 500]).expand_dims(component=2, axis=-1))
     names = [leaf.label for leaf in picture if leaf.group == KEY]
     assert all(name.isprintable() and len(name) <= 80 for name in names)
+
+
+@pytest.mark.parametrize("labels", [pd.to_timedelta(range(4), unit="D"), pd.period_range("2020", periods=4, freq="M")])
+def test_learning_curves_are_in_order_of_times_of_any_kind(labels):
+    trials = xr.DataArray([90.0, 30.0, 12.0, 8.0], {"problem": labels}, "problem")
+    mixed, expected = (pictures.learning_curves(data) for data in (trials[[2, 0, 3, 1]], trials))
+    dots = [picture.Points.I for picture in (mixed, expected)]
+    assert dots[0].dimension_values("y").tolist() == dots[1].dimension_values("y").tolist()

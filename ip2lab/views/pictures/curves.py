@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis import curves
-from ip2lab.analysis._labels import check_unique, levels, listed
+from ip2lab.analysis._labels import check_unique, levels, listed, sequence
 from ip2lab.views.pictures.parts import (
     Axis,
     along_series,
@@ -157,7 +157,7 @@ def _runs(runs: Any) -> tuple[dict[str, xr.Dataset], Axis]:
         some = series[[n for n in COLUMNS if n in series]]
         if series.sizes["problem"]:
             along_series(some["trials_to_criterion"], "problem")
-        found[name] = some.sortby("problem") if some["problem"].dtype.kind in "iufM" else some
+        found[name] = some.isel(problem=sequence(some["trials_to_criterion"], "problem", names=False))
     return found, series_axis(*(series["problem"].values for series in found.values()))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ip2lab.analysis._labels import called, check_unique, labels_along, levels, listed, match, recorded
+from ip2lab.analysis._labels import called, check_unique, labels_along, levels, listed, match, recorded, sequence
 from ip2lab.views.style import GAP, MARK, QUIET, axis, colours, legend, plain, points, styled, uprights
 
 Labelled = TypeVar("Labelled", xr.DataArray, xr.Dataset)
@@ -210,7 +210,8 @@ def along_series(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, Axis]:
     labels = data[dim].values
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise ValueError(f"labels along {dim!r} of {called(data)} are not finite; drop those entries")
-    return (data.sortby(dim) if labels.dtype.kind in "iufM" else data), series_axis(labels)
+    data = data.isel({dim: sequence(data, dim, names=False)})
+    return data, series_axis(data[dim].values)
 
 
 # ---------------------------------------------------------------------- glyphs
