@@ -444,6 +444,37 @@ def as_run(run: Any) -> xr.DataTree:
     return run
 
 
+def with_neurons(run: Any) -> xr.DataTree:
+    """Return a run whose groups list the same neurons in one order, for a neuron is chosen by its place in all of them.
+
+    Raises
+    ------
+    ValueError
+        Where two groups, or the two dims of the weights, list others or in another order.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.example("association")
+    >>> with_neurons(run) is run
+    True
+    """
+    run, first = as_run(run), None
+    for name, node in run.children.items():
+        for dim in ("neuron", "presynaptic"):
+            if dim not in node.indexes:
+                continue
+            labels, where = node.indexes[dim], f"{dim!r} of {name!r}"
+            if first is None:
+                first = labels, where
+            elif not labels.equals(first[0]):
+                other = "in another order than" if set(labels) == set(first[0]) else "with other labels than"
+                raise ValueError(
+                    f"run: {where} comes {other} {first[1]}; select the same neurons, in one order, in both"
+                )
+    return run
+
+
 def group(run: xr.DataTree, name: str) -> xr.Dataset:
     """Return a group of a run as a dataset; raises KeyError naming the groups there are."""
     if name not in run.children:

@@ -19,11 +19,11 @@ from ip2lab.views.explorer import (
     NothingToShow,
     Picture,
     Switches,
-    as_run,
     check,
     dropdown,
     reason,
     slider,
+    with_neurons,
 )
 from ip2lab.views.figure import inside, options
 from ip2lab.views.labels import Labels
@@ -124,7 +124,7 @@ class NeuronExplorer(Explorer):
     }
 
     def __init__(self, run: xr.DataTree) -> None:
-        self.cells = Cells(as_run(run))
+        self.cells = Cells(with_neurons(run))
         self.run, self.properties, self.activity = self.cells.run, self.cells.properties, self.cells.activity
         names = [str(v) for v in self.properties.data_vars]
         if not names:

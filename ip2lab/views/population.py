@@ -17,12 +17,12 @@ from ip2lab.views.explorer import (
     NothingToShow,
     Picture,
     Switches,
-    as_run,
     check,
     dropdown,
     group,
     slider,
     source,
+    with_neurons,
 )
 from ip2lab.views.figure import inside
 from ip2lab.views.labels import Labels
@@ -106,7 +106,7 @@ class PopulationExplorer(Explorer):
     }
 
     def __init__(self, run: xr.DataTree) -> None:
-        self.run = run = as_run(run)
+        self.run = run = with_neurons(run)
         self.activity = pictures.worded(group(run, "activity"))
         if not self.activity.sizes.get("problem"):
             raise ValueError("the run keeps no activity yet; train at least one problem to its end")

@@ -172,3 +172,17 @@ def test_problems_in_a_row_are_found_by_number_or_in_the_order_that_there_is() -
 def test_a_label_that_occurs_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="problem: 'a' occurs more than once; give each problem a label of its own"):
         Labels(np.array(["a", "b", "a"]))
+
+
+@pytest.mark.parametrize("explorer", [PopulationExplorer, NeuronExplorer])
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [("properties", "neuron"), ("activity", "neuron"), ("weights", "neuron"), ("weights", "presynaptic")],
+)
+def test_neurons_in_another_order_or_others_are_refused(explorer: Any, name: str, dim: str, plain: xr.DataTree) -> None:
+    """A neuron is chosen by its place: groups in different orders would show several neurons as one."""
+    for chosen, words in ((slice(None, None, -1), "in another order than"), (slice(1, None), "with other labels than")):
+        tree = plain.copy()
+        tree[name] = xr.DataTree(plain[name].to_dataset(inherit=False).isel({dim: chosen}))
+        with pytest.raises(ValueError, match=rf"run: '\w+' of '\w+' comes {words} '\w+' of '\w+'; select the same"):
+            explorer(tree)
