@@ -59,18 +59,19 @@ def in_order(what: str, values: Any, neurons: int) -> Any:
         values = xr.DataArray(values.to_numpy(), dims="neuron", coords={"neuron": values.index.to_numpy()})
     if not isinstance(values, xr.DataArray):
         return values
-    if values.dims not in ((), ("neuron",)):
+    if values.ndim > 1:
         raise ValueError(
             f"{what}: came with dims {', '.join(map(str, values.dims))}; expected 'neuron' only: select one of the "
             "others, for instance .isel(problem=-1)"
         )
-    if "neuron" not in values.coords or not values.ndim:
+    if not values.ndim or values.dims[0] not in values.coords:
         return values.to_numpy()
-    order = np.argsort(values["neuron"].values, kind="stable")
-    if values["neuron"].values[order].tolist() != list(range(neurons)):
+    labels = values[values.dims[0]].values
+    order = pd.Index(labels).argsort() if labels.dtype.kind in "iuf" else np.arange(labels.size)
+    if labels[order].tolist() != list(range(neurons)):
         raise ValueError(
-            f"{what}: came for neurons {values['neuron'].values.tolist()[:8]} ...; expected each of 0 to {neurons - 1} "
-            "once, or values without labels"
+            f"{what}: came for neurons {labels.tolist()[:8]} ...; expected each of 0 to {neurons - 1} once, or values "
+            "without labels"
         )
     return values.to_numpy()[order]
 

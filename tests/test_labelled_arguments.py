@@ -67,7 +67,7 @@ def test_a_network_is_given_permuted_properties_by_label(tau):
             "expected each of 0 to 7 once",
         ),
         (pd.Series(np.ones(7), index=range(7)), "expected each of 0 to 7 once"),
-        (xr.DataArray(np.ones(8), dims="unit"), "dims unit; expected 'neuron' only"),
+        (xr.DataArray(np.ones(8), dims="unit", coords={"unit": list("abcdefgh")}), "expected each of 0 to 7 once"),
     ],
 )
 def test_labels_that_are_not_those_of_the_neurons_are_refused(run, values, words):

@@ -139,7 +139,9 @@ def wheel(tmp_path_factory):
 def test_wheel_holds_the_package_whole_and_nothing_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         inside = {name for name in archive.namelist() if ".dist-info/" not in name}
-    source = (p for p in (ROOT / "ip2lab").rglob("*") if p.is_file() and p.suffix in (".py", ".js", ".css", ".typed"))
+    source = (
+        p for p in (ROOT / "ip2lab").rglob("*") if p.is_file() and p.suffix in (".py", ".pyi", ".js", ".css", ".typed")
+    )
     expected = {path.relative_to(ROOT).as_posix() for path in source}
     assert "ip2lab/py.typed" in expected
     assert inside == expected

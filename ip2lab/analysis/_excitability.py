@@ -11,6 +11,7 @@ from ip2lab.analysis._labelled import MS, check, dataset, describe, free, units_
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
+MOST_STEPS = 1_000_000  # of a simulation: more would seem to hang
 OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
 
 
@@ -72,8 +73,8 @@ def fi_curve(
         properties = properties.to_dataset()
     if not isinstance(properties, xr.Dataset):
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
-    if not (dt > 0 and duration >= 10 * dt):
-        raise ValueError(f"dt={dt}, duration={duration}; expected a positive step and at least ten of them")
+    if not (dt > 0 and 10 * dt <= duration <= MOST_STEPS * dt):
+        raise ValueError(f"dt={dt}, duration={duration}; expected a positive step, and 10 to {MOST_STEPS:,} of them")
     drive = _row(currents)
     values = _values(properties, feature)
     units = {"units": units_of(properties["threshold"]), "long_name": "constant input"}

@@ -227,7 +227,7 @@ class Cells:
         """What the neuron does at constant inputs, before learning and now."""
         if not {"tau_soma", "threshold"} <= set(self.properties.data_vars):
             return {}
-        both = [self.labels[self.labels.keys[0]], self.labels[s["problem"]]]
+        both = [self.labels[key] for key in dict.fromkeys([self.labels.keys[0], s["problem"]])]
         own = self.properties.sel(problem=both).isel(neuron=s["neuron"])
         most = float((own["threshold"] / own["gain"] if "gain" in own else own["threshold"]).max())
         chosen = PROPERTIES.sel(problem=both).isel(neuron=[s["neuron"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
 
@@ -313,7 +314,10 @@ class NeuronExplorer(Explorer):
 
     def _trace(self) -> Picture:
         picture, single = self._draws("trace"), self._value("single")
-        rate = [f"{float(neurons.firing_rate(single['spikes'])):.1f} Hz"] if "spikes" in single else []
+        rate = []
+        if "spikes" in single:
+            with suppress(*REFUSALS):  # spikes in other units than counts have no rate
+                rate = [f"{float(neurons.firing_rate(single['spikes'])):.1f} Hz"]
         which = self._trials[self.state["trial"]]
         return picture, caption(f"Neuron {self.state['neuron']}", f", {which}, {self._after(self.activity)}", *rate)
 
@@ -323,7 +327,7 @@ class NeuronExplorer(Explorer):
 
     def _excitability(self) -> Picture:
         picture = self._draws("excitability")
-        before, now = self._value("tuned")["rheobase"].values
+        before, now = self._value("tuned")["rheobase"].values[[0, -1]]
         words = f"fires from an input of {now:.2f} on, before learning from {before:.2f}"
         return picture, caption(f"f-I curve of neuron {self.state['neuron']}", "", words)
 

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from holoviews.core.util import label_sanitizer
 
-from ip2lab.views.markup import literal
+from ip2lab.views.markup import legible, literal
 
 # After Okabe and Ito (2008), moved to middle lightness so that each is readable on white and on black.
 PALETTE = ("#2484c6", "#d9601a", "#12a17a", "#b565a7", "#b98900", "#4d6bd6", "#8a8f98", "#c2455d")
@@ -56,7 +56,7 @@ def plain(words: Any, most: int = 80) -> str:
         words = str(words).removesuffix(".000000000").removesuffix("T00:00:00").removesuffix(" 00:00:00")
     if isinstance(words, tuple):
         words = ", ".join(map(plain, words))
-    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(str(words).split()))
+    line = "".join(c if c.isprintable() else "\ufffd" for c in " ".join(legible(words).split()))
     return line if len(line) <= most else line[: most - 1] + "…"
 
 

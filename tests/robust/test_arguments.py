@@ -158,7 +158,6 @@ def text_labels(data: xr.DataArray) -> xr.DataArray:
         ("raster", lambda a: {"marked": ["neuron"]}, "marked: .* is not valid; give a list of numbers"),
         ("raster", lambda a: {"marked": range(10**9)}, "marked: .* is not valid; give a list of numbers, at most"),
         ("trajectories", lambda a: {"marked": [[1, 2], [3]]}, "marked: .* is not valid; give a list of numbers"),
-        ("picked", lambda a: {"values": text_labels(a["values"])}, "picked.* cannot be drawn: could not convert"),
         ("problem", lambda a: {"seed": range(10**9)}, "seed: 1,000,000,000 numbers are too many"),
         ("TrainingRecorder", lambda a: {"learnable": range(10**9)}, "learnable: 0 is unknown"),
         ("Recorder.append", lambda a: {"tau_soma": range(10**9)}, r"tau_soma.* is range\(.*; expected an array"),

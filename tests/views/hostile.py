@@ -63,8 +63,9 @@ def hostile_run(text: str, path: Any = None, problems: int = 9) -> xr.DataTree:
                 recorder.append(group, **columns)
         run = recorder.close(complete=True)
     if path is None:  # of a store, units are compared with the schema
-        for one in (one for node in run.children.values() for one in node.variables.values()):
-            one.attrs["units"] = text if one.attrs["units"] != "ms" else "ms"
+        for name, one in (pair for node in run.children.values() for pair in node.variables.items()):
+            counts = name == "spikes"  # of other units there is no rate, so nothing would be drawn
+            one.attrs["units"] = one.attrs["units"] if counts or one.attrs["units"] == "ms" else text
     return run
 
 

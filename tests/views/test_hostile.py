@@ -26,7 +26,7 @@ from ip2lab import learning, running, views
 from ip2lab.views import pictures, show
 from ip2lab.views.figure import Panel
 from ip2lab.views.markup import as_text, legible
-from ip2lab.views.style import KEY
+from ip2lab.views.style import KEY, plain
 from views.hostile import TEXTS, drawn, hostile_run, hostile_search
 
 EVERYTHING = " ".join(TEXTS.values())
@@ -124,9 +124,9 @@ def test_every_picture_takes_every_text(name: str) -> None:
             assert entry == legible(entry)
 
 
-def test_bokeh_draws_no_formulas(everything: dict[str, hv.Overlay]) -> None:
+def test_bokeh_draws_no_formulas() -> None:
     found = 0
-    for picture in everything.values():
+    for picture in drawn(TEXTS["formula"]).values():
         panel = Panel(picture)
         for model in panel.plot.state.references():
             found += isinstance(model, PlainText)
@@ -275,7 +275,8 @@ def test_explorers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         shown += [*explorer.figure.notes.values(), *strings(explorer.figure._legends | {"": ""})]
         shown += [word for legend in explorer.figure._legends.values() for word, _ in legend]
         shown += [as_text(w.value) for w in widgets(explorer) if isinstance(w, ipywidgets.HTML)]
-    assert any(squeezed(EVERYTHING) in squeezed(word) for word in shown)
+    whole, short = squeezed(EVERYTHING), squeezed(plain(EVERYTHING)[:-1])  # names on an axis or in a legend are cut
+    assert any(whole in squeezed(word) or short in squeezed(word) for word in shown)
     check_page(explorer.export(tmp_path / "page.html"))
     explorer.close()
 
