@@ -121,6 +121,8 @@ def exponential_fit(
         ``reason`` says why: ``"constant"``, ``"no decrease beyond the noise"``, ``"still falling at the end of the
         series"`` (tau is longer than the series, or may be), ``"all of the decrease within one problem"`` or ``"too few
         problems"``. ``interval`` (parameter, bound) is what the data allow: up to infinity where it is open.
+        It covers the truth where the noise is alike at all problems on the scale that is fitted (normal for linear
+        errors, log-normal for logarithmic ones); where its size follows the curve, linear errors cover too little.
         ``at_bound`` is the opposite of ``identified``. With ``bounds="goudar2023"`` it says that a parameter ended on a
         bound: do not interpret it. ``residual`` (root mean square), ``aic`` (to set beside `power_law_fit` with the
         same `error`), ``first_problem`` (trials, not fitted), ``fitted`` (along), the curve, and with `resamples`

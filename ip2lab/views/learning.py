@@ -245,6 +245,8 @@ def efficiency_bars(groups: Mapping[str, xr.Dataset], last: int, inks: Mapping[s
 def _last(series: xr.Dataset, told: xr.Dataset, last: int) -> xr.DataArray:
     """Trials to criterion of the last problems that a single run tried, the cap where it was not reached."""
     trials = series["trials_to_criterion"].where(~told["failed"], series.get("censored_trials"))
+    if "problem" in told.indexes:  # `told` is in the order of the problems
+        trials = trials.reindex_like(told)
     return trials.isel(problem=np.flatnonzero(told["attempted"])[-last:])
 
 

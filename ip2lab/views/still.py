@@ -94,7 +94,9 @@ def export(path: Path, figure: Figure, data: Callable[[], xr.Dataset] | None = N
 
 
 def _save(data: xr.Dataset, path: Path) -> None:
-    plain = data.reset_coords([c for c in data.coords if data[c].dtype == object], drop=True)
+    objects = [c for c in data.coords if data[c].dtype == object]
+    plain = data.reset_coords([c for c in objects if c not in data.dims], drop=True)
+    plain = plain.assign_coords({c: (c, data[c].values.astype(str), data[c].attrs) for c in objects if c in data.dims})
     if path.suffix.lower() == ".csv":
         _table(plain).to_csv(path, index=False)
         return
