@@ -32,10 +32,10 @@ from measure import best_of, clock, clock_piece, interleave, ratio
 from torch.nn import functional
 
 import ip2lab
-from ip2lab.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream
-from ip2lab.networks import structures
+from ip2lab.networks import kernel_types
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
+from ip2lab.training.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream
 
 RESULTS = Path(__file__).parent / "results" / "speed"
 INPUTS, OUTPUTS = 11, 3
@@ -97,13 +97,13 @@ def rates_for(network: SpikingNetwork, scale: float = 1.0) -> Rates:
     return Rates({name: value * scale for name, value in rate.items()})
 
 
-def association(dtype: str = "float32") -> structures.Stimuli:
+def association(dtype: str = "float32") -> kernel_types.Stimuli:
     return TrialStream(family("association").problem(seed=0), np.random.SeedSequence(0), 2, 20.0, dtype).probe
 
 
-def learner_step(learner: Any, stimuli: structures.Stimuli, trials: int) -> Callable[[], Any]:
+def learner_step(learner: Any, stimuli: kernel_types.Stimuli, trials: int) -> Callable[[], Any]:
     """Return a function that does so many trials of one problem."""
-    records, rows, goal = Records.empty(trials), np.arange(trials) % 2, structures.Goal(0.0, trials)
+    records, rows, goal = Records.empty(trials), np.arange(trials) % 2, kernel_types.Goal(0.0, trials)
     return lambda: learner.run(stimuli, rows, (0, trials), np.uint64(5), goal, records)
 
 
@@ -220,7 +220,7 @@ def series_clock(start: dict[str, torch.Tensor], trials: int) -> Callable[[], fl
     return once
 
 
-def _jax_steps(network: SpikingNetwork, stimuli: structures.Stimuli, rates: Rates) -> dict[str, Callable[[], float]]:
+def _jax_steps(network: SpikingNetwork, stimuli: kernel_types.Stimuli, rates: Rates) -> dict[str, Callable[[], float]]:
     import jax
 
     p = jax_network.parameters(network)

@@ -50,18 +50,18 @@ def make_case(network: SpikingNetwork, inputs: torch.Tensor, noise: torch.Tensor
 
 
 @compiled
-def _noise(times, lanes, noise):
+def _noise(times, rng_state, noise):
     """A xorshift generator a neuron; the sum of four 16-bit uniform numbers is nearly normal."""
     low, kind = np.uint64(0xFFFF), noise.dtype.type
     for _ in range(times):
         for t in range(noise.shape[0]):
             row = noise[t, 0]
-            for i in range(lanes.shape[0]):
-                x = lanes[i]
+            for i in range(rng_state.shape[0]):
+                x = rng_state[i]
                 x ^= x << np.uint64(13)
                 x ^= x >> np.uint64(7)
                 x ^= x << np.uint64(17)
-                lanes[i] = x
+                rng_state[i] = x
                 total = (x & low) + ((x >> np.uint64(16)) & low) + ((x >> np.uint64(32)) & low) + (x >> np.uint64(48))
                 row[i] = (kind(np.int64(total)) - kind(131070)) * kind(1.3e-6)
 
@@ -374,9 +374,9 @@ def pieces(case: Case, parameters: int | None) -> dict[str, dict[str, Callable[[
         },
     }
     if parameters is not None:
-        lanes, noise = rng.integers(1, 2**63, n, np.uint64), np.empty(d.shape, np.float32)
+        rng_state, noise = rng.integers(1, 2**63, n, np.uint64), np.empty(d.shape, np.float32)
         flat, gradient, moment1, moment2 = (rng.random(parameters).astype(np.float32) for _ in range(4))
-        result["noise"] = {"generator": lambda k: _noise(k, lanes, noise)}
+        result["noise"] = {"generator": lambda k: _noise(k, rng_state, noise)}
         free, values, slopes = rng.random((3, 3, n)).astype(np.float32)
         result["properties"] = {"loop": lambda k: _properties(k, free, values, slopes)}
         result["clip and Adam"] = {"loop": lambda k: _clip_and_adam(k, flat, gradient, moment1, moment2)}

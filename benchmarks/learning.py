@@ -30,8 +30,8 @@ from series import Bank
 import ip2lab
 from ip2lab import plasticity
 from ip2lab.networks import build
-from ip2lab.options import learnable_names, resolve
-from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
+from ip2lab.plasticity import evaluate, learn_series, search_plasticity, subsets
+from ip2lab.training.options import learnable_names, resolve
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 TUNING, FRESH = 100, 410  # first seed of each kind: settings were chosen on seeds below 400
@@ -202,10 +202,10 @@ def search(args: argparse.Namespace) -> None:
         with patch.object(plasticity, "learn_series", bank.learn):
             found = search_plasticity(family, seeds=HALVING[: args.chosen], **asked)
             choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best)), "halving": found}
-            both = judge(choices, family, seeds=judging[: args.judged], problems=problems)
+            both = evaluate(choices, family, seeds=judging[: args.judged], problems=problems)
         choices |= {" + ".join(names): names for names in subsets(PAPER)}
         with patch.object(plasticity, "learn_series", capped(caps[1])):
-            random = judge(choices, family, seeds=judging[: args.random], problems=problems)
+            random = evaluate(choices, family, seeds=judging[: args.random], problems=problems)
         entry = {name: found.attrs[name] for name in ("decision", "difference", "reason", "cost")}
         entry |= {"cost_share": found.attrs["cost"] / truth.attrs["cost"], "exhaustive": list(best)}
         entry |= {"problems": problems, "caps": caps, "judged": both.sizes["seed"], "drawn": random.sizes["seed"]}

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ip2lab.options import resolve
 from ip2lab.plasticity import learn_series
+from ip2lab.training.options import resolve
 
 PATH = Path(__file__).parent / "results" / "series.jsonl"
 

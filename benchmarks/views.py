@@ -32,8 +32,8 @@ from typing import Any
 
 COMMON = """
 import holoviews as hv, ipywidgets, numpy as np, xarray as xr
-from ip2lab.views import pictures
-from ip2lab.views.figure import Figure
+from ip2lab.views import plots
+from ip2lab.views.widget.figure import Figure
 rng = np.random.default_rng(0)
 times = xr.DataArray(4.0 * np.arange(500), dims="time", attrs={"long_name": "time", "units": "ms"})
 dims, words = ("problem", "time", "neuron"), {"long_name": "spikes"}
@@ -44,9 +44,9 @@ scores = xr.DataArray(paths, dims=("problem", "probe", "time", "component"), coo
 membrane = (("problem", "time"), rng.standard_normal((32, 500)), {"long_name": "membrane", "units": "1"})
 trace = xr.Dataset({"membrane": membrane}, coords={"time": times})
 def draw(k):
-    moving = pictures.trajectories(scores[k]).opts(backend="bokeh", xlim=(-3, 3), ylim=(-3, 3))
-    return {"raster": pictures.raster(spikes[k]), "trajectories": moving,
-            "trace": pictures.neuron_trace(trace.isel(problem=k), limits=(-4, 4))}
+    moving = plots.trajectories(scores[k]).opts(backend="bokeh", xlim=(-3, 3), ylim=(-3, 3))
+    return {"raster": plots.raster(spikes[k]), "trajectories": moving,
+            "trace": plots.neuron_trace(trace.isel(problem=k), limits=(-4, 4))}
 """
 OURS = """
 ours = Figure(draw(0), '"raster trajectories" "raster trace" / minmax(0, 1fr) minmax(0, 1fr)', {"raster": "problem 0"})

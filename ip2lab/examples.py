@@ -140,7 +140,7 @@ def make(name: str, folder: str | Path = DATA) -> Any:
         ...
     ip2lab.properties.UnknownName: there is no example 'nothing'; there is association, ...
     """
-    from ip2lab.learning import train  # here, so that opening an example to look at it loads no torch
+    from ip2lab.training.trainer import train  # here, so that opening an example to look at it loads no torch
 
     _check(name)
     if name in SEARCHES:
@@ -176,7 +176,7 @@ def made_with() -> dict[str, str]:
     """Return what the last bits depend on beside the versions: the processor, and the source of the kernels."""
     from llvmlite import binding  # type: ignore[import-untyped]
 
-    from ip2lab.networks.compiling import STEP, source_of
+    from ip2lab.networks.compilation import STEP, source_of
 
     return {"processor": binding.get_host_cpu_name(), "kernels": hashlib.sha256(source_of(STEP)).hexdigest()}
 

@@ -15,14 +15,14 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ip2lab import records
-from ip2lab.learning import Series, prepared, resume, train
-from ip2lab.options import DEFAULTS, PRESETS, flag, several
 from ip2lab.properties import PROPERTIES
 from ip2lab.records.storage import absolute
-from ip2lab.records.writing import array_of, unborn
+from ip2lab.records.writing import array_of, unstarted
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 from ip2lab.tasks.base import FAMILIES
+from ip2lab.training.options import DEFAULTS, PRESETS, flag, several
+from ip2lab.training.trainer import Series, prepared, resume, train
 
 DEFAULT = {"model": "spiking", "learnable": "default", "problems": 100, "seed": 0}  # of what is no option of a model
 OF_ONE_RUN = ("learnable", "frozen", "filters", "problems_order")  # one run takes several of them
@@ -224,7 +224,7 @@ def _caught(function: Any, arguments: tuple[Any, ...]) -> Any:
 
 def series_of(arguments: dict[str, Any], path: Path | None = None) -> dict[str, np.ndarray]:
     """Train one network, or go on with it where it is stored, and return its series, one array a variable."""
-    if path is None or not path.exists() or unborn(path):
+    if path is None or not path.exists() or unstarted(path):
         run = train(**arguments, path=path, progress=False)
     else:
         run, wanted = records.open_run(path), prepared(**arguments)

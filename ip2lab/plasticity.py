@@ -16,7 +16,7 @@ last ones apart, that is said, and the smallest set is taken. In pseudo-code::
     give up what is worse than the best by a paired t-test on the log ratios of the last round
     the decision is the best one, or the smallest of those that are left
 
-The fast level (:mod:`ip2lab.learners`) then fine-tunes the chosen properties beside the weights in every problem.
+The fast level (:mod:`ip2lab.training.learners`) then fine-tunes the chosen properties in every problem.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from ip2lab.experiments import content_of, distinct, run_each, text_of
-from ip2lab.learning import Series, Unrecorded
-from ip2lab.options import flag, learnable_names, resolve, several, whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
 from ip2lab.records.storage import absolute
 from ip2lab.records.writing import array_of
-from ip2lab.running import one_torch_thread
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
+from ip2lab.training.options import flag, learnable_names, resolve, several, whole
+from ip2lab.training.runtime import one_torch_thread
+from ip2lab.training.trainer import Series, Unrecorded
 
 START = 1000  # trials that every run may take before any is judged by what others took
 MARGIN = 1.5  # a run is not waited for when it has taken this many times the trials of those that stay in the race
@@ -479,7 +479,7 @@ def _disjoint(choices: Mapping[str, Any], family: Family, seeds: list[int]) -> N
             raise ValueError(f"seeds: {shared} were used to find {one!r} and {other!r}; find each on seeds of its own")
 
 
-def judge(
+def evaluate(
     choices: Mapping[str, Any],
     family: str | Family,
     *,
@@ -513,7 +513,7 @@ def judge(
 
     Examples
     --------
-    >>> found = judge({"all": "all", "none": None}, "association", seeds=[5, 6], problems=1, neurons=20,
+    >>> found = evaluate({"all": "all", "none": None}, "association", seeds=[5, 6], problems=1, neurons=20,
     ...               max_trials=60)
     >>> float(found.regret[0]), found.trials.dims
     (0.0, ('choice', 'seed'))

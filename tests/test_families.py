@@ -141,7 +141,7 @@ def test_stimuli_have_the_overlap_that_was_asked_for(seed, name, overlap):
 
 @pytest.mark.parametrize("name", TABLE)
 def test_timing_is_settable(name):
-    settings = {"stimulus": 300.0, "delay": (200.0, 800.0), "response": 400.0, "unscored": 60.0, "stimuli": 3}
+    settings = {"stimulus": 300.0, "delay": (200.0, 800.0), "response": 400.0, "grace_period": 60.0, "stimuli": 3}
     chosen = family(name, **settings)
     assert chosen.settings() == {**family(name).settings(), **settings}
     trials = chosen.problem(0).trials(np.zeros(50, int), seed=1)
@@ -156,7 +156,7 @@ def test_timing_is_settable(name):
 
 # the same by hand with stimuli of 300 ms, a delay of 700 ms, tests of 400 ms and 260 ms of response of which 60 do not
 # count: epochs of one trial, and with three stimuli the right response of each condition
-SHORT = {"stimulus": 300, "delay": 700, "response": 260, "unscored": 60, "stimuli": 3}
+SHORT = {"stimulus": 300, "delay": 700, "response": 260, "grace_period": 60, "stimuli": 3}
 BRIEF = [("stimulus", 0, 300), ("delay", 300, 1000), ("response onset", 1000, 1060), ("response", 1060, 1260)]
 TESTED = [*BRIEF[:2], ("test", 1000, 1400), ("response onset", 1400, 1460), ("response", 1460, 1660)]
 MATCHES = ["match", "non-match", "non-match", "non-match", "match", "non-match", "non-match", "non-match", "match"]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
-from ip2lab.learners import CompiledLearner, Rates, draw_noise
-from ip2lab.networks import compiling
+from ip2lab.networks import compilation
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
+from ip2lab.training.learners import CompiledLearner, Rates, draw_noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 ROOT = Path(__file__).parents[1]
@@ -299,7 +299,7 @@ TINY = """
 import ip2lab, numpy as np, warnings
 warnings.filterwarnings("ignore", "overflow")  # whole numbers that wrap round, as the generator of the noise means it
 from ip2lab.tasks import family
-short = family("association", stimulus=100, delay=100, response=160, unscored=40)
+short = family("association", stimulus=100, delay=100, response=160, grace_period=40)
 run = ip2lab.train(short, problems=2, neurons=5, max_trials=12, window=4, criterion=0.2, dtype="float64", seed=3,
                    adaptation=True, refractory=20.0, learnable="all", rate_weight=0.001, l2=0.001, progress={progress})
 print("losses", *map(repr, map(float, run["trials"].loss.values)))
@@ -338,11 +338,11 @@ def test_a_cache_that_cannot_be_written_is_survived(tmp_path):
     code = """
 import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
 import numpy as np, torch
-from ip2lab.networks import kernels
-from ip2lab.learners import draw_noise
+from ip2lab.networks import spiking_kernels
+from ip2lab.training.learners import draw_noise
 from ip2lab.networks.spiking import SpikingNetwork
 net = SpikingNetwork(1, 1, 3, noise=1.0, dtype=torch.float64)
-print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().hex())
+print(spiking_kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().hex())
 """
     nowhere = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"), str(tmp_path / "ip2lab" / "py.typed"))
     done = execute(code, cwd=tmp_path, **nowhere)
@@ -354,12 +354,12 @@ print(kernels.__file__, draw_noise(net, np.uint64(5), 0, 2).numpy().tobytes().he
 
 def test_what_takes_long_to_compile_says_so_once(caplog):
     """Whoever compiles, `train` or a network of one's own, with a progress bar or without; not from memory."""
-    made: dict = {"__name__": "ip2lab.networks.kernels"}
+    made: dict = {"__name__": "ip2lab.networks.spiking_kernels"}
     exec("def learn(x):\n    return x + 1", made)  # in no file: cannot be kept on disk
-    quick = compiling.compiled(made["learn"])
+    quick = compilation.compiled(made["learn"])
     assert quick(1) == 2 and quick(2) == 3
     assert [record.message for record in caplog.records] == [
-        "ip2lab: compiling kernels.learn (10 to 30 s, in every session: no cache folder can be written) ..."
+        "ip2lab: compiling spiking_kernels.learn (10 to 30 s, in every session: no cache folder can be written) ..."
     ]
     assert quick(1.5) == 2.5  # another type is compiled anew
     assert len(caplog.records) == 2
@@ -371,10 +371,10 @@ def test_the_cache_knows_what_is_compiled_into_a_function(tmp_path):
     code = """
 import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
 import numpy as np
-from ip2lab.networks import batches
+from ip2lab.networks.spiking_batches import back_through_weights
 one, result, vectors = np.ones((1, 3)), np.zeros((1, 3)), np.ones((1, 1, 3))
-batches.back_through_weights(result, np.array([[1.0, 0.0, 0.0]]), np.eye(3), vectors, 0, 1.0, np.zeros(4, int), one)
-print(result[0, 0], sum(batches.back_through_weights.stats.cache_hits.values()))
+back_through_weights(result, np.array([[1.0, 0.0, 0.0]]), np.eye(3), vectors, 0, 1.0, np.zeros(4, int), one)
+print(result[0, 0], sum(back_through_weights.stats.cache_hits.values()))
 """
     assert [execute(code, tmp_path).stdout for _ in range(2)] == ["1.0 0\n", "1.0 1\n"]
     rows = tmp_path / "ip2lab" / "networks" / "rows.py"

@@ -48,7 +48,7 @@ def test_a_probe_with_labelled_properties_is_that_of_the_bare_ones(run, tau, for
 
 
 def test_learning_on_with_permuted_properties_is_that_of_the_bare_ones(run, tau):
-    one, other = (probes.learn_on(run, 1, problems=1, tau_dendrite=v) for v in (tau.values, tau[ORDER]))
+    one, other = (probes.continue_training(run, 1, problems=1, tau_dendrite=v) for v in (tau.values, tau[ORDER]))
     np.testing.assert_array_equal(one["trials"].loss, other["trials"].loss)
 
 
@@ -88,7 +88,7 @@ def test_a_run_in_another_order_is_the_same_run(run, dim):
     assert probes.retention(turned, relearn=False).identical(probes.retention(run, relearn=False))
     same = [probes.lesions(each, by="tau_soma", bins=2, controls=2) for each in (run, turned)]
     assert same[0].identical(same[1])
-    assert probes.silenced(turned, neurons=[2]).identical(probes.silenced(run, neurons=[2]))
+    assert probes.single_lesions(turned, neurons=[2]).identical(probes.single_lesions(run, neurons=[2]))
 
 
 def test_some_problems_of_a_run_are_found_by_their_numbers(run):

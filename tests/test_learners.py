@@ -6,15 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from ip2lab.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream, draw_noise, make_learner
-from ip2lab.networks import structures, updates
+from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
+from ip2lab.training.learners import (
+    CompiledLearner,
+    PlainLearner,
+    Rates,
+    Records,
+    TrialStream,
+    draw_noise,
+    make_learner,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
-SHORT = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "unscored": 40.0}
-NEVER = structures.Goal(0.0, 50)  # a criterion that no loss is below
+SHORT = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "grace_period": 40.0}
+NEVER = kernel_types.Goal(0.0, 50)  # a criterion that no loss is below
 KEY = np.uint64(12345)
 START = {"tau_dendrite": (40.0, 400.0), "tau_soma": (20.0, 60.0), "threshold": (0.5, 1.5)}
 
@@ -242,7 +250,7 @@ def test_the_size_of_the_blocks_changes_nothing(kind):
 def test_a_problem_is_solved_when_the_mean_of_the_window_is_below_the_criterion(kind):
     shown = stream()
     net = network(shown)
-    goal = structures.Goal(0.5, 12)
+    goal = kernel_types.Goal(0.5, 12)
     records, done, status = learn(kind(net, rates_of(net)), shown, 400, goal)
     means = np.convolve(records.loss[:done], np.ones(12) / 12, "valid")  # of trials 0-11, 1-12, ...
     assert status == 1
@@ -330,7 +338,7 @@ def test_loss_and_correctness_by_hand():
         waiting = (probe.weight[row] > 0) & ~answer
         kept = (probability.argmax(1) == probe.target[row])[waiting].all()
         correct = kept and probability[answer].mean(0).argmax() == row
-        got = updates.cross_entropy(
+        got = training_step.cross_entropy(
             np.ascontiguousarray(logits),
             probe.target[row],
             probe.weight[row],

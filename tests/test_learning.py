@@ -19,13 +19,13 @@ import torch
 import xarray as xr
 
 import ip2lab
-from ip2lab import learning, running
-from ip2lab.learning import Series, kept
 from ip2lab.records import Recorder
 from ip2lab.tasks import family
+from ip2lab.training import runtime, trainer
+from ip2lab.training.trainer import Series, kept
 
 ROOT = Path(__file__).parents[1]
-SHORT = family("association", stimulus=200.0, delay=200.0, response=200.0, unscored=40.0)
+SHORT = family("association", stimulus=200.0, delay=200.0, response=200.0, grace_period=40.0)
 TINY = {"neurons": 20, "max_trials": 120, "criterion": 0.3, "progress": False, "seed": 5}
 UNTIMED = ("duration",)  # the only variable that is not the same in every run of the same seed
 
@@ -160,7 +160,7 @@ def test_the_record_is_of_the_network_that_learnt(whole):
             getattr(net, name).copy_(torch.as_tensor(weights[name].values))
     for name in ("tau_dendrite", "tau_soma", "threshold"):
         net.set_property(name, whole["properties"][name].sel(problem=2).values)
-    shown = SHORT.problem(np.random.SeedSequence([5, learning.PROBLEMS, 2])).trials()
+    shown = SHORT.problem(np.random.SeedSequence([5, trainer.PROBLEMS, 2])).trials()
     with torch.no_grad():
         done = net(torch.as_tensor(shown.inputs.values, dtype=torch.float32), compiled=False)
     flipped = (done.spikes.numpy() > 0) != last.spikes.values
@@ -392,7 +392,7 @@ def test_other_models_make_the_same_bits_in_another_process_with_two_threads(tmp
 
 
 def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     calls = []
     watched = train(path=tmp_path / "run.zarr", progress=lambda series: calls.append((series.problem, series.trial)))
     assert_same_bits(watched, whole)
@@ -403,7 +403,7 @@ def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
 
 
 def test_it_trains_with_one_thread_and_leaves_the_setting(monkeypatch):
-    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(2)
     try:
@@ -419,14 +419,14 @@ def test_trainings_in_threads_leave_the_number_of_threads_as_it_was():
     began, both, ended, found = threading.Event(), threading.Event(), threading.Event(), {}
 
     def first() -> None:
-        with running.one_torch_thread():
+        with runtime.one_torch_thread():
             began.set()
             both.wait(20)
         ended.set()
 
     def second() -> None:
         began.wait(20)
-        with running.one_torch_thread():
+        with runtime.one_torch_thread():
             both.set()
             ended.wait(20)
             found["in"] = torch.get_num_threads()
@@ -449,14 +449,14 @@ def test_trainings_in_threads_leave_the_number_of_threads_as_it_was():
 
 def test_progress_is_not_told_more_often_than_asked(monkeypatch):
     now, calls = itertools.count(1000.0, 0.03), []
-    monkeypatch.setattr(running.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: next(now))
     train(progress=lambda series: calls.append(next(now)))
     assert len(calls) > 5
-    assert min(np.diff(calls[:-1])) >= running.CALL_EVERY  # the last one is told in any case
+    assert min(np.diff(calls[:-1])) >= runtime.CALL_EVERY  # the last one is told in any case
 
 
 def test_a_rate_network_is_held_at_the_level_of_its_first_problem(monkeypatch):
-    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     found = {}
 
     def look(series: Series) -> None:
@@ -497,7 +497,7 @@ def test_no_clock_that_can_be_set_is_asked_for_a_duration(whole, tmp_path, monke
     hours, commits, commit = itertools.count(500_000, -1), [], Recorder.commit
     monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
     monkeypatch.setattr(Recorder, "commit", lambda *given, **named: (commits.append(given), commit(*given, **named)))
-    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     run = train(path=tmp_path / "run.zarr", record={"interval": 0.01}, progress=lambda series: None)
     assert_same_bits(run, whole)
     assert (run["series"].duration > 0).all()
@@ -512,7 +512,7 @@ def test_another_seed_is_another_run(whole):
 
 
 def stopped_at(path, problem: int, trial: int, monkeypatch, **changes) -> xr.DataTree:
-    monkeypatch.setattr(running, "CALL_EVERY", 0.0)
+    monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
 
     def stop(series: Series) -> None:
         if (series.problem, series.trial) >= (problem, trial):
@@ -595,11 +595,11 @@ INTERRUPT = """
 import os, signal, sys, threading, time, warnings
 sys.path.insert(0, {tests!r})
 import ip2lab
-from ip2lab import running
+from ip2lab.training import runtime
 from test_learning import SHORT, TINY
 warnings.simplefilter("ignore")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs are born ignoring it
-running.CALL_EVERY = 0.0
+runtime.CALL_EVERY = 0.0
 interrupts = {interrupts}
 
 def interrupt(series):

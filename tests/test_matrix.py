@@ -122,7 +122,7 @@ def test_masks_of_a_search_and_of_chance_are_taken_over():
 
 def test_synapses_frozen_while_properties_learn_on():
     run = ip2lab.train("association", neurons=20, **TINY)
-    on = probes.learn_on(run, problems=2, frozen=tuple(WEIGHTS), record={"kept": [0, 1]})
+    on = probes.continue_training(run, problems=2, frozen=tuple(WEIGHTS), record={"kept": [0, 1]})
     before, after = run["weights"].to_dataset().isel(problem=-1), on["weights"].to_dataset()
     for name in WEIGHTS:
         assert all(np.array_equal(after[name].values[k], before[name].values) for k in range(2)), name

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ip2lab
-from ip2lab import learners, networks
-from ip2lab.networks import rate_kernels, structures
+from ip2lab import networks
+from ip2lab.networks import kernel_types, rate_kernels
 from ip2lab.networks.attention import AttentionNetwork
 from ip2lab.networks.filters import FilterBank
 from ip2lab.networks.rate import RateNetwork
-from ip2lab.options import DEFAULTS, rates_by_parameter, resolve
 from ip2lab.tasks import families, family
+from ip2lab.training import learners
+from ip2lab.training.options import DEFAULTS, rates_by_parameter, resolve
 
 REFERENCE = Path(__file__).parent / "data" / "goudar"
 OPTIONS = {"max_trials": 60, "window": 20, "progress": False}
@@ -65,7 +66,12 @@ def test_compiled_training_equals_autograd_and_adam(dtype, tolerance):
         records = learners.Records.empty(50)
         for first in (0, 25):  # the target is settled in between
             learner.run(
-                stimuli, rows[first : first + 25], (first, first + 25), np.uint64(5), structures.Goal(0.0, 60), records
+                stimuli,
+                rows[first : first + 25],
+                (first, first + 25),
+                np.uint64(5),
+                kernel_types.Goal(0.0, 60),
+                records,
             )
             learner.settle(records.rate[first + 24])
         seen.append((records, dict(network.named_parameters())))
@@ -208,7 +214,7 @@ def test_every_model_is_trained_recorded_resumed_and_replayed(model, tmp_path):
     assert np.isfinite(again[signal].values).all()
     assert np.isnan(run["series"].firing_rate.values).all() == (model != "spiking")
     assert (
-        ip2lab.learn_on(run, 0, problems=1)["trials"].loss.values
+        ip2lab.continue_training(run, 0, problems=1)["trials"].loss.values
         == run["trials"].loss.values[run["trials"].problem == 1]
     ).all()
 

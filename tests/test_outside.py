@@ -11,8 +11,8 @@ import torch
 
 import ip2lab
 from ip2lab.analysis import curves, neurons, population
-from ip2lab.learning import Series
 from ip2lab.records import Recorder, TrainingRecorder, open_run
+from ip2lab.training.trainer import Series
 
 SETTINGS: dict[str, Any] = {
     "neurons": 4,

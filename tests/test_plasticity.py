@@ -12,8 +12,8 @@ import pytest
 
 import ip2lab
 from ip2lab import plasticity
-from ip2lab.options import learnable_names, rates_by_parameter, resolve
-from ip2lab.plasticity import judge, learn_series, search_plasticity, subsets
+from ip2lab.plasticity import evaluate, learn_series, search_plasticity, subsets
+from ip2lab.training.options import learnable_names, rates_by_parameter, resolve
 
 NAMES = ("tau_dendrite", "tau_soma", "threshold")
 SMALL = {"neurons": 20, "max_trials": 100, "window": 20, "criterion": 0.3}
@@ -217,9 +217,9 @@ def test_an_executor_changes_nothing():
 
 def test_choices_that_are_none_are_refused():
     with pytest.raises(TypeError, match=r"choices: \['tau_soma'\] is not valid; give a mapping of names"):
-        judge(["tau_soma"], "dms", seeds=[1], problems=2)  # type: ignore[arg-type]
+        evaluate(["tau_soma"], "dms", seeds=[1], problems=2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"problems: 'x' is not valid; give a whole number from 1"):
-        judge({"nothing": None}, "dms", seeds=[1], problems="x")  # type: ignore[arg-type]
+        evaluate({"nothing": None}, "dms", seeds=[1], problems="x")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"names: 1000 of them have 2\*\*1000 subsets"):
         plasticity.subsets(map(str, range(1000)))
 
@@ -227,24 +227,24 @@ def test_choices_that_are_none_are_refused():
 def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
     monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 0.5 * len(chosen), 0.0))
     found = search_plasticity("dms", seeds=range(7), problems=4, progress=False)
-    judged = judge({"found": found, "all": NAMES}, "dms", seeds=[20, 21, 22], problems=4)
+    judged = evaluate({"found": found, "all": NAMES}, "dms", seeds=[20, 21, 22], problems=4)
     assert float(judged.regret[0]) == 0
     assert float(judged.regret[1]) == pytest.approx(math.exp(1.5) - 1)
     assert (judged.low <= judged.regret).all()
     with pytest.raises(ValueError, match=r"seeds: \[3\] were used to find 'found'; judge it on others"):
-        judge({"found": found}, "dms", seeds=[3, 30], problems=4)
+        evaluate({"found": found}, "dms", seeds=[3, 30], problems=4)
     asked = {"problems": 4, "method": "exhaustive", "progress": False}
     choices = {"found": found, "best": search_plasticity("dms", seeds=[6, 7], **asked)}
     with pytest.raises(
         ValueError, match=r"seeds: \[6\] were used to find 'found' and 'best'; find each on seeds of its"
     ):
-        judge(choices, "dms", seeds=[20, 21], problems=4)
+        evaluate(choices, "dms", seeds=[20, 21], problems=4)
     with pytest.raises(ValueError, match=r"seeds: \[7\] were used to find 'best'; judge it on others"):
-        judge(choices | {"best": search_plasticity("dms", seeds=[7, 8], **asked)}, "dms", seeds=[7, 20], problems=4)
+        evaluate(choices | {"best": search_plasticity("dms", seeds=[7, 8], **asked)}, "dms", seeds=[7, 20], problems=4)
     choices["best"] = search_plasticity("dms", seeds=[7, 8], **asked)
-    assert float(judge(choices, "dms", seeds=[20, 21], problems=4).regret[1]) == pytest.approx(0)
+    assert float(evaluate(choices, "dms", seeds=[20, 21], problems=4).regret[1]) == pytest.approx(0)
     choices["best"] = search_plasticity("gng_dr_2", seeds=[5, 6], **asked)  # another family's mask
-    assert judge(choices, "dms", seeds=[20, 21], problems=4).sizes["seed"] == 2
+    assert evaluate(choices, "dms", seeds=[20, 21], problems=4).sizes["seed"] == 2
 
 
 @pytest.mark.parametrize(
@@ -267,11 +267,11 @@ def test_seeds_are_several():
     with pytest.raises(TypeError, match=r"seeds: 5 is not valid; give several whole numbers, as range\(8\)"):
         search_plasticity("dms", seeds=5, problems=2)
     with pytest.raises(ValueError, match=r"seeds: there is none; give one or more"):
-        judge({"all": "all"}, "dms", seeds=[], problems=2)
+        evaluate({"all": "all"}, "dms", seeds=[], problems=2)
     with pytest.raises(ValueError, match=r"choices: there is none; give one or more"):
-        judge({}, "dms", seeds=[1], problems=2)
+        evaluate({}, "dms", seeds=[1], problems=2)
     with pytest.raises(ValueError, match=r"seeds: \[4, 4\] has one of them twice"):
-        judge({"all": "all"}, "dms", seeds=[4, 4], problems=2)
+        evaluate({"all": "all"}, "dms", seeds=[4, 4], problems=2)
 
 
 # ---------------------------------------------------------------- the fast level: masks and ablations, one word each

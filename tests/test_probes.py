@@ -8,7 +8,7 @@ import xarray as xr
 
 import ip2lab
 from ip2lab import probes
-from ip2lab.probes.change import change
+from ip2lab.probes.perturbations import change
 from ip2lab.tasks import family
 
 OPTIONS = {"neurons": 30, "max_trials": 80, "window": 20, "progress": False}
@@ -129,7 +129,7 @@ def test_shuffled_properties_keep_their_sets(run):
 
 
 def test_learning_on_with_nothing_changed_is_the_run_itself(run):
-    on = ip2lab.learn_on(run, 2, problems=4)
+    on = ip2lab.continue_training(run, 2, problems=4)
     expected = run["trials"].loss.values[np.isin(run["trials"].problem, [3, 4, 5, 6])]
     assert (on["trials"].loss.values == expected).all()
     assert on.attrs["config"]["origin"]["problem"] == 2
@@ -139,21 +139,21 @@ def test_learning_on_with_nothing_changed_is_the_run_itself(run):
 
 def test_what_is_changed_stays_changed_while_learning(run):
     before = run["weights"].recurrent_weights.sel(problem=5).values.copy()
-    lesioned = ip2lab.learn_on(run, 5, problems=2, silence=[0, 7])
+    lesioned = ip2lab.continue_training(run, 5, problems=2, silence=[0, 7])
     assert not lesioned["activity"].spikes[..., [0, 7]].any()
     assert not lesioned["weights"].recurrent_weights[..., 0].any()
-    frozen = ip2lab.learn_on(run, 5, problems=2, frozen=["recurrent_weights", "tau_soma"])
+    frozen = ip2lab.continue_training(run, 5, problems=2, frozen=["recurrent_weights", "tau_soma"])
     assert (frozen["weights"].recurrent_weights.values == before).all()
     assert (frozen["properties"].tau_soma.values == run["properties"].tau_soma.sel(problem=5).values).all()
     assert (frozen["properties"].tau_dendrite[-1].values != run["properties"].tau_dendrite.sel(problem=5).values).any()
     assert (run["weights"].recurrent_weights.sel(problem=5).values == before).all()
-    none = ip2lab.learn_on(run, 5, problems=2, learnable=None)
+    none = ip2lab.continue_training(run, 5, problems=2, learnable=None)
     assert (none["properties"].tau_dendrite.values == run["properties"].tau_dendrite.sel(problem=5).values).all()
 
 
 def test_another_family_keeps_channels_of_the_same_name(run):
     series = probes.restore(run, 7)
-    on = ip2lab.learn_on(run, problems=1, family="gng_dr_2", frozen=["input_weights"])
+    on = ip2lab.continue_training(run, problems=1, family="gng_dr_2", frozen=["input_weights"])
     learnt = on["weights"].input_weights[0]
     assert learnt.sizes["input"] == 13
     here = series.network.input_weights.detach().numpy()
@@ -252,7 +252,7 @@ def test_retention_is_the_network_of_then_on_problems_of_before(run):
         assert float(found.loss.sel(problem=problem)) == float(ip2lab.probe(run, 5, on=problem).loss.mean())
     before = run["series"].trials_to_criterion.sel(problem=[0, 2, 5]).values
     assert np.array_equal(found.trials_to_criterion, before, equal_nan=True)
-    again = ip2lab.learn_on(run, 5, problems=1, problems_order=[2])["series"].trials_to_criterion.values
+    again = ip2lab.continue_training(run, 5, problems=1, problems_order=[2])["series"].trials_to_criterion.values
     assert np.array_equal(found.trials_again.sel(problem=[2]), again, equal_nan=True)
 
 
@@ -286,7 +286,7 @@ def test_controls_are_matched_and_differ():
 
 def test_a_lesion_and_the_next_problems(run):
     found = probes.lesions(run, 5, by="threshold", bins=2, controls=1, next_problems=2)
-    intact = ip2lab.learn_on(run, 5, problems=2)["series"].trials_to_criterion.values
+    intact = ip2lab.continue_training(run, 5, problems=2)["series"].trials_to_criterion.values
     assert np.array_equal(found.intact_trials, intact, equal_nan=True)
     assert found.trials_to_criterion.dims == ("bin", "problem")
 
@@ -324,7 +324,7 @@ def test_ablations_between_problems(what):
     run = ip2lab.train("association", problems=3, seed=3, between_problems=what, record={"kept": range(3)}, **OPTIONS)
     learnt = ip2lab.train("association", problems=1, seed=3, **OPTIONS)
     series = probes.restore(run, 0)
-    series.take_up()  # the next problem begins
+    series.start_problem()  # the next problem begins
     end, start = series.network, probes.restore(run, -1).network
     for name, parameter in end.free.items():
         value, born = parameter.detach().numpy(), start.free[name].detach().numpy()
@@ -344,4 +344,4 @@ def test_ablations_between_problems(what):
 
 def test_who_learns_on_from_membranes_has_no_silent_neurons(run):
     with pytest.raises(ValueError, match="silence: a silenced neuron's membrane is still read out"):
-        ip2lab.learn_on(run, problems=1, silence=[1], readout="membrane")
+        ip2lab.continue_training(run, problems=1, silence=[1], readout="membrane")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ip2lab import PROPERTIES
-from ip2lab.networks import structures, updates
+from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import to_value
 from ip2lab.properties import hint
 
@@ -85,11 +85,11 @@ def test_every_implementation_of_the_transform_is_the_formula(name):
     for decays in (False, True):
         one = np.ones(1)
         start, learns = np.zeros(1, np.int64), one > 0
-        transform = structures.Transform(
+        transform = kernel_types.Transform(
             start, learns, one * row.bounds[0], one * row.log_range, np.array([decays]), dt
         )
         values, slopes = np.zeros((2, 1, len(free)))
-        updates.set_values(free, transform, values, slopes, False)
+        training_step.set_values(free, transform, values, slopes, False)
         used = torch.exp(-dt / value) if decays else value
         np.testing.assert_allclose(values[0], used.detach(), rtol=1e-12)
         slope = torch.autograd.grad(used.sum(), leaf, retain_graph=True)[0]

@@ -17,7 +17,7 @@ import ip2lab
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.rst"
 MODULES = (
     "ip2lab", "ip2lab.analysis", "ip2lab.analysis.population", "ip2lab.analysis.neurons", "ip2lab.analysis.curves",
-    "ip2lab.analysis.connectivity", "ip2lab.views", "ip2lab.views.pictures", "ip2lab.probes", "ip2lab.tasks",
+    "ip2lab.analysis.connectivity", "ip2lab.views", "ip2lab.views.plots", "ip2lab.probes", "ip2lab.tasks",
     "ip2lab.records",
 )  # fmt: skip
 SIGNATURES = {  # what the contract says; more keywords with defaults may be there

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from make_run import make_run, make_template, random_properties, random_rows
 
 from ip2lab.records import GROUPS, SCHEMA_VERSION, Recorder, open_run, read_checkpoint, reading, storage, template
-from ip2lab.records.reading import sealed
+from ip2lab.records.reading import with_checksum
 
 ATTRS = {"family": "association", "model": "spiking", "learnable": ["tau_soma"], "seed": 3, "config": {"dt": 20}}
 SMALL = {"neurons": 4, "steps": 6}
@@ -93,10 +93,10 @@ def assert_same(left: xr.DataTree, right: xr.DataTree) -> None:
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    """Change the root's metadata as one could who knows how they are sealed."""
+    """Change the root's metadata as one could who knows how they are with_checksum."""
     document = json.loads((path / "zarr.json").read_bytes())
     change(document)
-    (path / "zarr.json").write_bytes(sealed(document))
+    (path / "zarr.json").write_bytes(with_checksum(document))
 
 
 def nodes(document: dict[str, Any]) -> dict[str, Any]:

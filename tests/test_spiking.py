@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.signal import lfilter
 
-from ip2lab.networks import structures
+from ip2lab.networks import kernel_types
 from ip2lab.networks.spiking import READOUT_TIME, Spike, SpikingNetwork, smooth_spike
 from ip2lab.properties import PROPERTIES
 
@@ -77,13 +77,13 @@ def test_below_threshold_the_two_filters_commute(compiled, first, second, dt, se
     torch.testing.assert_close(*made, rtol=1e-9, atol=1e-12)
 
 
-def parts(net) -> tuple[structures.Neurons, structures.Weights]:
+def parts(net) -> tuple[kernel_types.Neurons, kernel_types.Weights]:
     """Return what the time loop takes, copied, as the network itself hands it over."""
     weights = (net.input_weights.T, net.recurrent_weights.T, net.bias, net.output_weights, net.output_bias)
     values = {name: value.detach() for name, value in net.properties().items()}
     decays = {name: torch.exp(-net.dt / value) for name, value in values.items()}
     strength = values.get("adaptation_strength", torch.zeros(net.neurons, dtype=net.bias.dtype))
-    neurons = structures.Neurons(
+    neurons = kernel_types.Neurons(
         decays["tau_dendrite"],
         decays["tau_soma"],
         values["threshold"],
@@ -91,7 +91,7 @@ def parts(net) -> tuple[structures.Neurons, structures.Weights]:
         decays.get("tau_adaptation", torch.zeros_like(strength)),
         torch.ones_like(strength),
     )
-    return neurons, structures.Weights(*(w.detach().clone().contiguous() for w in weights))
+    return neurons, kernel_types.Weights(*(w.detach().clone().contiguous() for w in weights))
 
 
 @BOTH

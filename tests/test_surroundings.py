@@ -30,7 +30,7 @@ from test_records import ATTRS, add, assert_same
 import ip2lab
 from ip2lab import examples
 from ip2lab.experiments import grid, run_many
-from ip2lab.networks import compiling
+from ip2lab.networks import compilation
 from ip2lab.probes import restore
 from ip2lab.records import Recorder, TrainingRecorder, open_run, open_search, read_checkpoint, write_search
 from ip2lab.records.storage import absolute
@@ -139,8 +139,10 @@ def test_what_was_opened_is_read_from_where_it_is(two, name, monkeypatch):
     assert bits(found) == bits(expected) != bits(other)
 
 
-def learn_on() -> xr.DataTree:
-    return ip2lab.learn_on("run", 0, problems=1, path="on", progress=lambda _: os.chdir(os.environ["ELSEWHERE"]))
+def continue_training() -> xr.DataTree:
+    return ip2lab.continue_training(
+        "run", 0, problems=1, path="on", progress=lambda _: os.chdir(os.environ["ELSEWHERE"])
+    )
 
 
 def train() -> xr.DataTree:
@@ -189,7 +191,7 @@ def search() -> xr.Dataset:
     ("call", "name"),
     [
         (train, "new"),
-        (learn_on, "on"),
+        (continue_training, "on"),
         (record, "recorded"),
         (record_training, "trained"),
         (many, "runs"),
@@ -544,7 +546,7 @@ def everything(model: str, path: Path | None = None) -> str:
     options = {"noise": 0.1} if model in ("spiking", "rate") else {}
     run = ip2lab.train("association", model, path=path, **TINY | size, **options)
     parts = [bits(run), bits(ip2lab.probe(run, 0, repeats=2)), bits(ip2lab.replay(run, 1, 10))]
-    parts.append(bits(ip2lab.learn_on(run, 0, problems=1)))
+    parts.append(bits(ip2lab.continue_training(run, 0, problems=1)))
     if model in ("spiking", "rate"):
         parts.append(bits(ip2lab.probe(run, 0, clamp=[1, 2], shuffle="properties")))
     if model == "spiking":
@@ -579,7 +581,7 @@ def test_a_network_that_was_made_under_inference_mode_learns_outside_of_it(tmp_p
         series.problems = 3
         series.work(lambda: None)
         assert bits(ip2lab.probe(tmp_path / model, 2)) == bits(
-            ip2lab.probe(ip2lab.learn_on(run, problems=1), 0).assign_coords(problem=2)
+            ip2lab.probe(ip2lab.continue_training(run, problems=1), 0).assign_coords(problem=2)
         )
 
 
@@ -627,13 +629,13 @@ def doubled(x):
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
-    compiling._tell.cache_clear()
+    compilation._tell.cache_clear()
     return tmp_path / "cache"
 
 
 def called(values: Any) -> tuple[Any, int]:
     """Compile and call anew, as a session does; return the result and how often it came from the cache."""
-    built = compiling.compiled(doubled)
+    built = compilation.compiled(doubled)
     return built(values), sum(built.stats.cache_hits.values())
 
 
@@ -657,7 +659,7 @@ def test_a_damaged_cache_is_compiled_again_and_told_once(cache, caplog):
 
 
 def test_a_cache_that_can_no_longer_be_read_or_written(cache, caplog):
-    built = compiling.compiled(doubled)
+    built = compilation.compiled(doubled)
     shutil.rmtree(cache)
     cache.write_text("a file in its place")
     with caplog.at_level(logging.WARNING, "ip2lab"):
@@ -673,7 +675,7 @@ def test_a_cache_that_can_no_longer_be_read_or_written(cache, caplog):
 
 
 def test_two_that_compile_at_once_do_not_take_each_others_files(cache):
-    first, second = compiling.compiled(doubled), compiling.compiled(doubled)
+    first, second = compilation.compiled(doubled), compilation.compiled(doubled)
     load = type(first._cache._cache_file).load
 
     def with_another_in_between(self, key):
@@ -688,7 +690,7 @@ def test_two_that_compile_at_once_do_not_take_each_others_files(cache):
 
 CACHED = """
 import numpy as np
-from ip2lab.networks.updates import fill_noise
+from ip2lab.networks.training_step import fill_noise
 noise = np.empty((5, 3), {dtype!r})
 fill_noise(np.uint64(3), 1, 0.5, np.zeros(3, np.uint64), noise)
 print(repr(noise.tolist()))

@@ -146,7 +146,7 @@ WRONG = [None, "long", -1, float("nan"), float("inf"), [1, 2, 3], {}, 1j, (2000,
 
 
 @pytest.mark.parametrize(
-    "setting", ["stimulus", "delay", "response", "unscored", "stimuli", "channels", "overlap", "noise"]
+    "setting", ["stimulus", "delay", "response", "grace_period", "stimuli", "channels", "overlap", "noise"]
 )
 @pytest.mark.parametrize("value", WRONG, ids=repr)
 def test_every_wrong_setting_is_refused_by_name_or_works(setting, value):

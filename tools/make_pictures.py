@@ -16,8 +16,8 @@ from typing import Any
 from photograph import photograph
 from PIL import Image
 
-from ip2lab.views import still
-from ip2lab.views.explorer import Explorer
+from ip2lab.views.explorers.base import Explorer
+from ip2lab.views.widget import export
 
 DOCS = Path(__file__).parents[1] / "docs"
 LARGEST = 150_000  # bytes
@@ -57,7 +57,7 @@ def main(wanted: list[str]) -> None:
         if isinstance(shown, Explorer):
             explorers[found["name"]] = before
         else:
-            save(still.picture(shown, "png", dpi=100), found["name"])
+            save(export.picture(shown, "png", dpi=100), found["name"])
     for name, picture in photograph(explorers).items() if explorers else ():
         save(picture, name, width=1200)
 

@@ -32,8 +32,8 @@ TESTS = {
     "ip2lab/records/storage.py": ["tests/test_records.py", "tests/test_remote.py"],
     "ip2lab/records/reading.py": ["tests/test_records.py", "tests/test_remote.py"],
     "ip2lab/records/writing.py": ["tests/test_records.py"],
-    "ip2lab/learning.py": [
-        "ip2lab/learning.py",
+    "ip2lab/training/trainer.py": [
+        "ip2lab/training/trainer.py",
         "tests/test_learning.py",
         "tests/test_examples.py",
         "tests/test_matrix.py",

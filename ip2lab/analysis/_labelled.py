@@ -95,7 +95,7 @@ def not_finite(data: xr.DataArray, first: Sequence[int] = ()) -> ValueError:
     """The error for NaN or infinite values in `data`, the first of them at the position `first`."""
     place = ", ".join(f"{dim}={_at(data, dim, i)}" for dim, i in zip(data.dims, first, strict=False))
     where = f" (the first at {place})" if place else ""
-    ragged = "; trials of different lengths go through population.aligned" if {"trial", "time"} & {*data.dims} else ""
+    ragged = "; trials of different lengths: see population.pad_trials" if {"trial", "time"} & {*data.dims} else ""
     return ValueError(
         f"{called(data)} holds NaN or infinite values{where}; drop or fill them first, for instance with .dropna(dim)"
         f"{ragged}"

@@ -144,7 +144,7 @@ def procrustes(data: xr.DataArray, onto: xr.DataArray, *, feature: str = "compon
 
 
 def _recorded_rows(moved: xr.DataArray, feature: str) -> np.ndarray:
-    """Which samples (sample,) of `moved` (..., feature) were recorded."""
+    """Which samples (sample,) of `running_mean` (..., feature) were recorded."""
     mask = whole(moved, feature)
     return np.ones(moved.size // moved.sizes[feature], bool) if mask is None else mask.values.ravel()
 

@@ -48,7 +48,7 @@ def principal_angles(
     .. math:: \cos\theta_k = \sigma_k(Q_1^\top Q_2)
 
     with orthonormal bases Q of the two. Two planes share a line where one angle is 0; all angles are 90 degrees where
-    they have nothing in common. Random subspaces are not orthogonal: see `turning` for chance.
+    they have nothing in common. Random subspaces are not orthogonal: see `subspace_rotation` for chance.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ def _in_a_row(data: xr.DataArray, problem: str, block: int) -> None:
 
 
 @checked
-def turning(
+def subspace_rotation(
     data: xr.DataArray,
     *,
     along: str = "problem",
@@ -307,7 +307,7 @@ def turning(
     >>> signal[..., :3] = rng.normal(size=(3, 1, 40, 3))  # the same three neurons in every problem
     >>> values = signal + 0.1 * rng.normal(size=(3, 10, 40, 20))
     >>> data = xr.DataArray(values, dims=("problem", "trial", "time", "neuron"))
-    >>> found = population.turning(data)
+    >>> found = population.subspace_rotation(data)
     >>> bool(found.angle.max() < 0.2), bool(found.chance[0] > 1.2)
     (True, True)
     """

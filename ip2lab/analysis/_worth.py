@@ -14,7 +14,7 @@ from ip2lab.analysis._labels import check_unique, listed
 
 
 @checked
-def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
+def marginal_effect(search: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
     """Ask of each property what letting it learn changes, everything else equal.
 
     Two configurations that differ in this property alone are compared on the same seeds: trials with it over trials
@@ -53,7 +53,7 @@ def marginal_worth(search: xr.Dataset, *, over: str = "seed", level: float = 0.9
     >>> search = xr.Dataset(
     ...     {"trials": (dims, [[100.0, 120.0], [50.0, 60.0]]), "stopped": (dims, [[0.0, 0.0], [0.0, 0.0]]),
     ...      "learns": (("configuration", "property"), [[False], [True]])}, {"property": ["tau_dendrite"]})
-    >>> curves.marginal_worth(search).worth.values.round(2).tolist()
+    >>> curves.marginal_effect(search).worth.values.round(2).tolist()
     [0.5]
     """
     _require(search, over, "trials", "stopped", "learns")

@@ -32,7 +32,7 @@ from ip2lab.analysis._fits import EXPONENTIAL, FEWEST, FINE, POWER, REASONS, Law
 from ip2lab.analysis._labelled import apply, dataset, describe
 from ip2lab.analysis._labels import called
 from ip2lab.analysis._survival import restricted_mean, survival
-from ip2lab.analysis._worth import configurations, marginal_worth
+from ip2lab.analysis._worth import configurations, marginal_effect
 
 __all__ = [
     "area",
@@ -42,7 +42,7 @@ __all__ = [
     "exponential_fit",
     "failures",
     "final_efficiency",
-    "marginal_worth",
+    "marginal_effect",
     "partial_association",
     "power_law_fit",
     "problems_to_asymptote",

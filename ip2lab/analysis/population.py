@@ -44,24 +44,24 @@ from ip2lab.analysis._labels import (
 from ip2lab.analysis._moments import NotFinite, principal_axes, working_dtype
 from ip2lab.analysis._series import condition_means, dimensionality, procrustes
 from ip2lab.analysis._shape import align, manifold
-from ip2lab.analysis._subspaces import principal_angles, subspaces, turning
+from ip2lab.analysis._subspaces import principal_angles, subspace_rotation, subspaces
 
 __all__ = [
     "align",
-    "aligned",
     "condition_means",
     "decode",
     "demix",
     "dimensionality",
     "manifold",
+    "pad_trials",
     "participation_ratio",
     "pca",
     "principal_angles",
     "procrustes",
     "project",
     "speed",
+    "subspace_rotation",
     "subspaces",
-    "turning",
 ]
 
 PCA = ("scores", "components", "explained_variance", "explained_variance_ratio", "mean")
@@ -69,7 +69,7 @@ AS_COORDS: dict[str, Any] = {"coords": "different", "compat": "equals"}  # what 
 
 
 @checked
-def aligned(
+def pad_trials(
     trials: Sequence[xr.DataArray] | Mapping[Any, xr.DataArray],
     *,
     at: Literal["start", "end"] = "start",
@@ -109,7 +109,7 @@ def aligned(
     >>> long, short = (
     ...     xr.DataArray(np.ones((n, 4)), dims=("time", "neuron"), coords={"time": 20.0 * np.arange(n)}) for n in (5, 3)
     ... )
-    >>> both = population.aligned([long, short], at="end")
+    >>> both = population.pad_trials([long, short], at="end")
     >>> dict(both.sizes), both.time.values.tolist(), both.recorded.sum("time").values.tolist()
     ({'trial': 2, 'time': 5, 'neuron': 4}, [-80.0, -60.0, -40.0, -20.0, 0.0], [5, 3])
     """
@@ -211,7 +211,7 @@ def pca(data: xr.DataArray, *, feature: str = "neuron", n_components: int | None
     xarray.Dataset
         ``scores`` (..., component) in the unit of `data`; ``components`` (component, feature), unit vectors whose
         largest loading is positive; ``explained_variance`` (component); ``explained_variance_ratio`` (component), of
-        the whole variance; ``mean`` (feature). Samples that `aligned` marked as padding take no part; their scores
+        the whole variance; ``mean`` (feature). Samples that `pad_trials` marked as padding take no part; their scores
         are NaN.
 
     Raises

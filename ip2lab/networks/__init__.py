@@ -70,7 +70,7 @@ def build(
     inputs, outputs : int
         Number of input channels and of outputs.
     options : mapping
-        Options as :func:`ip2lab.options.resolve` returns them.
+        Options as :func:`ip2lab.training.options.resolve` returns them.
     learnable : iterable of str
         Properties that learn.
     seed : int or SeedSequence
@@ -88,7 +88,7 @@ def build(
 
     Examples
     --------
-    >>> from ip2lab.options import resolve
+    >>> from ip2lab.training.options import resolve
     >>> build("spiking", 3, 2, resolve("spiking", {"neurons": 20})).neurons
     20
     """
@@ -99,7 +99,7 @@ def build(
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 < value <= MOST_CHANNELS:
             raise ValueError(f"{name}: {value!r} is not valid; give a whole number from 1 to {MOST_CHANNELS:,}")
     if not isinstance(options, Mapping) or not {*cls.options, "dtype"} <= set(options):
-        raise TypeError(f"options: {options!r} is not valid; give what ip2lab.options.resolve({model!r}, ...) returned")
+        raise TypeError(f"options: {options!r} is not valid; give what options.resolve({model!r}, ...) returned")
     if isinstance(learnable, str) or not isinstance(learnable, Iterable):
         raise TypeError(f"learnable: {learnable!r} is not valid; give a list of names of properties")
     whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0

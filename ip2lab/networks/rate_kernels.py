@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ip2lab.networks.compiling import compiled
-from ip2lab.networks.rows import add_all, dot_all, input_drive
-from ip2lab.networks.updates import cross_entropy, fill_noise, set_values, solved, update
+from ip2lab.networks.compilation import compiled
+from ip2lab.networks.training_step import cross_entropy, fill_noise, set_values, solved, update
+from ip2lab.networks.vectors import add_all, dot_all, input_drive
 
 
 class Weights(NamedTuple):
@@ -167,7 +167,7 @@ def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, lear
     noise, d_logits, inputs = learner.noise[:steps], learner.d_logits[:steps], stimuli.inputs[row, :steps]
     set_values(learner.flat, transform, learner.values, learner.slopes, True)
     if scale > 0:
-        fill_noise(key, trial, scale, learner.lanes, noise)
+        fill_noise(key, trial, scale, learner.rng_state, noise)
     else:
         noise[:] = 0
     decay = learner.values[0]
@@ -214,7 +214,7 @@ def learn(
     answered,
     levels,
 ):
-    """Do trials `first` to `last`, as :func:`ip2lab.networks.kernels.learn`; `levels` are mean squared rates."""
+    """Do trials `first` to `last`, as those of spiking_kernels; `levels` are mean squared rates."""
     for trial in range(first, last):
         one = learn_trial(stimuli, rows[trial - first], key, trial, scale, singular, transform, rule, learner)
         losses[trial], response_losses[trial], answered[trial], levels[trial] = one

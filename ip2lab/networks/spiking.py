@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ip2lab.networks import batches, kernels, structures
+from ip2lab.networks import kernel_types, spiking_batches, spiking_kernels
 from ip2lab.properties import PROPERTIES, UnknownName, in_order
 
 READOUT_TIME = 50.0  # ms, time constant of the filter between spikes and readout
@@ -91,9 +91,9 @@ def to_value(free: Tensor, name: str) -> Tensor:
 def simulate(
     inputs: Tensor,
     noise: Tensor | None,
-    neurons: structures.Neurons,
-    weights: structures.Weights,
-    model: structures.Model,
+    neurons: kernel_types.Neurons,
+    weights: kernel_types.Weights,
+    model: kernel_types.Model,
 ) -> Activity:
     """Run the network in plain torch: the equations at the top of this module, one line each.
 
@@ -136,16 +136,16 @@ class _Compiled(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, model: structures.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
+        ctx: Any, model: kernel_types.Model, inputs: Tensor, noise: Tensor | None, *learnt: Tensor
     ) -> tuple[Tensor, ...]:
         arrays = [_array(p) for p in learnt]
-        neurons, weights = structures.Neurons(*arrays[:6]), structures.Weights(*arrays[6:])
+        neurons, weights = kernel_types.Neurons(*arrays[:6]), kernel_types.Weights(*arrays[6:])
         x = _array(inputs)
         eta = np.empty((*x.shape[:2], 0), x.dtype) if noise is None else _array(noise)
         d, u, s, g = (_room((*x.shape[:2], len(weights.bias)), x.dtype) for _ in range(4))
         a = np.zeros((*x.shape[:2], len(weights.bias) if model.adaptation else 0), x.dtype)
-        trace = structures.Trace(d, u, a, s, np.empty((*x.shape[:2], len(weights.output)), x.dtype), g)
-        kernels.forward(x, eta, neurons, weights, model, trace)
+        trace = kernel_types.Trace(d, u, a, s, np.empty((*x.shape[:2], len(weights.output)), x.dtype), g)
+        spiking_kernels.forward(x, eta, neurons, weights, model, trace)
         ctx.kept = (x, neurons, weights, model, trace)
         ctx.set_materialize_grads(False)
         seen = (trace.logits, trace.spikes, trace.membrane, trace.dendrite, trace.adaptation)
@@ -159,11 +159,11 @@ class _Compiled(torch.autograd.Function):
         empty = np.empty((*x.shape[:2], 0), x.dtype)
         d_logits = np.zeros_like(trace.logits) if grads[0] is None else _array(grads[0])
         d_spikes, d_membrane = (empty if grad is None else _array(grad) for grad in grads[1:3])
-        g_neurons = structures.Neurons(*map(np.zeros_like, neurons))
-        g_weights = structures.Weights(*map(np.zeros_like, weights))
+        g_neurons = kernel_types.Neurons(*map(np.zeros_like, neurons))
+        g_weights = kernel_types.Weights(*map(np.zeros_like, weights))
         g_inputs = np.zeros_like(x) if ctx.needs_input_grad[1] else empty
         together = 16 if len(x) > 3 else None  # their rows, and a step's share of the weights, stay in cache
-        batches.backward(
+        spiking_batches.backward(
             x, neurons, weights, model, trace, d_logits, d_spikes, d_membrane, g_neurons, g_weights, g_inputs, together
         )
         g_x = torch.from_numpy(g_inputs) if ctx.needs_input_grad[1] else None
@@ -287,7 +287,7 @@ class SpikingNetwork(nn.Module):
         for name in self.learnable:
             if name not in self.has:
                 raise ValueError(f"learnable: this network has no property {name!r}; it has {', '.join(self.has)}")
-        self.model = structures.Model(
+        self.model = kernel_types.Model(
             spiking=int(spiking),
             adaptation=int(adaptation),
             recurrent=int(recurrent),
@@ -372,14 +372,14 @@ class SpikingNetwork(nn.Module):
         free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=self.bias.dtype, device=self.bias.device)
         self.free[name].copy_(free.expand_as(self.free[name]))
 
-    def _neurons(self) -> structures.Neurons:
+    def _neurons(self) -> kernel_types.Neurons:
         value = self.properties()
         ones, zeros = torch.ones_like(self.bias), torch.zeros_like(self.bias)
 
         def decay(name: str) -> Tensor:
             return torch.exp(-self.dt / value[name]) if name in value else zeros
 
-        return structures.Neurons(
+        return kernel_types.Neurons(
             beta=decay("tau_dendrite"),
             alpha=decay("tau_soma"),
             threshold=value["threshold"],
@@ -407,7 +407,7 @@ class SpikingNetwork(nn.Module):
             through logits, spikes and membrane.
         """
         self._check_inputs(inputs, noise)
-        weights = structures.Weights(
+        weights = kernel_types.Weights(
             self.input_weights.T, self.recurrent_weights.T, self.bias, self.output_weights, self.output_bias
         )
         if compiled is None:

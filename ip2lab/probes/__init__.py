@@ -3,18 +3,18 @@
 Every function makes a network of its own from the run; the run and what trains on it stay as they are.
 """
 
-from ip2lab.probes.again import probe, replay, restore
-from ip2lab.probes.learn import learn_on
-from ip2lab.probes.questions import delays, lesions, retention, silenced, transplants
+from ip2lab.probes.continuation import continue_training
+from ip2lab.probes.interventions import delays, lesions, retention, single_lesions, transplants
+from ip2lab.probes.playback import probe, replay, restore
 
 __all__ = [
+    "continue_training",
     "delays",
-    "learn_on",
     "lesions",
     "probe",
     "replay",
     "restore",
     "retention",
-    "silenced",
+    "single_lesions",
     "transplants",
 ]

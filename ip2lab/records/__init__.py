@@ -7,7 +7,7 @@ as a whole. Rows are only ever added, and a chunk that was filled in part is rep
 rows of one commit, whenever it looks, and a kill loses what was not committed and nothing else.
 """
 
-from ip2lab.records.outside import TrainingRecorder
+from ip2lab.records.external import TrainingRecorder
 from ip2lab.records.reading import open_run, read_checkpoint
 from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, template
 from ip2lab.records.searches import open_search, write_search

@@ -227,7 +227,7 @@ def checkpoint_of(source: Source, document: Metadata) -> Metadata:
 # ---- the root and what it says --------------------------------------------------------------------------------
 
 
-def sealed(document: Metadata) -> bytes:
+def with_checksum(document: Metadata) -> bytes:
     """Write a root's ``zarr.json`` with the checksum of its own content."""
     attrs = document["attributes"]
     store = {**attrs["store"], "checksum": ""}
@@ -257,7 +257,7 @@ def read_root(source: Source) -> Metadata:
     if copied:
         raise Copy(source, document)
     try:
-        whole = sealed(document) == raw
+        whole = with_checksum(document) == raw
     except (ValueError, TypeError, KeyError, RecursionError):
         whole = False
     if not whole:

@@ -30,9 +30,9 @@ from ip2lab.records.reading import (
     plain_name,
     read_checkpoint,
     read_root,
-    sealed,
     source_of,
     validate,
+    with_checksum,
 )
 from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape
 from ip2lab.records.storage import Folder, Lock, Memory, Metadata
@@ -323,7 +323,7 @@ class Recorder:
             for name, column in self._columns[group].items():
                 nodes[f"{group}/{name}"] = {**column.metadata, "shape": [length, *column.metadata["shape"][1:]]}
         document = storage.group_document({**self.attrs, "store": {"checkpoint": checkpoint}}, nodes)
-        self._source.put(storage.ROOT, sealed(document), durable=True)
+        self._source.put(storage.ROOT, with_checksum(document), durable=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -535,7 +535,7 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
         source.path.parent.mkdir(parents=True, exist_ok=True)
         source.path.mkdir()
     except OSError as error:
-        if unborn(source.path):
+        if unstarted(source.path):
             return source
         if not os.path.lexists(source.path):
             what = f"{source}: cannot be made: {error.strerror}. Give a path that can be written"
@@ -546,12 +546,12 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
     return source
 
 
-def unborn(path: str | os.PathLike[str]) -> bool:
+def unstarted(path: str | os.PathLike[str]) -> bool:
     """Tell whether a folder holds no more than a writer left that was killed before its first checkpoint.
 
     Examples
     --------
-    >>> unborn("nowhere.zarr")
+    >>> unstarted("nowhere.zarr")
     False
     """
     source = Folder(path)

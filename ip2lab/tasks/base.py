@@ -239,7 +239,7 @@ class Family:
         Length of the delay in ms; two values: drawn anew between them in every trial.
     response : float
         Length of the response period in ms.
-    unscored : float
+    grace_period : float
         The first part of the response period that does not count, in ms.
     stimuli : int
         Number of stimuli.
@@ -261,7 +261,7 @@ class Family:
     stimulus: float = 500.0
     delay: float | tuple[float, float] = 1000.0
     response: float = 500.0
-    unscored: float = 100.0
+    grace_period: float = 100.0
     stimuli: int = 2
     channels: int = 10
     overlap: float = 0.0
@@ -280,16 +280,16 @@ class Family:
         FAMILIES[name] = cls
 
     def __post_init__(self) -> None:
-        for field in ("stimulus", "response", "unscored"):
+        for field in ("stimulus", "response", "grace_period"):
             require_length(field, getattr(self, field))
         ends = self.delay if isinstance(self.delay, (list, tuple)) else (self.delay, self.delay)
         if len(ends) != 2 or not all(map(_is_number, ends)) or not 0 < ends[0] <= ends[1]:
             raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or (shortest, longest)")
         if isinstance(self.delay, (list, tuple)):
             object.__setattr__(self, "delay", (float(ends[0]), float(ends[1])))
-        if not self.unscored < self.response:
+        if not self.grace_period < self.response:
             raise ValueError(
-                f"unscored: {self.unscored:g} ms of a response of {self.response:g} ms leave nothing to score"
+                f"grace_period: {self.grace_period:g} ms of a response of {self.response:g} ms leave nothing to score"
             )
         if not _is_number(self.overlap) or not 0 <= self.overlap < 1:
             raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
@@ -320,7 +320,9 @@ class Family:
 
     def response_epochs(self) -> tuple[Epoch, Epoch]:
         """Return the response period: the part that is not scored yet, and the rest."""
-        return Epoch("response onset", self.unscored, scored=False), Epoch("response", self.response - self.unscored)
+        return Epoch("response onset", self.grace_period, scored=False), Epoch(
+            "response", self.response - self.grace_period
+        )
 
     @property
     def stimulus_names(self) -> tuple[str, ...]:

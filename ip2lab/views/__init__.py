@@ -6,13 +6,13 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "Figure": "figure",
-    "show": "figure",
-    "LearningExplorer": "learning",
-    "PopulationExplorer": "population",
-    "NeuronExplorer": "neurons",
-    "PlasticityExplorer": "plasticity",
-    "LiveTraining": "live",
+    "Figure": "widget.figure",
+    "show": "widget.figure",
+    "LearningExplorer": "explorers.learning",
+    "PopulationExplorer": "explorers.population",
+    "NeuronExplorer": "explorers.neurons",
+    "PlasticityExplorer": "explorers.plasticity",
+    "LiveTraining": "explorers.live",
 }
 __all__ = [
     "Figure",

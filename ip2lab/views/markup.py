@@ -1,7 +1,7 @@
 """What came in is text, on every page and in every file; the tags are those that this module writes.
 
 Labels, names, units, reasons and messages of errors go into a page through :func:`html`, into what Bokeh draws through
-:func:`literal`, and into print as they are (see :mod:`ip2lab.views.still`), so a label may be anything. Elements that a
+:func:`literal`, and into print as they are, so a label may be anything. Elements that a
 cell shows without a figure are written by HoloViews; :class:`Renderer` keeps their labels inside its script.
 """
 

@@ -235,9 +235,9 @@ def marker_line(at: float | None, low: float, high: float, names: Sequence[str])
     return uprights(places, low, high, tuple(names), colour=MARK, line_width=1.2, alpha=0.8, group="Marker")
 
 
-def legend(names: Sequence[str], inks: Sequence[str], dims: Sequence[str]) -> list[hv.Points]:
+def legend(names: Sequence[str], colors: Sequence[str], dims: Sequence[str]) -> list[hv.Points]:
     """Return empty points that put names into the legend of an overlay; of more than have colours, how many more."""
-    shown = [(plain(name), ink) for name, ink in zip(names, inks, strict=True)][: len(INKS)]
+    shown = [(plain(name), ink) for name, ink in zip(names, colors, strict=True)][: len(INKS)]
     more = len(names) - len(shown)
     shown += [(f"and {more} more", QUIET)] if more else []
     return [_entry(name, ink, tuple(dims)) for name, ink in shown]

@@ -131,13 +131,13 @@ def test_something_else_than_a_labelled_array(name):
             r"has 2 points along 'time'; curvature needs three",
         ),
         (
-            lambda d: population.aligned([d], at="middle"),
+            lambda d: population.pad_trials([d], at="middle"),
             ValueError,
             r"at='middle'; trials can be aligned at 'start' or 'end'",
         ),
-        (lambda d: population.aligned([]), ValueError, r"no trials were given"),
+        (lambda d: population.pad_trials([]), ValueError, r"no trials were given"),
         (
-            lambda d: population.aligned([d[0], d[0].assign_coords(time=d.time * 2)]),
+            lambda d: population.pad_trials([d[0], d[0].assign_coords(time=d.time * 2)]),
             ValueError,
             r"steps along 'time' differ: 10 to 20 ms",
         ),
@@ -172,7 +172,7 @@ def test_something_else_than_a_labelled_array(name):
             ValueError,
             r"NaN or infinite values \(the first at trial=0, time=30.0, neuron=0\)",
         ),
-        (lambda d: population.aligned("ab"), TypeError, r"trials is a str; expected a sequence of arrays, one per"),
+        (lambda d: population.pad_trials("ab"), TypeError, r"trials is a str; expected a sequence of arrays, one per"),
         (
             lambda d: neurons.relative_threshold(d[:, 0], d[:3]),
             ValueError,

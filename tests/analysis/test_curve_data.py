@@ -244,7 +244,7 @@ def search():
     )
 
 
-@pytest.mark.parametrize("function", [curves.marginal_worth, curves.configurations])
+@pytest.mark.parametrize("function", [curves.marginal_effect, curves.configurations])
 def test_a_search_in_another_order_says_the_same(function):
     expected = function(search())
     mixed = search().isel(configuration=[2, 0, 3, 1], seed=[1, 2, 0], property=[1, 0])
@@ -275,7 +275,7 @@ def test_coords_called_like_results_break_nothing():
         found = call(one.assign_coords({n: ("seed", np.arange(8)) for n in names}), other)
         xr.testing.assert_allclose(found.drop_vars(names & set(found.coords)), expected)
     labelled = search().assign_coords({n: ("property", [1, 2]) for n in ("worth", "lower", "ratio")})
-    xr.testing.assert_allclose(curves.marginal_worth(labelled), curves.marginal_worth(search()))
+    xr.testing.assert_allclose(curves.marginal_effect(labelled), curves.marginal_effect(search()))
     with pytest.raises(ValueError, match=r"dim or index called 'bound', as one of the results is; rename it"):
         curves.exponential_fit(table.rename(animal="bound"), failures="cap")
 

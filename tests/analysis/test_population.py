@@ -75,7 +75,7 @@ def test_pca_reads_dask_in_pieces_and_stays_lazy():
 def test_ragged_trials(at):
     whole = activity()
     trials = [whole.isel(trial=i, time=slice(0, 40 - 3 * i)) for i in range(6)]
-    stacked = population.aligned(trials, at=at)
+    stacked = population.pad_trials(trials, at=at)
     fit = population.pca(stacked, n_components=3)
     oracle = PCA(3, svd_solver="full").fit(np.concatenate([t.values for t in trials]))
     np.testing.assert_allclose(fit.components, oracle.components_, atol=1e-9)
@@ -90,7 +90,7 @@ def test_ragged_trials(at):
 
 def test_holes_in_recorded_samples_are_refused():
     whole = activity()
-    stacked = population.aligned([whole[0], whole[1, :30]])
+    stacked = population.pad_trials([whole[0], whole[1, :30]])
     stacked[1, 3, 2] = np.nan
     for call in (
         population.pca,

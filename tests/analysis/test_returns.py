@@ -62,7 +62,7 @@ def samples():
 
 
 CALLS = {
-    "population.aligned": lambda s: population.aligned([s["rates"][0], s["rates"][1, :8]]),
+    "population.pad_trials": lambda s: population.pad_trials([s["rates"][0], s["rates"][1, :8]]),
     "population.pca": lambda s: population.pca(s["rates"]),
     "population.project": lambda s: population.project(s["rates"], population.pca(s["rates"])),
     "population.participation_ratio": lambda s: population.participation_ratio(s["rates"], split="trial"),
@@ -70,7 +70,7 @@ CALLS = {
         *(population.pca(s["rates"][i::2], n_components=2).components for i in (0, 1))
     ),
     "population.subspaces": lambda s: population.subspaces(s["block"]),
-    "population.turning": lambda s: population.turning(s["repeats"], n_splits=2),
+    "population.subspace_rotation": lambda s: population.subspace_rotation(s["repeats"], n_splits=2),
     "population.manifold": lambda s: population.manifold(s["rates"]),
     "population.decode": lambda s: population.decode(s["rates"], "stimulus", permutations=3),
     "population.align": lambda s: population.align(s["means"], s["means"], permutations=3),
@@ -112,7 +112,7 @@ CALLS = {
     ),
     "curves.partial_association": lambda s: curves.partial_association(s["trials"], s["trials"] ** 2, permutations=3),
     "curves.configurations": lambda s: curves.configurations(s["search"]),
-    "curves.marginal_worth": lambda s: curves.marginal_worth(s["search"]),
+    "curves.marginal_effect": lambda s: curves.marginal_effect(s["search"]),
     "from_events": lambda s: from_events(
         {"time": [1.0, 2.0], "unit": [0, 1], "trial": [0, 1]}, bin=1, trial="trial", window=(0, 3)
     ),

@@ -103,14 +103,14 @@ def test_subspaces_need_the_block():
 
 
 def test_turning_lies_between_ceiling_and_chance():
-    turned = population.turning(network(problems=4, repeats=20)[0], n_components=2)
-    still = population.turning(network(problems=4, repeats=20, turn=False)[0], n_components=2)
+    turned = population.subspace_rotation(network(problems=4, repeats=20)[0], n_components=2)
+    still = population.subspace_rotation(network(problems=4, repeats=20, turn=False)[0], n_components=2)
     assert turned.problem.values.tolist() == [450, 451, 452, 453]
     assert np.isnan(turned.angle.sel(problem=450)).all()  # nothing before the first
     np.testing.assert_allclose(still.angle[1:].mean(), still.ceiling[1:].mean(), rtol=0.2)
     # the decision direction is shared, so one angle stays small until it is taken out
     decision = xr.DataArray(network()[1], dims=("component", "neuron"))
-    alone = population.turning(network(problems=4, repeats=20)[0], n_components=2, remove=decision)
+    alone = population.subspace_rotation(network(problems=4, repeats=20)[0], n_components=2, remove=decision)
     assert float(alone.angle[1:].min()) > 0.5 > float(alone.ceiling.max())
     exact = [linalg.subspace_angles(*np.random.default_rng(i).normal(size=(2, 30, 2))) for i in range(300)]
     np.testing.assert_allclose(turned.chance, np.mean(exact, axis=0), rtol=0.05)
@@ -120,8 +120,8 @@ def test_turning_refuses_repeats_without_noise():
     data = network(problems=3)[0]
     alike = xr.concat([data] * 4, dim="trial")
     with pytest.raises(ValueError, match=r"4 repeats along 'trial' of 'rates' are identical.*noisy repeats"):
-        population.turning(alike)
+        population.subspace_rotation(alike)
     with pytest.raises(ValueError, match=r"1 along 'problem' and 4 along 'trial'; two or more"):
-        population.turning(alike.isel(problem=[0]))
+        population.subspace_rotation(alike.isel(problem=[0]))
     with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' at problem=450 has \d+"):
-        population.turning(network(problems=2, repeats=4)[0], n_components=31)
+        population.subspace_rotation(network(problems=2, repeats=4)[0], n_components=31)

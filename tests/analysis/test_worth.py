@@ -28,7 +28,7 @@ def search(logs: np.ndarray, stopped: np.ndarray | None = None) -> xr.Dataset:
 @given(st.floats(-2, 2), st.floats(-2, 2), st.integers(0, 100))
 def test_the_factor_that_was_put_in_comes_out(first: float, second: float, seed: int) -> None:
     of_seed = np.random.default_rng(seed).normal(5, 1, 4)  # hard and easy seeds cancel
-    found = curves.marginal_worth(search(np.array(LEARNS) @ [[first], [second]] + of_seed))
+    found = curves.marginal_effect(search(np.array(LEARNS) @ [[first], [second]] + of_seed))
     np.testing.assert_allclose(found.worth, np.exp([first, second]))
     np.testing.assert_allclose(found.upper - found.lower, 0, atol=1e-9)
     assert found.comparisons.values.tolist() == [8, 8]
@@ -37,7 +37,7 @@ def test_the_factor_that_was_put_in_comes_out(first: float, second: float, seed:
 def test_the_interval_is_the_t_interval_over_seeds() -> None:
     logs = np.zeros((4, 2))
     logs[[1, 3]] = [-1.0, -2.0]  # with tau_dendrite, in two seeds
-    found = curves.marginal_worth(search(logs))
+    found = curves.marginal_effect(search(logs))
     reach = 12.706204736432095 * 0.5  # t of one degree of freedom, times the standard error
     np.testing.assert_allclose(np.log([found.lower[0], found.upper[0]]), [-1.5 - reach, -1.5 + reach])
 
@@ -46,7 +46,7 @@ def test_two_stopped_runs_say_nothing_and_one_says_at_least() -> None:
     logs, stopped = np.zeros((4, 3)), np.zeros((4, 3))
     logs[[1, 3]] = -1.0
     stopped[[0, 2]] = 1  # without tau_dendrite
-    found = curves.marginal_worth(search(logs, stopped))
+    found = curves.marginal_effect(search(logs, stopped))
     assert found.at_least.values.tolist() == [1.0, 0.0]
     assert found.comparisons.values.tolist() == [6, 3]  # nothing against tau_soma: both were stopped
     assert np.isnan(found.ratio.sel(property="tau_soma", configuration="tau_soma"))
@@ -57,14 +57,14 @@ def test_fixed_values_are_compared_with_the_same_ones() -> None:
     one = search(np.array(LEARNS) @ [[1.0], [0.0]] + np.zeros(3))
     other = one.assign_coords(configuration=[f"{name}; start=heterogeneous" for name in one.configuration.values])
     both = xr.concat([one, other.assign(trials=other.trials * 7)], "configuration", data_vars="minimal")
-    found = curves.marginal_worth(both)
+    found = curves.marginal_effect(both)
     np.testing.assert_allclose(found.worth, [np.e, 1.0])
     assert found.comparisons.values.tolist() == [12, 12]
 
 
 def test_what_is_no_search_is_told() -> None:
     with pytest.raises(ValueError, match="search has no 'learns'; it has trials, stopped"):
-        curves.marginal_worth(search(np.zeros((4, 2))).drop_vars("learns"))
+        curves.marginal_effect(search(np.zeros((4, 2))).drop_vars("learns"))
 
 
 def test_configurations_are_compared_on_the_seeds_that_both_have() -> None:

@@ -15,10 +15,11 @@ import numpy as np
 import xarray as xr
 
 import ip2lab
-from ip2lab import experiments, learning, networks, options, plasticity, probes, records
+from ip2lab import experiments, networks, plasticity, probes, records
 from ip2lab.analysis import connectivity, curves, from_events, from_pynapple, neurons, population, to_pynapple
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
+from ip2lab.training import options, trainer
 
 NAN, INF = float("nan"), float("inf")
 HUGE = 10**9
@@ -156,8 +157,8 @@ ANALYSES: dict[str, Call] = {
         population.demix,
         lambda: {"data": rates(), "factors": ["cue"], "n_components": 1, "splits": 1, "seed": 0, "trial": "trial"},
     ),
-    "aligned": (
-        population.aligned,
+    "pad_trials": (
+        population.pad_trials,
         lambda: {"trials": [rates()[0], rates()[1, :9]], "at": "start", "time": "time", "trial": "trial"},
     ),
     "align": (
@@ -187,8 +188,8 @@ ANALYSES: dict[str, Call] = {
         population.subspaces,
         lambda: {"data": by_problem(), "block": 1, "n_decision": 2, "n_stimulus": 1, "response": "response"},
     ),
-    "turning": (
-        population.turning,
+    "subspace_rotation": (
+        population.subspace_rotation,
         lambda: {
             "data": by_problem(), "along": "problem", "split": "trial", "n_components": 2, "n_splits": 2, "n_random": 3,
             "seed": 0,
@@ -289,7 +290,7 @@ ANALYSES: dict[str, Call] = {
         },
     ),
     "configurations": (curves.configurations, lambda: {"search": search(), "over": "seed", "level": 0.9}),
-    "marginal_worth": (curves.marginal_worth, lambda: {"search": search(), "over": "seed", "level": 0.9}),
+    "marginal_effect": (curves.marginal_effect, lambda: {"search": search(), "over": "seed", "level": 0.9}),
     "from_pynapple": (
         from_pynapple,
         lambda: {"data": units(), "bin": 10.0, "onsets": [0.0, 0.1], "window": (0.0, 50.0), "recorded": (0.0, 0.2),
@@ -319,7 +320,7 @@ REST: dict[str, Call] = {
     "family": (
         family,
         lambda: {"name": "dms", "delay": 1000.0, "stimulus": 500.0, "stimuli": 2, "channels": 10, "noise": 0.1,
-                 "overlap": 0.1, "unscored": 100.0, "response": 500.0},
+                 "overlap": 0.1, "grace_period": 100.0, "response": 500.0},
     ),
     "trials": (family("dms").problem(0).trials, lambda: {"conditions": [0, 1], "dt": 20.0, "seed": 0}),
     "problem": (family("dms").problem, lambda: {"seed": 0}),
@@ -333,12 +334,12 @@ REST: dict[str, Call] = {
     ),
     "replay": (ip2lab.replay, lambda: {"run": run(), "problem": 0, "trial": 3}),
     "restore": (probes.restore, lambda: {"run": run(), "problem": 1, "exact": True}),
-    "learn_on": (
-        ip2lab.learn_on,
+    "continue_training": (
+        ip2lab.continue_training,
         lambda: {"run": run(), "problem": 1, "problems": 1, "family": "association", "learnable": "same", "seed": 4,
                  "progress": False, "noise": 0.1, "silence": [2], "max_trials": 20},
     ),
-    "silenced": (probes.silenced, lambda: {"run": run(), "problem": 1, "neurons": [3]}),
+    "single_lesions": (probes.single_lesions, lambda: {"run": run(), "problem": 1, "neurons": [3]}),
     "delays": (probes.delays, lambda: {"run": run(), "problem": 1, "delays": [500.0], "repeats": 1}),
     "retention": (probes.retention, lambda: {"run": run(), "after": 1, "on": [0], "relearn": False}),
     "lesions": (
@@ -356,8 +357,8 @@ REST: dict[str, Call] = {
         lambda: {"family": "association", "seeds": [1, 2], "candidates": [None, "tau_soma"], "method": "exhaustive",
                  "model": "spiking", **TINY},
     ),
-    "judge": (
-        plasticity.judge,
+    "evaluate": (
+        plasticity.evaluate,
         lambda: {"choices": {"nothing": None, "one": "tau_soma"}, "family": "association", "seeds": [1, 2],
                  "model": "spiking", **{name: value for name, value in TINY.items() if name != "progress"}},
     ),
@@ -366,7 +367,7 @@ REST: dict[str, Call] = {
     "learnable_names": (
         options.learnable_names, lambda: {"model": "spiking", "learnable": "all", "adaptation": True, "seed": 0},
     ),
-    "kept": (learning.kept, lambda: {"problem": 8}),
+    "kept": (trainer.kept, lambda: {"problem": 8}),
     "build": (
         networks.build,
         lambda: {"model": "rate", "inputs": 3, "outputs": 2, "options": options.resolve("rate", {"neurons": 5}),
@@ -387,7 +388,7 @@ REST: dict[str, Call] = {
 
 def _options() -> dict[str, Any]:
     """Return every option of the spiking network with a value that is no None."""
-    from ip2lab.options import DEFAULTS
+    from ip2lab.training.options import DEFAULTS
 
     none = {"property_learning_rate": 0.01, "output_learning_rate": 0.01, "freeze_after": 3, "network_seed": 1}
     none |= {"problem_seed": 1, "problems_order": [0, 3], "between_problems": "reset_weights"}
@@ -484,7 +485,7 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "points": [16, 64], "shuffles": [1, 5], "nulls": [2, 3], "factor": [1.2, 3.0], "last": [1, 40, np.int64(5)],
     "smallest_effect": [1.1, 3.0], "alpha": [0.01, 0.1], "currents": [[1.0], np.array([0.0, 3.0])], "bin": [1.0, 20.0],
     "duration": [100.0, 500], "n_decision": [1], "n_random": [1, 5], "splits": [1, 2], "n_neighbors": [5, 12],
-    "selectivity.measure": ["mutual_information"], "clock": ["s", 30000.0], "aligned.at": ["end"],
+    "selectivity.measure": ["mutual_information"], "clock": ["s", 30000.0], "pad_trials.at": ["end"],
     "intervals of events.recorded": [[[0, 25], [25, 60]], np.array([0.0, 1e9]), None],
     "intervals of events.clock": [30_000, "ms"],
     "from_pynapple.window": [(0, 30), [10.0, 40.0]], "from_events.window": [(0.0, 30.0)], "psth.by": [None],
@@ -505,7 +506,7 @@ OTHERS: dict[str, list[Any]] = {  # what arguments may be as well; of one functi
     "probe.silence": [[], [0, 11], np.array([5])], "probe.shuffle": [["tau_soma", "tau_dendrite"], "threshold"],
     "probe.reset": [["threshold"], "output_weights"], "probe.recurrent": [False], "probe.delay": [20.0, 3000.0],
     "replay.trial": [0, 9], "replay.problem": [1, 2], "restore.exact": [False], "restore.problem": [-1, 0, 2],
-    "learn_on.learnable": [None, "all", "tau_soma"], "learn_on.family": ["dms", "gng_dr_2"],
+    "continue_training.learnable": [None, "all", "tau_soma"], "continue_training.family": ["dms", "gng_dr_2"],
     "lesions.by": ["threshold", "tau_dendrite"], "lesions.of": ["initial", "change"], "lesions.bins": [2, 3],
     "lesions.clamp": [True], "transplants.kinds": [["shuffled"], ["both", "weights"]],
     "delays.delays": [[20.0, 2000.0], (500,)], "retention.relearn": [True], "retention.on": [[0, 1]],

@@ -13,7 +13,7 @@ from ip2lab import records, views
 from ip2lab.analysis import curves, neurons, population
 from ip2lab.records import Recorder, TrainingRecorder
 from ip2lab.tasks import family
-from ip2lab.views import pictures
+from ip2lab.views import plots
 
 
 @cache
@@ -23,7 +23,7 @@ def table() -> xr.Dataset:
 
 @cache
 def worth() -> xr.Dataset:
-    return curves.marginal_worth(search())
+    return curves.marginal_effect(search())
 
 
 @cache
@@ -74,24 +74,24 @@ def costs() -> xr.Dataset:
 INKS = ["#112233"] * 20
 PICTURES: dict[str, Call] = {
     "neuron_trace": (
-        pictures.neuron_trace,
+        plots.neuron_trace,
         lambda: {"probe": probe().isel(probe=0), "threshold": 1.0, "at": 40.0, "limits": (0.0, 2.0), "height": 260},
     ),
     "picture of a psth": (
-        pictures.psth,
+        plots.psth,
         lambda: {"found": by_condition(), "at": 40.0, "height": 260},
     ),
     "trial_raster": (
-        pictures.trial_raster,
+        plots.trial_raster,
         lambda: {"signal": spiking(), "by": "condition", "at": 40.0, "height": 260},
     ),
-    "fi_curves": (pictures.fi_curves, lambda: {"found": fi(), "height": 260}),
+    "fi_curves": (plots.fi_curves, lambda: {"found": fi(), "height": 260}),
     "partners": (
-        pictures.partners,
-        lambda: {"weights": weights(), "neuron": 1, "inks": INKS[:9], "chosen": [0, 2], "height": 260},
+        plots.partners,
+        lambda: {"weights": weights(), "neuron": 1, "colors": INKS[:9], "chosen": [0, 2], "height": 260},
     ),
     "channels": (
-        pictures.channels,
+        plots.channels,
         lambda: {
             "input_weights": group("weights").input_weights[0, 0],
             "output_weights": group("weights").output_weights[0, :, 0],
@@ -99,107 +99,107 @@ PICTURES: dict[str, Call] = {
         },
     ),
     "lesion_costs": (
-        pictures.lesion_costs,
-        lambda: {"found": costs(), "rate": of_neurons(), "picked": 3, "chosen": [0, 5], "inks": INKS, "height": 260},
+        plots.lesion_costs,
+        lambda: {"found": costs(), "rate": of_neurons(), "picked": 3, "chosen": [0, 5], "colors": INKS, "height": 260},
     ),
-    "worded": (pictures.worded, lambda: {"probe": group("activity")}),
+    "label_conditions": (plots.label_conditions, lambda: {"probe": group("activity")}),
     "learning_curves": (
-        pictures.learning_curves,
+        plots.learning_curves,
         lambda: {
-            "runs": {"a": series()}, "smooth": 3, "log": True, "log_problems": False, "inks": {"a": "#112233"},
+            "runs": {"a": series()}, "smooth": 3, "log": True, "log_problems": False, "colors": {"a": "#112233"},
             "fits": {"a": curves.exponential_fit(trials().isel(seed=0), failures="cap", cap=500.0)},
             "at": 3, "off": [], "limits": ((0.0, 40.0), (1.0, 900.0)), "height": 300,
         },
     ),
     "curve_limits": (
-        pictures.curve_limits, lambda: {"runs": {"a": series()}, "log": True, "log_problems": False},
+        plots.curve_limits, lambda: {"runs": {"a": series()}, "log": True, "log_problems": False},
     ),
     "survival_curves": (
-        pictures.survival_curves,
-        lambda: {"found": {"a": curves.survival(trials().isel(seed=0))}, "inks": {"a": "#112233"}, "height": 260},
+        plots.survival_curves,
+        lambda: {"found": {"a": curves.survival(trials().isel(seed=0))}, "colors": {"a": "#112233"}, "height": 260},
     ),
     "within_problem_loss": (
-        pictures.within_problem_loss,
+        plots.within_problem_loss,
         lambda: {"trials": {"a": group("trials")}, "problem": 1, "criterion": 0.005, "window": 5,
-                 "inks": {"a": "#112233"}, "height": 260},
+                 "colors": {"a": "#112233"}, "height": 260},
     ),
     "bars": (
-        pictures.bars,
-        lambda: {"values": {"a": 3.0, "b": 9.0}, "label": "trials", "inks": {"a": "#112233", "b": "#445566"},
+        plots.bars,
+        lambda: {"values": {"a": 3.0, "b": 9.0}, "label": "trials", "colors": {"a": "#112233", "b": "#445566"},
                  "single": {"a": [2.0, 4.0]}, "intervals": {"b": (8.0, 11.0)}, "words": {"a": "x"}, "height": 260},
     ),
     "over_problems": (
-        pictures.over_problems,
+        plots.over_problems,
         lambda: {"values": trials(), "at": 3, "log": True, "floor": 1.0, "height": 220},
     ),
-    "moved": (pictures.moved, lambda: {"picture": pictures.over_problems(trials(), at=3), "at": 4.0}),
+    "running_mean": (plots.running_mean, lambda: {"picture": plots.over_problems(trials(), at=3), "at": 4.0}),
     "neuron_map": (
-        pictures.neuron_map,
+        plots.neuron_map,
         lambda: {"x": of_neurons(), "y": of_neurons(5.0), "selected": [1, 3], "log": (True, False), "height": 260},
     ),
     "matrix": (
-        pictures.matrix,
+        plots.matrix,
         lambda: {"values": weights().rename(neuron="problem", presynaptic="other").assign_coords(
             problem=range(9), other=range(9)), "at": 3, "limits": (-2.0, 2.0), "most": 5, "height": 260},
     ),
     "over_time": (
-        pictures.over_time,
+        plots.over_time,
         lambda: {"values": rates().mean("neuron"), "by": "cue", "at": 40.0, "marked": (20.0, 60.0), "hidden": [1],
                  "quiet": [0], "limits": (0.0, 9.0), "height": 220},
     ),
     "property_trajectories": (
-        pictures.property_trajectories,
-        lambda: {"values": properties().tau_soma, "picked": 1, "at": 2, "along": "problem", "inks": INKS,
+        plots.property_trajectories,
+        lambda: {"values": properties().tau_soma, "picked": 1, "at": 2, "along": "problem", "colors": INKS,
                  "chosen": [0, 3], "key": {"a": "#112233"}, "height": 320},
     ),
-    "picked": (
-        pictures.picked,
-        lambda: {"picture": pictures.property_trajectories(properties().tau_soma), "values": properties().tau_soma,
+    "highlight": (
+        plots.highlight,
+        lambda: {"picture": plots.property_trajectories(properties().tau_soma), "values": properties().tau_soma,
                  "neuron": 1, "along": "problem"},
     ),
     "property_density": (
-        pictures.property_density,
+        plots.property_density,
         lambda: {"found": density(), "name": "tau_soma", "at": 2, "picked": 20.0, "chosen": [18.0, 22.0],
                  "label": "a word", "limits": (5.0, 80.0), "height": 320},
     ),
-    "shifts": (pictures.shifts, lambda: {"found": density(), "at": 2, "height": 260}),
+    "shifts": (plots.shifts, lambda: {"found": density(), "at": 2, "height": 260}),
     "scatter": (
-        pictures.scatter,
-        lambda: {"x": of_neurons(), "y": of_neurons(5.0), "picked": 2, "inks": INKS, "chosen": [1, 3],
+        plots.scatter,
+        lambda: {"x": of_neurons(), "y": of_neurons(5.0), "picked": 2, "colors": INKS, "chosen": [1, 3],
                  "limits": ((5.0, 80.0), (5.0, 80.0)), "height": 260},
     ),
-    "shades": (pictures.shades, lambda: {"values": of_neurons()}),
+    "color_scale": (plots.color_scale, lambda: {"values": of_neurons()}),
     "configuration_table": (
-        pictures.configuration_table,
+        plots.configuration_table,
         lambda: {"search": search(), "table": table(), "picked": "tau_dendrite"},
     ),
-    "search_rounds": (pictures.search_rounds, lambda: {"search": search(), "picked": "tau_dendrite"}),
+    "search_rounds": (plots.search_rounds, lambda: {"search": search(), "picked": "tau_dendrite"}),
     "seed_ratios": (
-        pictures.seed_ratios, lambda: {"search": search(), "table": table(), "picked": "tau_dendrite"},
+        plots.seed_ratios, lambda: {"search": search(), "table": table(), "picked": "tau_dendrite"},
     ),
     "property_worth": (
-        pictures.property_worth,
+        plots.property_worth,
         lambda: {"worths": {"a": worth()}, "chosen": "a", "singles": True, "height": 200},
     ),
     "trajectories": (
-        pictures.trajectories,
+        plots.trajectories,
         lambda: {"scores": scores(), "x": 0, "y": 1, "by": "cue", "at": 40.0,
                  "share": population.pca(rates(), n_components=3).explained_variance_ratio, "hidden": [1],
                  "marked": (20.0, 60.0), "height": 360},
     ),
-    "turned": (pictures.turned, lambda: {"scores": scores(), "azimuth": 30.0, "elevation": 20.0}),
+    "rotate": (plots.rotate, lambda: {"scores": scores(), "azimuth": 30.0, "elevation": 20.0}),
     "raster": (
-        pictures.raster,
+        plots.raster,
         lambda: {"signal": rates()[0], "order": np.arange(5)[::-1], "order_name": "rate", "at": 40.0, "picked": 2,
                  "selected": [0, 1], "marked": (20.0, 60.0), "limits": (0.0, 9.0), "height": 320},
     ),
     "history": (
-        pictures.history,
+        plots.history,
         lambda: {"signal": group("activity").spikes.isel(probe=0, neuron=1, drop=True), "at": 1, "height": 260},
     ),
-    "series_picture": (pictures.series_picture, lambda: {"run": run(), "problems": 2, "height": 320}),
+    "series_picture": (plots.series_picture, lambda: {"run": run(), "problems": 2, "height": 320}),
     "trial_picture": (
-        pictures.trial_picture, lambda: {"trials": family("dms").problem(0).trials(), "height": 380},
+        plots.trial_picture, lambda: {"trials": family("dms").problem(0).trials(), "height": 380},
     ),
 }  # fmt: skip
 EXPLORERS: dict[str, Call] = {
@@ -212,7 +212,7 @@ EXPLORERS: dict[str, Call] = {
         lambda: {"family": "dms", "problems": 3, "path": None, "learnable": "all", "start": "homogeneous",
                  "neurons": 12, "seed": 1, "adaptation": True},
     ),
-    "show": (views.show, lambda: {"element": pictures.over_problems(trials()), "caption": "words", "columns": 2}),
+    "show": (views.show, lambda: {"element": plots.over_problems(trials()), "caption": "words", "columns": 2}),
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-TASK = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "unscored": 40.0}
+TASK = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "grace_period": 40.0}
 COMMON = {"neurons": 20, "seed": 5}
 UNREACHED = {"criterion": 1e-9}
 ENDLESS = {
@@ -161,9 +161,9 @@ def work(call: str, path: Path, kind: str) -> None:
 def serve() -> None:
     """Warm up, then fork a training for each line that comes in."""
     import ip2lab
-    from ip2lab import running
+    from ip2lab.training import runtime
 
-    running.CALL_EVERY = 0.0  # a report after every block of trials
+    runtime.CALL_EVERY = 0.0  # a report after every block of trials
     for kind in KINDS:
         task, options = arguments(kind)
         ip2lab.train(task, progress=False, **(options | {"problems": min(options["problems"], 3), "max_trials": 60}))

@@ -26,7 +26,7 @@ import ip2lab
 from ip2lab.records import read_checkpoint
 from ip2lab.records.reading import read_root
 from ip2lab.records.storage import Folder
-from ip2lab.records.writing import unborn
+from ip2lab.records.writing import unstarted
 
 KILLED = ["a commit after every ten trials", "long problems", "every option", "rate network", "attention"]
 PROMISE = 5.0  # seconds
@@ -80,7 +80,7 @@ def where_killed(path: Path) -> str:
     """Say what a kill met, from what it left: a store at its birth, a commit, or trials."""
     if not path.exists() or not any(path.iterdir()):
         return "before the store"
-    if unborn(path):
+    if unstarted(path):
         return "at the store's birth"
     if ip2lab.open_run(path).attrs["complete"]:
         return "at its end"
@@ -128,7 +128,7 @@ def kill_chain(
 
 
 def finish(trainings: Nursery, call: str, path: Path, kind: str) -> None:
-    if not path.exists() or unborn(path) or not ip2lab.open_run(path).attrs["complete"]:
+    if not path.exists() or unstarted(path) or not ip2lab.open_run(path).attrs["complete"]:
         trainings.run(call, path, kind)
         assert not list(path.rglob("*.partial"))  # killed after its end, a harmless one may lie about
 

@@ -23,12 +23,12 @@ import pytest
 from make_run import make_run
 
 import ip2lab
-from ip2lab import running
 from ip2lab.tasks import family
+from ip2lab.training import runtime
 
 MB = 2**20
 MOST = 20 * MB
-TASK = family("association", stimulus=200.0, delay=200.0, response=200.0, unscored=40.0)
+TASK = family("association", stimulus=200.0, delay=200.0, response=200.0, grace_period=40.0)
 NEVER = {"criterion": 1e-9, "learning_rate": 1e-7}  # no problem is solved
 EXPLORERS = ["LearningExplorer", "PopulationExplorer", "NeuronExplorer", "PlasticityExplorer"]
 
@@ -69,7 +69,7 @@ def train(steps: int, path: Path) -> tuple[int, list[int]]:
             seen.append((series.problem, used()))
 
     before = used()[1]
-    running.CALL_EVERY = 0.0
+    runtime.CALL_EVERY = 0.0
     run = ip2lab.train(TASK, problems=problems, neurons=20, path=path, progress=look, max_trials=2000, **NEVER)
     assert run["trials"].sizes["trial"] == steps
     start = next(state for problem, state in seen if problem >= problems // 10)
@@ -184,10 +184,10 @@ def test_an_explorer_that_is_closed_leaves_nothing(note, which, count):
 
 def watch(count: int) -> tuple[int, int, str]:
     """Draw a training that solves nothing after every ten trials; return memory, files, and what the widget says."""
-    from ip2lab.views import live
+    from ip2lab.views.explorers import live
 
     seen: list[tuple[int, int]] = []
-    running.CALL_EVERY, live.EVERY, live.SHARE = 0.0, 0.0, 1.0
+    runtime.CALL_EVERY, live.EVERY, live.SHARE = 0.0, 0.0, 1.0
     draw = live.LiveTraining._draw_now
 
     def drawn(watched: Any) -> None:

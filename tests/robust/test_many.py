@@ -22,7 +22,7 @@ from test_learning import assert_same_bits
 
 import ip2lab
 from ip2lab.experiments import grid, run_many
-from ip2lab.records.writing import unborn
+from ip2lab.records.writing import unstarted
 
 ROOT = Path(__file__).parents[2]
 SETTINGS: dict[str, Any] = {
@@ -43,7 +43,7 @@ def state(folder: Path) -> dict[str, tuple[bool, str, int]]:
     """Return of each run that was begun: whether it is complete, when it was begun, when it was committed last."""
     found = {}
     for path in sorted(folder.glob("*.zarr")):
-        if (path / "zarr.json").exists() and not unborn(path):
+        if (path / "zarr.json").exists() and not unstarted(path):
             attrs = ip2lab.open_run(path).attrs
             found[path.name] = attrs["complete"], attrs["date"], (path / "zarr.json").stat().st_mtime_ns
     return found
@@ -201,14 +201,14 @@ def test_an_interrupt_ends_the_experiment_not_one_run_of_it(tmp_path, monkeypatc
     """A run that was interrupted is no result; the next call goes on with it."""
     plan = [each | {"max_trials": 60} for each in PLAN[:2]]
     wanted = run_many(plan, progress=False)
-    plain = ip2lab.learning.Series.run
+    plain = ip2lab.training.trainer.Series.run
 
     def interrupted(series: Any, progress: Any) -> Any:
         series.stop()
         return plain(series, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ip2lab.learning.Series, "run", interrupted)
+        patch.setattr(ip2lab.training.trainer.Series, "run", interrupted)
         with pytest.warns(UserWarning, match="stopped before its end"), pytest.raises(KeyboardInterrupt):
             run_many(plan, folder=tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["0000.zarr"]

@@ -114,12 +114,12 @@ CASES: dict[str, tuple[Callable[..., Any], Callable[[str], Inputs]]] = {
         lambda data: population.subspaces(data, block=3, n_decision=2, n_stimulus=2),
         lambda k: {"data": block(k)},
     ),
-    "turning": (
-        lambda data, remove: population.turning(data, n_components=2, remove=remove, n_splits=3, n_random=5),
+    "subspace_rotation": (
+        lambda data, remove: population.subspace_rotation(data, n_components=2, remove=remove, n_splits=3, n_random=5),
         lambda k: {"data": series(k), "remove": basis(k)[:1]},
     ),
-    "aligned": (
-        lambda first, second: population.aligned([first, second]),
+    "pad_trials": (
+        lambda first, second: population.pad_trials([first, second]),
         lambda k: {"first": session(k)[0].drop_vars("trial"), "second": session(k)[1, :4].drop_vars("trial")},
     ),
 }  # fmt: skip
@@ -171,7 +171,7 @@ def test_the_order_of_labels_changes_nothing(name: str, kind: str) -> None:
 def shared(name: str, kind: str = "names") -> list[tuple[str, str]]:
     """Inputs beside the first of a case, each with the dims that it shares with the first."""
     (_, first), *others = CASES[name][1](kind).items()
-    out = {"time", "component"} if name == "aligned" else {"component"} if name == "principal_angles" else set()
+    out = {"time", "component"} if name == "pad_trials" else {"component"} if name == "principal_angles" else set()
     return [(which, str(d)) for which, data in others for d in data.dims if d in first.dims and d not in out]
 
 
@@ -200,7 +200,7 @@ def test_labels_that_are_missing_or_repeat_are_named(name: str, which: str, dim:
 def test_without_labels_on_one_side_what_is_equally_long_goes_by_position(name: str, which: str, dim: str) -> None:
     function, inputs = CASES[name]
     given = inputs("numbers")
-    if name == "aligned":
+    if name == "pad_trials":
         with pytest.raises(ValueError, match=rf"the coords of the trials differ: {dim} only in 'trial 0'"):
             function(**given | {which: given[which].drop_vars(dim)})
         return
@@ -221,7 +221,7 @@ def test_repeated_labels_of_one_array_do_no_harm(name: str) -> None:
             assert_same(as_dataset(found).drop_vars(dim, errors="ignore"), bare)
 
 
-PADDED = [n for n in CASES if n not in ("principal_angles", "aligned", "procrustes", "align")]
+PADDED = [n for n in CASES if n not in ("principal_angles", "pad_trials", "procrustes", "align")]
 
 
 def padded(data: xr.DataArray, dim: str, n: int = 2) -> xr.DataArray:
@@ -258,11 +258,11 @@ def test_what_was_not_recorded_takes_no_part(name: str, dim: str) -> None:
 
 
 def ragged(seed: int = 0) -> xr.DataArray:
-    """Trials of 3 to 6 times, as `aligned` puts them side by side."""
+    """Trials of 3 to 6 times, as `pad_trials` puts them side by side."""
     whole = session("names", seed)
     stops = np.random.default_rng(seed).integers(3, 7, 24)
     cut = {str(one.trial.values): one[:stop].drop_vars("trial") for one, stop in zip(whole, stops, strict=True)}
-    return population.aligned(cut)
+    return population.pad_trials(cut)
 
 
 def test_each_condition_is_averaged_over_what_was_recorded() -> None:
@@ -360,13 +360,13 @@ def test_a_hole_where_something_was_recorded_is_named(name: str) -> None:
 
 def test_aligned_trials_are_labelled_and_matched() -> None:
     one, other = (session("names")[i, :n].drop_vars("trial") for i, n in ((0, 6), (1, 4)))
-    both = population.aligned({"b": one, "a": shuffled(other, ["neuron"])})
+    both = population.pad_trials({"b": one, "a": shuffled(other, ["neuron"])})
     assert both.trial.values.tolist() == ["b", "a"]
     np.testing.assert_array_equal(both.sel(trial="a")[:4], other)
-    assert population.aligned([session("names")[i] for i in (3, 1)]).trial.values.tolist() == ["v3", "h1"]
+    assert population.pad_trials([session("names")[i] for i in (3, 1)]).trial.values.tolist() == ["v3", "h1"]
     gap = one.assign_coords(recorded=("time", [True] * 5 + [False]))
-    assert population.aligned([gap, other]).recorded.sum("time").values.tolist() == [5, 4]
-    spikes = population.aligned([one > 0, other > 0])
+    assert population.pad_trials([gap, other]).recorded.sum("time").values.tolist() == [5, 4]
+    spikes = population.pad_trials([one > 0, other > 0])
     assert spikes.dtype == float and population.pca(spikes).attrs["samples"] == 10
     for wrong, words in (
         (other.isel(neuron=slice(4)), r"labels of 'neuron' differ: 'trial 1' lacks c4"),
@@ -375,9 +375,9 @@ def test_aligned_trials_are_labelled_and_matched() -> None:
         (other.drop_vars("cue"), "the coords of the trials differ: cue only in 'trial 0'"),
     ):
         with pytest.raises(ValueError, match=words):
-            population.aligned([one, wrong])
+            population.pad_trials([one, wrong])
     with pytest.raises(ValueError, match=r"a dim or a coord 'trial'.*another name first"):
-        population.aligned([one.rename(neuron="trial")])
+        population.pad_trials([one.rename(neuron="trial")])
 
 
 def test_two_sessions_meet_by_their_conditions() -> None:
@@ -446,7 +446,7 @@ def test_any_name_of_a_dim_is_as_good_or_refused_by_name(name: str, word: str) -
         assert_same(found.rename({word: dim} if word in found.dims and word not in expected.dims else {}), expected)
 
 
-LAZY = [name for name in CASES if name != "aligned"]
+LAZY = [name for name in CASES if name != "pad_trials"]
 
 
 @pytest.mark.parametrize("name", LAZY)
@@ -522,7 +522,7 @@ def test_silence_is_an_answer_or_a_clear_word() -> None:
         population.pca,
         population.manifold,
         lambda d: population.demix(d, ["cue"]),
-        lambda d: population.turning(series("numbers") * 0),
+        lambda d: population.subspace_rotation(series("numbers") * 0),
         lambda d: population.align(*[d[:6].rename(trial="condition").drop_vars(["cue", "rule"])] * 2),
     ):
         with pytest.raises(ValueError, match="constant"):
@@ -531,16 +531,16 @@ def test_silence_is_an_answer_or_a_clear_word() -> None:
 
 def test_a_subspace_needs_samples() -> None:
     with pytest.raises(ValueError, match=r"no dims but 'problem', 'trial' and 'neuron'; .*give them along another dim"):
-        population.turning(series("numbers")[:, :, 0])
+        population.subspace_rotation(series("numbers")[:, :, 0])
 
 
 def test_a_series_follows_its_numbers_and_dates_but_stands_as_named() -> None:
     data = series("numbers")
-    expected = population.turning(data)
+    expected = population.subspace_rotation(data)
     dates = data.assign_coords(problem=KINDS["dates"](4))
-    np.testing.assert_allclose(population.turning(dates[::-1]).angle[::-1], expected.angle)
+    np.testing.assert_allclose(population.subspace_rotation(dates[::-1]).angle[::-1], expected.angle)
     named = data.assign_coords(problem=["day9", "day10", "day11", "day12"])
-    np.testing.assert_allclose(population.turning(named).angle, expected.angle)
+    np.testing.assert_allclose(population.subspace_rotation(named).angle, expected.angle)
 
 
 @pytest.mark.skipif(not RECORDINGS.exists(), reason="the real recordings are not beside the checkout")

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 import ip2lab
-from ip2lab.learning import Series
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
+from ip2lab.training.trainer import Series
 
 # with the compiler off, Python warns of the integers of the random numbers, which wrap around on purpose
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in scalar:RuntimeWarning")
 
-TASK = family("association", stimulus=100.0, delay=100.0, response=100.0, unscored=20.0)
+TASK = family("association", stimulus=100.0, delay=100.0, response=100.0, grace_period=20.0)
 SMALL = {"neurons": 4, "max_trials": 14, "window": 5, "criterion": 0.4, "problems": 2, "seed": 1, "progress": False}
 KINDS = {
     "default": {},
@@ -48,7 +48,7 @@ def test_every_trial_is_finite_and_can_be_done_again(kind):
 
 
 def test_trials_of_drawn_length_with_noisy_inputs():
-    task = family("dms", stimulus=60.0, delay=(40.0, 160.0), response=100.0, unscored=20.0, noise=0.1)
+    task = family("dms", stimulus=60.0, delay=(40.0, 160.0), response=100.0, grace_period=20.0, noise=0.1)
     run = ip2lab.train(task, **(SMALL | {"criterion": 1e-9}))
     assert ip2lab.replay(run, 0, 9).attrs["identical"]
 

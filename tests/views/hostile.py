@@ -22,7 +22,7 @@ from make_run import KEPT, make_template, random_properties, random_rows
 import ip2lab
 from ip2lab.analysis import curves, neurons
 from ip2lab.records import Recorder
-from ip2lab.views import pictures
+from ip2lab.views import plots
 
 TEXTS = {
     "image": '<img src=x onerror="top.__ran=1">',
@@ -123,7 +123,7 @@ def drawn(text: str) -> dict[str, hv.Overlay]:
     values = xr.DataArray(np.exp(rng.normal(size=(3, 6))), {"problem": [-1, 0, 1]}, ("problem", "neuron"), text, words)
     density = neurons.density(values)
     search = hostile_search(text)
-    means, worth = curves.configurations(search), curves.marginal_worth(search)
+    means, worth = curves.configurations(search), curves.marginal_effect(search)
     kind = xr.DataArray(np.arange(6) % 2, dims="neuron", name=text, attrs=words)
     channels = xr.DataArray([2.0, -1.0], {"input": labels}, "input", text, words)
     lost = xr.Dataset({"loss": ("neuron", rng.random(6), words), "intact_loss": 0.1}, {"neuron": range(6)})
@@ -148,45 +148,43 @@ def drawn(text: str) -> dict[str, hv.Overlay]:
     trace = xr.Dataset({"activity": trials.isel(probe=0)})
     many = values.rename(neuron=text or "x").assign_coords({text or "x": [f"{text} {i}" for i in range(6)]})
     return {
-        "bars": pictures.bars(dict(zip(labels, (1.0, 2.0), strict=True)), text, words=dict.fromkeys(labels, text)),
-        "channels": pictures.channels(channels),
-        "configuration_table": pictures.configuration_table(search, means, picked=search.attrs["chosen"]),
-        "fi_curves": pictures.fi_curves(curve),
-        "history": pictures.history(
+        "bars": plots.bars(dict(zip(labels, (1.0, 2.0), strict=True)), text, words=dict.fromkeys(labels, text)),
+        "channels": plots.channels(channels),
+        "configuration_table": plots.configuration_table(search, means, picked=search.attrs["chosen"]),
+        "fi_curves": plots.fi_curves(curve),
+        "history": plots.history(
             xr.DataArray(rng.random((2, 6)), {"problem": labels, "time": time}, ("problem", "time"), text, words)
         ),
-        "learning_curves": pictures.learning_curves(
-            runs, fits=fits, off=[f"{text} off"], inks=dict.fromkeys([*labels, f"{text} off"], "#123456")
+        "learning_curves": plots.learning_curves(
+            runs, fits=fits, off=[f"{text} off"], colors=dict.fromkeys([*labels, f"{text} off"], "#123456")
         ),
-        "lesion_costs": pictures.lesion_costs(lost, values.isel(problem=0)),
-        "matrix": pictures.matrix(square, at=labels[0]),
-        "moved": pictures.moved(pictures.over_problems(values.mean("neuron", keep_attrs=True)), 1),
-        "neuron_map": pictures.neuron_map(values[0], values[1], selected=[1]),
-        "neuron_trace": pictures.neuron_trace(trace),
-        "over_problems": pictures.over_problems(many),
-        "over_time": pictures.over_time(trials, by="condition", hidden=labels[:1]),
-        "partners": pictures.partners(
-            xr.DataArray(rng.normal(size=(6, 6)), dims=("neuron", "presynaptic"), name=text), 0
-        ),
-        "picked": pictures.picked(pictures.property_trajectories(values, key=key), values, 1),
-        "property_density": pictures.property_density(density.assign_coords(property=[text]), text, at=0),
-        "property_trajectories": pictures.property_trajectories(values, key=key, picked=2),
-        "property_worth": pictures.property_worth(dict.fromkeys(labels, worth), chosen=labels[0]),
-        "psth": pictures.psth(rates),
-        "raster": pictures.raster(trials.rename(probe="neuron"), order_name=text),
-        "scatter": pictures.scatter(values[0], values[1]),
-        "search_rounds": pictures.search_rounds(search),
-        "seed_ratios": pictures.seed_ratios(search, means),
-        "series_picture": pictures.series_picture(recorded),
-        "shades": pictures.property_trajectories(values, key=pictures.shades(kind)[1]),
-        "shifts": pictures.shifts(density.assign_coords(property=[text]), at=0),
-        "survival_curves": pictures.survival_curves(dict.fromkeys(labels, survival)),
-        "trajectories": pictures.trajectories(scores, share=share, hidden=labels[:1]),
-        "trial_picture": pictures.trial_picture(shown),
-        "trial_raster": pictures.trial_raster(spikes),
-        "within_problem_loss": pictures.within_problem_loss(dict.fromkeys(labels, table), 0, criterion=0.1),
-        "worded": pictures.over_time(
-            pictures.worded(_worded(spikes, text)).to_dataarray()[0].astype(float), by="condition"
+        "lesion_costs": plots.lesion_costs(lost, values.isel(problem=0)),
+        "matrix": plots.matrix(square, at=labels[0]),
+        "moved": plots.running_mean(plots.over_problems(values.mean("neuron", keep_attrs=True)), 1),
+        "neuron_map": plots.neuron_map(values[0], values[1], selected=[1]),
+        "neuron_trace": plots.neuron_trace(trace),
+        "over_problems": plots.over_problems(many),
+        "over_time": plots.over_time(trials, by="condition", hidden=labels[:1]),
+        "partners": plots.partners(xr.DataArray(rng.normal(size=(6, 6)), dims=("neuron", "presynaptic"), name=text), 0),
+        "picked": plots.highlight(plots.property_trajectories(values, key=key), values, 1),
+        "property_density": plots.property_density(density.assign_coords(property=[text]), text, at=0),
+        "property_trajectories": plots.property_trajectories(values, key=key, picked=2),
+        "property_worth": plots.property_worth(dict.fromkeys(labels, worth), chosen=labels[0]),
+        "psth": plots.psth(rates),
+        "raster": plots.raster(trials.rename(probe="neuron"), order_name=text),
+        "scatter": plots.scatter(values[0], values[1]),
+        "search_rounds": plots.search_rounds(search),
+        "seed_ratios": plots.seed_ratios(search, means),
+        "series_picture": plots.series_picture(recorded),
+        "color_scale": plots.property_trajectories(values, key=plots.color_scale(kind)[1]),
+        "shifts": plots.shifts(density.assign_coords(property=[text]), at=0),
+        "survival_curves": plots.survival_curves(dict.fromkeys(labels, survival)),
+        "trajectories": plots.trajectories(scores, share=share, hidden=labels[:1]),
+        "trial_picture": plots.trial_picture(shown),
+        "trial_raster": plots.trial_raster(spikes),
+        "within_problem_loss": plots.within_problem_loss(dict.fromkeys(labels, table), 0, criterion=0.1),
+        "label_conditions": plots.over_time(
+            plots.label_conditions(_worded(spikes, text)).to_dataarray()[0].astype(float), by="condition"
         ),
     }
 

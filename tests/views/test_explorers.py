@@ -13,8 +13,8 @@ import xarray as xr
 
 from ip2lab.analysis import neurons, population
 from ip2lab.views import LearningExplorer, NeuronExplorer, PopulationExplorer
-from ip2lab.views.explorer import Explorer, Switches
-from ip2lab.views.learning import named
+from ip2lab.views.explorers.base import Explorer, Switches
+from ip2lab.views.explorers.learning import named
 
 
 @pytest.fixture(params=[LearningExplorer, PopulationExplorer, NeuronExplorer])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from ip2lab.views import pictures, show
-from ip2lab.views.figure import Figure, loader
+from ip2lab.views import plots, show
 from ip2lab.views.style import lines, looks, points
+from ip2lab.views.widget.figure import Figure, loader
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def test_numbers_travel_as_bytes(sent: list[Any]) -> None:
     data = xr.DataArray(
         np.random.default_rng(0).random((500, 256)) < 0.5, dims=("time", "neuron"), coords={"time": np.arange(500.0)}
     )
-    figure = Figure({"a": pictures.raster(data)})
+    figure = Figure({"a": plots.raster(data)})
     sent.clear()
-    figure.update(a=pictures.raster(~data))
+    figure.update(a=plots.raster(~data))
     ((message, buffers),) = sent
     assert sum(map(len, buffers)) >= 500 * 256
     assert len(message["patch"]) < 4000

@@ -22,11 +22,12 @@ from bokeh.models.text import PlainText
 from markupsafe import Markup
 
 import ip2lab
-from ip2lab import learning, running, views
-from ip2lab.views import pictures, show
-from ip2lab.views.figure import Panel
+from ip2lab import views
+from ip2lab.training import runtime, trainer
+from ip2lab.views import plots, show
 from ip2lab.views.markup import as_text, legible
 from ip2lab.views.style import KEY, plain
+from ip2lab.views.widget.figure import Panel
 from views.hostile import TEXTS, drawn, hostile_run, hostile_search
 
 EVERYTHING = " ".join(TEXTS.values())
@@ -109,11 +110,11 @@ def everything() -> dict[str, hv.Overlay]:
 
 
 def test_every_picture_is_tried(everything: dict[str, hv.Overlay]) -> None:
-    assert everything.keys() == set(pictures.__all__) - {"curve_limits", "turned"} | {
+    assert everything.keys() == set(plots.__all__) - {"curve_limits", "rotate"} | {
         "moved",
         "picked",
-        "shades",
-        "worded",
+        "color_scale",
+        "label_conditions",
     }
 
 
@@ -264,7 +265,7 @@ def check_widgets(explorer: Any, text: str) -> None:
 
 @pytest.mark.parametrize("name", MADE)
 def test_explorers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(learning, "train", failing(EVERYTHING))
+    monkeypatch.setattr(trainer, "train", failing(EVERYTHING))
     explorer = MADE[name](EVERYTHING)
     shown = []
     for state in [{}, *STATES.get(name, [])]:
@@ -315,9 +316,9 @@ def test_progress_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
             super().__setattr__(name, value)
 
     monkeypatch.setattr(tqdm.notebook, "HTML", Heard)
-    monkeypatch.setattr(running, "tqdm", tqdm.notebook.tqdm)
+    monkeypatch.setattr(runtime, "tqdm", tqdm.notebook.tqdm)
     series: Any = SimpleNamespace(model=TEXTS["image"], parameters=1, problems=2, problem=1)
-    with running.reporter(series, True):
+    with runtime.reporter(series, True):
         pass
     assert any("&lt;img" in text for text in said)
     assert not [tag for text in said for tag in Outline(text or "").tags]
@@ -329,4 +330,4 @@ def test_no_other_place_writes_tags() -> None:
     tag = re.compile(r"</?(b|br|i|span|div|a|p)\b[^>\n]*>|&[a-z]+;")
     lines = ((path.name, line) for path in folder.rglob("*.py") for line in path.read_text().splitlines())
     assert {name for name, line in lines if tag.search(line)} == {"markup.py"}
-    assert (folder / "views/figure.js").read_text().count("innerHTML =") == 1
+    assert (folder / "views/widget/figure.js").read_text().count("innerHTML =") == 1

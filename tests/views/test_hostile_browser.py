@@ -34,7 +34,7 @@ population.state = {"panels": list(population.TITLES.values()), "by": "stimulus"
 population""",
     "plasticity = views.PlasticityExplorer({text: search, text + ' 2': search})\nplasticity",
     """
-from ip2lab import learning as trainer
+from ip2lab.training import trainer
 def train(*_, **__):
     raise ValueError(text)
 trainer.train = train
@@ -45,17 +45,17 @@ live""",
     """
 from IPython.display import display
 from types import SimpleNamespace
-from ip2lab import running
+from ip2lab.training import runtime
 display(run, search, run["activity"]["stimulus"])
-with running.reporter(SimpleNamespace(model=text, parameters=1, problems=2, problem=1), True):
+with runtime.reporter(SimpleNamespace(model=text, parameters=1, problems=2, problem=1), True):
     pass
 import xarray as xr
 series = xr.Dataset({"trials_to_criterion": ("problem", [5.0] * 200)}, {"problem": range(200)})
-everything = {text: views.pictures.learning_curves({text: series, text + " 2": series})}
+everything = {text: views.plots.learning_curves({text: series, text + " 2": series})}
 everything |= {f"{name} {text}": one for name, one in drawn(text).items() if name in ("bars", "matrix", "over_time")}
 show = views.show(everything)
 pages = [one.export(f"{i}.html") for i, one in enumerate((show, learning, plasticity))]
-views.show(views.pictures.bars({text: 1.0, text[:60]: 2.0}, text), text).export("print.svg")
+views.show(views.plots.bars({text: 1.0, text[:60]: 2.0}, text), text).export("print.svg")
 show""",
 ]
 OURS = 'img[src="x"], [onerror], [onload], iframe[srcdoc], a[href^="javascript"], .jupyter-widgets mjx-container'

@@ -12,9 +12,10 @@ import xarray as xr
 from make_run import make_run
 
 import ip2lab
-from ip2lab.views import LearningExplorer, LiveTraining, NeuronExplorer, PlasticityExplorer, PopulationExplorer, still
-from ip2lab.views.explorer import Explorer
+from ip2lab.views import LearningExplorer, LiveTraining, NeuronExplorer, PlasticityExplorer, PopulationExplorer
+from ip2lab.views.explorers.base import Explorer
 from ip2lab.views.labels import Labels
+from ip2lab.views.widget import export
 
 WORDS = ["day1", "x'); import os #", "__import__('os').system('touch pwned')", 'two\n"lines" \\ Ω', "run", "3"]
 LABELS = {
@@ -190,7 +191,7 @@ def test_neurons_in_another_order_or_others_are_refused(explorer: Any, name: str
 
 def test_data_with_labels_that_are_objects_are_exported(tmp_path):
     data = xr.Dataset({"trials": ("problem", [9.0, 4.0])}, {"problem": np.array(["day 1", 2], object)})
-    still._save(data, tmp_path / "a.nc")
+    export._save(data, tmp_path / "a.nc")
     assert xr.load_dataset(tmp_path / "a.nc", engine="scipy")["problem"].values.astype(str).tolist() == ["day 1", "2"]
-    still._save(data, tmp_path / "a.csv")
+    export._save(data, tmp_path / "a.csv")
     assert "day 1" in (tmp_path / "a.csv").read_text()

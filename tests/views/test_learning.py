@@ -10,8 +10,8 @@ import xarray as xr
 
 import ip2lab
 from ip2lab.analysis import curves
-from ip2lab.views import LearningExplorer, pictures
-from ip2lab.views.learning import efficiency_bars, grouped
+from ip2lab.views import LearningExplorer, plots
+from ip2lab.views.explorers.learning import efficiency_bars, grouped
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +107,10 @@ def test_a_problem_that_was_given_up_counts_with_its_cap() -> None:
         },
         {"problem": [0, 1, 2]},
     )
-    picture = list(pictures.learning_curves({"a": series}, smooth=3))
+    picture = list(plots.learning_curves({"a": series}, smooth=3))
     np.testing.assert_allclose(paths(picture[3])[0][1, 1], (40 + 900 + 5) / 3)
     assert picture[4].dimension_values("value").tolist() == [900.0]
-    assert pictures_options(pictures.learning_curves({"a": series}))["xlim"][0] < 0  # a triangle at problem 0 is whole
+    assert pictures_options(plots.learning_curves({"a": series}))["xlim"][0] < 0  # a triangle at problem 0 is whole
 
 
 def series(*trials: float, **columns: Any) -> xr.Dataset:
@@ -120,21 +120,21 @@ def series(*trials: float, **columns: Any) -> xr.Dataset:
 
 def test_a_problem_that_was_not_attempted_is_no_failure_in_pictures() -> None:
     one = series(40, np.nan, np.nan, 5, censored_trials=[np.nan, 900.0, np.nan, np.nan])
-    picture = list(pictures.learning_curves({"a": one}))
+    picture = list(plots.learning_curves({"a": one}))
     assert picture[4].dimension_values("value").tolist() == [900.0]
     assert paths(picture[3])[0].tolist() == [[0, 40], [1, 900], [3, 5]]
     table = xr.DataArray([[40, 20, 9, 5], [60, 30, np.nan, np.nan]], dims=("animal", "problem"))
     for alone in (table, {"a": table}, table.to_dataset(name="trials_to_criterion")):  # trials alone
-        picture = list(pictures.learning_curves(alone))
+        picture = list(plots.learning_curves(alone))
         assert paths(picture[3])[0][:, 1].tolist() == [50, 25, 9, 5]
         assert np.isnan(picture[4].dimension_values("value")).all()
     with pytest.raises(ValueError, match=r"runs\['a'\] is a list; give a run's series, or its trials"):
-        pictures.learning_curves({"a": [1.0, 2.0]})
+        plots.learning_curves({"a": [1.0, 2.0]})
 
 
 @pytest.mark.parametrize("labels", [["x", "y", "z"], np.array(["2024-01-01", "2024-01-02", "2024-01-05"], "M8[ns]")])
 def test_problems_with_names_or_dates_are_drawn_in_their_places(labels: Any) -> None:
-    picture = list(pictures.learning_curves(series(9, 5, 4).assign_coords(problem=labels)))
+    picture = list(plots.learning_curves(series(9, 5, 4).assign_coords(problem=labels)))
     assert paths(picture[3])[0][:, 0].tolist() == [0, 1, 2]
 
 
@@ -155,7 +155,7 @@ def test_runs_of_different_lengths_are_not_cut() -> None:
 
 def test_points_name_their_run_and_problem() -> None:
     series = xr.Dataset({"trials_to_criterion": ("problem", [90.0, 9.0])}, {"problem": [0, 1]})
-    dots = list(pictures.learning_curves({"one": series, "two": series}, log_problems=True))[1]
+    dots = list(plots.learning_curves({"one": series, "two": series}, log_problems=True))[1]
     assert dots.dimension_values("run").tolist() == ["one", "one", "two", "two"]
     assert dots.dimension_values("number").tolist() == [0, 1, 0, 1]
 

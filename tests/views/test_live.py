@@ -11,7 +11,7 @@ import pytest
 
 import ip2lab
 from ip2lab.views import LiveTraining
-from ip2lab.views.live import EVERY, SHARE
+from ip2lab.views.explorers.live import EVERY, SHARE
 
 SMALL = {"neurons": 20, "max_trials": 80}
 
@@ -138,7 +138,7 @@ def test_what_drawing_costs_decides_how_often_it_is_done(monkeypatch: pytest.Mon
     live.wait(300)
     live._costs.extend([SHARE * EVERY] * 2)  # as at its start, however often the training above was drawn
     clock = {"time": 100.0, "cost": 0.0}
-    monkeypatch.setattr("ip2lab.views.live.time.thread_time", lambda: clock["time"])
+    monkeypatch.setattr("ip2lab.views.explorers.live.time.thread_time", lambda: clock["time"])
     monkeypatch.setattr(live, "_look", lambda panels: clock.update(time=clock["time"] + clock["cost"]))
     shares = []
     for clock["cost"] in (0.5, 0.1, 0.1, 0.1):

@@ -11,9 +11,10 @@ import xarray as xr
 
 import ip2lab
 from ip2lab.analysis import connectivity, neurons
-from ip2lab.views import NeuronExplorer, cells, pictures
-from ip2lab.views.figure import options
-from ip2lab.views.pictures.neurons import ALL_POINTS
+from ip2lab.views import NeuronExplorer, plots
+from ip2lab.views.explorers import neuron_steps
+from ip2lab.views.plots.neurons import ALL_POINTS
+from ip2lab.views.widget.figure import options
 
 EVERY = list(NeuronExplorer.TITLES.values())
 
@@ -51,7 +52,7 @@ def test_psth_has_a_line_and_a_band_a_condition() -> None:
         {"rate": (dims, rate, attrs), "lower": (dims, rate - 0.5), "upper": (dims, rate + 1)},
         {"condition": ["go", "stop"], "time": time},
     )
-    picture = pictures.psth(found)
+    picture = plots.psth(found)
     np.testing.assert_array_equal(paths(list(picture)[2])[1], np.column_stack([time, rate[1]]))
     band = paths(next(iter(picture)))[0]
     assert (band[:, 1].min(), band[:, 1].max()) == (0.5, 4.0)
@@ -62,7 +63,7 @@ def test_trials_are_sorted_by_condition_and_coloured_by_it() -> None:
     spikes = np.zeros((4, 5), bool)
     spikes[0, 1] = spikes[3, 4] = True
     coords = {"condition": ("probe", ["b", "a", "a", "b"]), "time": 20.0 * np.arange(5)}
-    picture = pictures.trial_raster(xr.DataArray(spikes, dims=("probe", "time"), coords=coords))
+    picture = plots.trial_raster(xr.DataArray(spikes, dims=("probe", "time"), coords=coords))
     rows = next(iter(picture)).dimension_values(2, flat=False)  # from the bottom up: b, b, a, a
     assert rows.tolist() == [[0, 2, 0, 0, 0], [0, 0, 0, 0, 2], [0] * 5, [0] * 5]
     assert paths(list(picture)[2])[0][:, 1].tolist() == [1.5, 1.5]
@@ -71,7 +72,7 @@ def test_trials_are_sorted_by_condition_and_coloured_by_it() -> None:
 def test_fi_curves_are_before_and_now() -> None:
     rate = xr.DataArray([[0.0, 10.0], [5.0, 20.0]], dims=("problem", "current"), coords={"current": [0.0, 2.0]})
     found = xr.Dataset({"firing_rate": rate, "rheobase": ("problem", [1.0, 0.5])}, {"problem": [-1, 9]})
-    picture = list(pictures.fi_curves(found))
+    picture = list(plots.fi_curves(found))
     assert [p[:, 1].tolist() for p in paths(picture[0])] == [[0.0, 10.0], [5.0, 20.0]]
     assert picture[1].array([0, 1]).tolist() == [[1.0, 0.0], [0.5, 0.0]]
 
@@ -79,14 +80,14 @@ def test_fi_curves_are_before_and_now() -> None:
 def test_channels_are_named_from_the_top_down() -> None:
     into = xr.DataArray([2.0, -1.0], dims="input", coords={"input": ["a", "b"]})
     out = xr.DataArray([3.0], dims="output", coords={"output": ["go"]})
-    stems = list(pictures.channels(into, out))[2].array([0, 1])
+    stems = list(plots.channels(into, out))[2].array([0, 1])
     assert stems[:, 0].tolist() == [2.0, -1.0, 3.0]
     assert (np.diff(stems[:, 1]) < 0).all()
 
 
 def test_partners_are_the_row_and_the_column_of_the_neuron() -> None:
     values = np.random.default_rng(0).normal(size=(6, 6))
-    picture = pictures.partners(xr.DataArray(values, dims=("neuron", "presynaptic")), 2, chosen=[4])
+    picture = plots.partners(xr.DataArray(values, dims=("neuron", "presynaptic")), 2, chosen=[4])
     np.testing.assert_array_equal(list(picture)[-1].array([0, 1]), np.column_stack([values[:, 2], values[2]]))
     assert list(picture)[2].array([0, 1]).tolist() == [[values[4, 2], values[2, 4]]]
 
@@ -94,14 +95,14 @@ def test_partners_are_the_row_and_the_column_of_the_neuron() -> None:
 def test_lesions_lie_over_the_rate_of_the_neuron_that_is_gone() -> None:
     found = xr.Dataset({"loss": ("neuron", [0.3, 0.1]), "intact_loss": 0.1}, {"neuron": [2, 0]})
     rate = xr.DataArray([9.0, 5.0, 1.0], dims="neuron", attrs={"units": "Hz", "long_name": "firing rate"})
-    picture = list(pictures.lesion_costs(found, rate, picked=2))
+    picture = list(plots.lesion_costs(found, rate, picked=2))
     assert picture[-1].array([0, 1]).tolist() == [[1.0, 0.3], [9.0, 0.1]]
     assert picture[1].array([0, 1]).tolist() == [[1.0, 0.3]]
 
 
 def test_highlighted_lines_are_whole_and_the_others_fade() -> None:
     values = xr.DataArray(np.exp(np.random.default_rng(0).normal(size=(300, 800))), dims=("problem", "neuron"))
-    thin, _, chosen, picked = list(pictures.property_trajectories(values, picked=5, chosen=[3, 9]))
+    thin, _, chosen, picked = list(plots.property_trajectories(values, picked=5, chosen=[3, 9]))
     assert sum(len(p) for p in paths(thin)) <= ALL_POINTS
     np.testing.assert_array_equal(paths(chosen)[1][:, 1], values[:, 9])
     np.testing.assert_array_equal(paths(picked)[0][:, 1], values[:, 5])
@@ -109,14 +110,14 @@ def test_highlighted_lines_are_whole_and_the_others_fade() -> None:
 
 
 def test_shades_are_groups_or_a_scale() -> None:
-    inks, key = pictures.shades(xr.DataArray([1, 0, 1], dims="neuron", name="community"))
-    assert inks == [key["community 1"], key["community 0"], key["community 1"]]
-    inks, key = pictures.shades(xr.DataArray([-1.0, 0.0, 1.0], dims="neuron"))
+    colors, key = plots.color_scale(xr.DataArray([1, 0, 1], dims="neuron", name="community"))
+    assert colors == [key["community 1"], key["community 0"], key["community 1"]]
+    colors, key = plots.color_scale(xr.DataArray([-1.0, 0.0, 1.0], dims="neuron"))
     assert list(key) == ["-1", "-0.5", "0", "0.5", "1"]
-    assert inks == [key["-1"], key["0"], key["1"]]
-    inks, key = pictures.shades(xr.DataArray([5.0, 5.0], dims="neuron", attrs={"units": "ms"}))
+    assert colors == [key["-1"], key["0"], key["1"]]
+    colors, key = plots.color_scale(xr.DataArray([5.0, 5.0], dims="neuron", attrs={"units": "ms"}))
     assert list(key) == ["5 ms"]
-    assert inks[0] == inks[1]
+    assert colors[0] == colors[1]
 
 
 # ---------------------------------------------------------------------- explorer
@@ -184,7 +185,7 @@ def test_a_lasso_around_lines_takes_those_that_pass(explorer: NeuronExplorer) ->
 def test_colours_are_those_of_the_analysis(explorer: NeuronExplorer, run: xr.DataTree) -> None:
     explorer.state = {"colour": "community"}
     last = run["weights"].recurrent_weights.isel(problem=-1).load()
-    expected, key = pictures.shades(connectivity.communities(last, runs=20).community)
+    expected, key = plots.color_scale(connectivity.communities(last, runs=20).community)
     for panel, place in {"over": 0, "within": 0, "scatter": -1, "partners": -1}.items():
         leaf = list(explorer.figure.elements[panel])[place]
         found = [one["colour"] for one in leaf.data] if isinstance(leaf.data, list) else list(leaf["colour"])
@@ -202,22 +203,22 @@ def test_lesions_and_noisy_trials_run_the_network_again(trained: xr.DataTree) ->
     explorer = NeuronExplorer(trained)
     explorer.state = {"panels": EVERY, "noisy": True, "neuron": 2, "selected": [2, 5], "colour": "selectivity stimulus"}
     assert {name: note for name, note in explorer.figure.notes.items() if note} == {}
-    from ip2lab.probes import silenced
+    from ip2lab.probes import single_lesions
 
-    found = silenced(trained, 1)
+    found = single_lesions(trained, 1)
     points = list(explorer.figure.elements["lesion"])[-1]
     np.testing.assert_allclose(points.dimension_values(1), found.loss)
     assert float(found.loss[5]) == float(ip2lab.probe(trained, 1, silence=[5]).loss.mean())
     with pytest.raises(ValueError, match=r"\[20\] are not all among 0 to 19"):
-        silenced(trained, 1, [20])
+        single_lesions(trained, 1, [20])
     both = float(ip2lab.probe(trained, 1, silence=[2, 5]).loss.mean())
     assert f"without the 2: loss {float(found.intact_loss):.2g} → {both:.2g}" in explorer.figure.captions["lesion"]
     assert next(iter(explorer.figure.elements["raster"])).dimension_values(2, flat=False).shape[0] == 40
-    assert explorer.data()["loss"].dims == ("silenced",)
+    assert explorer.data()["loss"].dims == ("single_lesions",)
 
 
 def test_a_sample_of_lesions_says_so_in_the_picture(trained: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "MOST", 7)
+    monkeypatch.setattr(neuron_steps, "MOST", 7)
     explorer = NeuronExplorer(trained)
     explorer.state = {"panels": ["lesions"], "neuron": 4}  # one that is not in the sample
     assert "<b>Lesions</b> of 8 of 20 neurons" in explorer.figure.captions["lesion"]

@@ -19,16 +19,21 @@ from matplotlib.figure import Figure as Page
 
 import ip2lab
 from ip2lab.analysis import curves, from_events, neurons, population
-from ip2lab.views import pictures, still
+from ip2lab.views import plots
 from ip2lab.views.style import KEY, QUIET, entries
+from ip2lab.views.widget import export
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "robust"))
 
 from calls_views import PICTURES
 
 PACKAGE = str(Path(ip2lab.__file__).parent)
-DRAWN = [name for name in PICTURES if name not in ("worded", "curve_limits", "moved", "picked", "turned", "shades")]
-PLACES = ("picked", "selected", "chosen", "neuron", "order", "inks")  # arguments that count neurons
+DRAWN = [
+    name
+    for name in PICTURES
+    if name not in ("label_conditions", "curve_limits", "running_mean", "highlight", "rotate", "color_scale")
+]
+PLACES = ("picked", "selected", "chosen", "neuron", "order", "colors")  # arguments that count neurons
 COUNTED = {
     "lesion_costs": "rate",
     "picked": "values",
@@ -63,7 +68,7 @@ def outcome(name: str, given: dict[str, Any], rendered: bool = True) -> Any:
         if rendered and isinstance(picture, (hv.Element, hv.Overlay)):
             hv.render(picture, backend="bokeh")
             page = Page()
-            still.draw(page, page.subplots(), picture)
+            export.draw(page, page.subplots(), picture)
             page.savefig(io.BytesIO(), format="png", dpi=20)
     return picture
 
@@ -123,7 +128,7 @@ def moved_places(given: dict[str, Any], order: np.ndarray) -> dict[str, Any]:
     back, new = np.argsort(order), dict(given)
     for key in PLACES:
         value = given.get(key)
-        if key == "inks" and isinstance(value, list):
+        if key == "colors" and isinstance(value, list):
             new[key] = [value[i] for i in order]
         elif isinstance(value, int):
             new[key] = int(back[value])
@@ -163,7 +168,7 @@ def test_a_shuffled_dim_gives_the_same_picture(name: str, path: tuple[str, ...],
         xr.testing.assert_allclose(after.sortby(dim) if dim in after.indexes else after, before)
     elif isinstance(before, xr.Dataset):
         xr.testing.assert_identical(after.sortby(dim), before.sortby(dim))
-    elif name == "shades":
+    elif name == "color_scale":
         assert (after[0], after[1]) == ([before[0][i] for i in order], before[1])
     else:
         assert after == before
@@ -215,27 +220,27 @@ LOST = xr.Dataset({"loss": ("neuron", [0.2, 0.4]), "intact_loss": 0.1}, {"neuron
 PEAK = xr.DataArray([2, 0, 1], {"neuron": ["c", "a", "b"]}, "neuron")
 SIGNAL = xr.DataArray(np.eye(3), {"neuron": list("abc"), "time": [0.0, 1.0, 2.0]}, ("neuron", "time"), "signal")
 TWO = [
-    (lambda: pictures.neuron_map(ROW, OTHER), "labels of 'neuron' differ: 'tau' lacks c"),
-    (lambda: pictures.neuron_map(ROW, OTHER[:2]), "'tau' lacks c"),
-    (lambda: pictures.neuron_map(ROW, OTHER.assign_coords(neuron=["a", "b", "b"])), r"'tau' .* more than once \(b\)"),
-    (lambda: pictures.neuron_map(ROW, ROW, selected=[3]), "selected: 3 is none of 3 neurons"),
-    (lambda: pictures.scatter(ROW, OTHER), "labels of 'neuron' differ"),
-    (lambda: pictures.scatter(ROW, ROW, inks=["#112233"]), "inks: 1 colours for 3 neurons"),
-    (lambda: pictures.neuron_trace(TRACE, threshold=TRACE.membrane.assign_coords(time=[0, 20, 50])), "'time' differ"),
-    (lambda: pictures.trajectories(SCORES, share=xr.DataArray([0.5], {"component": [1]}, "component")), "'component'"),
-    (lambda: pictures.trajectories(SCORES, by="cue"), "no coord 'cue'"),
-    (lambda: pictures.learning_curves({"a": SERIES}, fits={"b": SERIES}), "fits: there is no 'b'; the names are a"),
-    (lambda: pictures.learning_curves({"a": SERIES}, inks={"b": "#112233"}), "inks: there is no colour for 'a'"),
-    (lambda: pictures.bars({"a": 1.0}, "x", intervals={"b": (0, 1)}), "intervals: there is no 'b'"),
-    (lambda: pictures.bars({"a": 1.0}, "x", single={"b": [1.0]}), "single: there is no 'b'"),
-    (lambda: pictures.bars({"a": 1.0}, "x", words={"b": "w"}), "words: there is no 'b'"),
-    (lambda: pictures.partners(SQUARE, 0), "'neuron' and 'presynaptic' differ"),
-    (lambda: pictures.lesion_costs(LOST, ROW), "rate lacks the neurons x of found"),
-    (lambda: pictures.raster(SIGNAL, order=PEAK), "order: its indices count the labels of 'neuron' in another order"),
-    (lambda: pictures.raster(SIGNAL, order=np.array([0, 7])), "order: 7 is none of 3 neurons"),
-    (lambda: pictures.channels(ROW[:1].assign_coords(neuron=["a"]).rename(neuron="input").assign_coords(neuron="a"),
+    (lambda: plots.neuron_map(ROW, OTHER), "labels of 'neuron' differ: 'tau' lacks c"),
+    (lambda: plots.neuron_map(ROW, OTHER[:2]), "'tau' lacks c"),
+    (lambda: plots.neuron_map(ROW, OTHER.assign_coords(neuron=["a", "b", "b"])), r"'tau' .* more than once \(b\)"),
+    (lambda: plots.neuron_map(ROW, ROW, selected=[3]), "selected: 3 is none of 3 neurons"),
+    (lambda: plots.scatter(ROW, OTHER), "labels of 'neuron' differ"),
+    (lambda: plots.scatter(ROW, ROW, colors=["#112233"]), "colors: 1 colours for 3 neurons"),
+    (lambda: plots.neuron_trace(TRACE, threshold=TRACE.membrane.assign_coords(time=[0, 20, 50])), "'time' differ"),
+    (lambda: plots.trajectories(SCORES, share=xr.DataArray([0.5], {"component": [1]}, "component")), "'component'"),
+    (lambda: plots.trajectories(SCORES, by="cue"), "no coord 'cue'"),
+    (lambda: plots.learning_curves({"a": SERIES}, fits={"b": SERIES}), "fits: there is no 'b'; the names are a"),
+    (lambda: plots.learning_curves({"a": SERIES}, colors={"b": "#112233"}), "colors: there is no colour for 'a'"),
+    (lambda: plots.bars({"a": 1.0}, "x", intervals={"b": (0, 1)}), "intervals: there is no 'b'"),
+    (lambda: plots.bars({"a": 1.0}, "x", single={"b": [1.0]}), "single: there is no 'b'"),
+    (lambda: plots.bars({"a": 1.0}, "x", words={"b": "w"}), "words: there is no 'b'"),
+    (lambda: plots.partners(SQUARE, 0), "'neuron' and 'presynaptic' differ"),
+    (lambda: plots.lesion_costs(LOST, ROW), "rate lacks the neurons x of found"),
+    (lambda: plots.raster(SIGNAL, order=PEAK), "order: its indices count the labels of 'neuron' in another order"),
+    (lambda: plots.raster(SIGNAL, order=np.array([0, 7])), "order: 7 is none of 3 neurons"),
+    (lambda: plots.channels(ROW[:1].assign_coords(neuron=["a"]).rename(neuron="input").assign_coords(neuron="a"),
                                ROW.rename(neuron="output").assign_coords(neuron="b")), "different neurons"),
-    (lambda: pictures.trial_picture(pictures_trials().isel(output=[2, 1, 0])), "target counts the outputs in another"),
+    (lambda: plots.trial_picture(pictures_trials().isel(output=[2, 1, 0])), "target counts the outputs in another"),
 ]  # fmt: skip
 
 
@@ -250,12 +255,12 @@ def test_other_labels_are_refused_by_name(call: Callable[[], Any], words: str) -
 
 
 def test_two_arrays_are_matched_by_their_labels() -> None:
-    for draw in (pictures.neuron_map, pictures.scatter):
+    for draw in (plots.neuron_map, plots.scatter):
         assert held(draw(ROW, 10 * ROW[::-1]), "") == held(draw(ROW, 10 * ROW), "")
     weights = SQUARE.assign_coords(presynaptic=list("abc")) * np.arange(1.0, 10.0).reshape(3, 3)
-    assert held(pictures.partners(weights[:, [2, 0, 1]], 1), "") == held(pictures.partners(weights, 1), "")
+    assert held(plots.partners(weights[:, [2, 0, 1]], 1), "") == held(plots.partners(weights, 1), "")
     lost = xr.Dataset({"loss": ("neuron", [0.2, 0.4]), "intact_loss": 0.1}, {"neuron": ["c", "a"]})
-    cloud = list(pictures.lesion_costs(lost, ROW))[-1].array([0, 1]).tolist()
+    cloud = list(plots.lesion_costs(lost, ROW))[-1].array([0, 1]).tolist()
     assert cloud == [[4.0, 0.2], [1.0, 0.4]]
 
 
@@ -263,11 +268,11 @@ def test_components_go_by_their_numbers() -> None:
     values = np.random.default_rng(0).normal(size=(2, 5, 3))
     scores = xr.DataArray(values, {"component": [0, 1, 2]}, ("trial", "time", "component"))
     share = xr.DataArray([0.5, 0.3, 0.1], {"component": [0, 1, 2]}, "component")
-    first, again = (pictures.trajectories(s, share=share[::-1]) for s in (scores, scores[..., [2, 0, 1]]))
+    first, again = (plots.trajectories(s, share=share[::-1]) for s in (scores, scores[..., [2, 0, 1]]))
     assert held(first, "") == held(again, "")
     words = hv.Store.lookup_options("bokeh", again, "plot").kwargs["xlabel"]
     assert words == "component 1 (50 % of variance)"
-    later = pictures.trajectories(scores[..., 1:])
+    later = plots.trajectories(scores[..., 1:])
     assert hv.Store.lookup_options("bokeh", later, "plot").kwargs["xlabel"] == "component 2"
 
 
@@ -288,13 +293,13 @@ def drawn_inks(labels: list[Any], hidden: tuple[Any, ...] = ()) -> list[dict[str
     scores = data.expand_dims(component=2, axis=-1)
     rate = data.groupby("condition").mean("trial")
     keyed = (
-        pictures.trajectories(scores, hidden=hidden),
-        pictures.over_time(data, by="condition", hidden=hidden),
-        pictures.psth(rate.to_dataset(name="rate")),
-        pictures.over_problems(rate.rename(time="problem")),
+        plots.trajectories(scores, hidden=hidden),
+        plots.over_time(data, by="condition", hidden=hidden),
+        plots.psth(rate.to_dataset(name="rate")),
+        plots.over_problems(rate.rename(time="problem")),
     )
     found = [dict(entries(picture)) for picture in keyed]
-    picture = pictures.trial_raster(xr.ones_like(data, bool), height=900)
+    picture = plots.trial_raster(xr.ones_like(data, bool), height=900)
     looks = hv.Store.lookup_options("bokeh", next(iter(picture)), "style").kwargs["cmap"][1:]
     ticks = hv.Store.lookup_options("bokeh", picture, "plot").kwargs["yticks"]
     return [*found, {word: ink for (_, word), ink in zip(ticks, looks, strict=True)}]
@@ -303,7 +308,7 @@ def drawn_inks(labels: list[Any], hidden: tuple[Any, ...] = ()) -> list[dict[str
 @pytest.mark.parametrize("labels", [["b", "a", "c", "a"], ["c", "b", "a"], [3, 1, 2], [10, 9, 2], [2.5, -1.0, 0.5]])
 def test_a_label_has_one_colour_and_one_place_in_all_pictures(labels: list[Any]) -> None:
     found = drawn_inks(labels)
-    assert all(list(inks.items()) == list(found[0].items()) for inks in found)
+    assert all(list(colors.items()) == list(found[0].items()) for colors in found)
     assert list(found[0]) == list(drawn_inks(sorted(labels))[0])
 
 
@@ -318,18 +323,18 @@ def test_many_labels_have_colours_of_their_own_or_are_counted_in_words() -> None
     for found in drawn_inks([f"cue {i:02}" for i in range(20)])[:4]:
         assert len(found) == len(set(found.values())) == 20
     for found in drawn_inks([f"cue {i:02}" for i in range(31)])[:4]:
-        names, inks = list(found), list(found.values())
+        names, colors = list(found), list(found.values())
         assert names[-1] == f"and {31 - len(names) + 1} more"
-        assert len(set(inks)) == len(inks)
-        assert inks[-1] == QUIET
+        assert len(set(colors)) == len(colors)
+        assert colors[-1] == QUIET
 
 
 def test_groups_of_neurons_have_the_colours_of_their_labels() -> None:
     groups = xr.DataArray(["late", "early", "late"], dims="neuron", name="kind")
-    inks, key = pictures.shades(groups)
+    colors, key = plots.color_scale(groups)
     assert list(key) == ["early", "late"]
-    assert inks == [key["late"], key["early"], key["late"]]
-    tint, key = pictures.shades(xr.DataArray([1.0, np.nan, 3.0], dims="neuron"))
+    assert colors == [key["late"], key["early"], key["late"]]
+    tint, key = plots.color_scale(xr.DataArray([1.0, np.nan, 3.0], dims="neuron"))
     assert tint[1] == key["no value"] == QUIET
 
 
@@ -353,16 +358,16 @@ def lines_of(leaf: Any) -> list[np.ndarray]:
 def test_lines_end_where_nothing_was_recorded() -> None:
     data = with_gap(GAPPY)
     scores = data.expand_dims(component=2, axis=-1)
-    for leaf in (next(iter(pictures.over_time(data))), next(iter(pictures.trajectories(scores)))):
+    for leaf in (next(iter(plots.over_time(data))), next(iter(plots.trajectories(scores)))):
         found = lines_of(leaf)
         assert sorted(map(len, found)) == [2, 2, 3, 3, 8, 8]
         assert all(np.abs(line[:, 1]).max() < 7 for line in found)
     trace = xr.Dataset({"membrane": data[3], "spikes": data[3] > 5})
-    parts = list(pictures.neuron_trace(trace))
+    parts = list(plots.neuron_trace(trace))
     assert sorted(map(len, lines_of(parts[2]))) == [2, 3]
     assert not any(np.isfinite(tick).all() for tick in lines_of(parts[3]))
     late = scores.assign_coords(recorded=scores.recorded & (scores.time > 20))
-    rings = list(pictures.trajectories(late))[1]
+    rings = list(plots.trajectories(late))[1]
     assert len(rings) == 4
     assert np.isfinite(rings.array([0, 1]).astype(float)).all()
 
@@ -371,9 +376,9 @@ def test_lines_end_where_nothing_was_recorded() -> None:
 def test_images_show_a_gap_as_one(kind: type) -> None:
     data = with_gap((np.abs(GAPPY) * 3).astype(kind), 1)
     for picture in (
-        pictures.trial_raster(data),
-        pictures.raster(data.rename(trial="neuron")),
-        pictures.history(data.rename(trial="problem").drop_vars("condition")),
+        plots.trial_raster(data),
+        plots.raster(data.rename(trial="neuron")),
+        plots.history(data.rename(trial="problem").drop_vars("condition")),
     ):
         image = next(iter(picture))
         values = image.dimension_values(2, flat=False)
@@ -382,14 +387,14 @@ def test_images_show_a_gap_as_one(kind: type) -> None:
         shade = hv.Store.lookup_options("bokeh", image, "plot").kwargs["clipping_colors"]["NaN"]
         assert shade != "#00000000"
         outcome_of(picture)
-    whole = pictures.trial_raster(GAPPY > 0)
+    whole = plots.trial_raster(GAPPY > 0)
     assert not entries(whole)
 
 
 def outcome_of(picture: Any) -> None:
     hv.render(picture, backend="bokeh")
     page = Page()
-    still.draw(page, page.subplots(), picture)
+    export.draw(page, page.subplots(), picture)
     page.savefig(io.BytesIO(), format="png", dpi=20)
 
 
@@ -406,7 +411,7 @@ def test_a_psth_says_how_many_trials_are_behind_each_bin() -> None:
         },
         {"cue": ["a", "b"], "time": 20.0 * np.arange(6)},
     )
-    picture = pictures.psth(found)
+    picture = plots.psth(found)
     assert [name for name, _ in entries(picture)] == ["a (0 to 9 trials)", "b"]
     strong = [p["colour"] for p in list(picture)[2].data]
     assert len(set(strong)) == 3  # a in full and pale, b in full
@@ -420,16 +425,16 @@ def test_trials_of_different_lengths_go_through() -> None:
         xr.DataArray(np.random.default_rng(n).random((n, 4)), {"time": 20.0 * np.arange(n)}, ("time", "neuron"))
         for n in (6, 4)
     )
-    both = population.aligned([long, short, long], at="end")
+    both = population.pad_trials([long, short, long], at="end")
     fit = population.pca(both, n_components=2)
     for picture in (
-        pictures.trajectories(fit.scores),
-        pictures.over_time(both.mean("neuron")),
-        pictures.trial_raster(both.isel(neuron=0)),
-        pictures.raster(both.isel(trial=1)),
+        plots.trajectories(fit.scores),
+        plots.over_time(both.mean("neuron")),
+        plots.trial_raster(both.isel(neuron=0)),
+        plots.raster(both.isel(trial=1)),
     ):
         outcome_of(picture)
-    assert len(lines_of(next(iter(pictures.trajectories(fit.scores))))[1]) == 4
+    assert len(lines_of(next(iter(plots.trajectories(fit.scores))))[1]) == 4
 
 
 # ---------------------------------------------------------------------- names and labels that are hard to draw
@@ -606,7 +611,7 @@ def test_problems_may_have_any_labels(kind: str) -> None:
 
 def test_problems_with_names_stand_in_a_row_and_are_named() -> None:
     series = SERIES.assign_coords(problem=["day 1", "day 2", "day 10"])
-    picture = pictures.learning_curves(series, at="day 10")
+    picture = plots.learning_curves(series, at="day 10")
     assert lines_of(list(picture)[3])[0][:, 0].tolist() == [0.0, 1.0, 2.0]
     assert hv.Store.lookup_options("bokeh", picture, "plot").kwargs["xticks"] == [
         (0, "day 1"),
@@ -614,10 +619,10 @@ def test_problems_with_names_stand_in_a_row_and_are_named() -> None:
         (2, "day 10"),
     ]
     other = series.isel(problem=[2, 0])
-    lines = lines_of(list(pictures.learning_curves({"a": series, "b": other}))[3])
+    lines = lines_of(list(plots.learning_curves({"a": series, "b": other}))[3])
     assert lines[1].tolist() == [[2.0, 3.0], [0.0, 9.0]]
     with pytest.raises(ValueError, match="at: 'day 7' is not among day 1, day 2, day 10"):
-        pictures.learning_curves(series, at="day 7")
+        plots.learning_curves(series, at="day 7")
 
 
 # ---------------------------------------------------------------------- recordings, and errors that were raw
@@ -638,29 +643,29 @@ def test_pictures_take_the_dims_of_recordings() -> None:
     assert not isinstance(outcome("over_time", {"values": one}), str)
     assert not isinstance(outcome("trajectories", {"scores": population.pca(counts, n_components=2).scores}), str)
     assert not isinstance(outcome("picture of a psth", {"found": neurons.psth(counts).sel(neuron="a")}), str)
-    assert not entries(pictures.psth(neurons.psth(counts).sel(neuron="a")))
+    assert not entries(plots.psth(neurons.psth(counts).sel(neuron="a")))
 
 
 BARE = xr.DataArray(np.ones((2, 3)))
 REFUSED = [
-    (lambda: pictures.trial_raster(recording()), "'spikes' has the dims trial, time, neuron; expected time and 1 more"),
-    (lambda: pictures.raster(recording()), "'spikes' has the dims .*; expected time and 1 more"),
-    (lambda: pictures.raster(BARE), r"the data has the dims dim_0, dim_1; expected time and 1 more"),
-    (lambda: pictures.psth(xr.Dataset({"trials": 3})), "found lacks rate; it has trials"),
-    (lambda: pictures.psth(neurons.psth(recording(), by=recording().trial * 0)), "expected time and up to 1 more"),
-    (lambda: pictures.trajectories(BARE), "expected time and component"),
-    (lambda: pictures.over_time(BARE), "expected time"),
-    (lambda: pictures.neuron_trace(xr.Dataset({"v": 1})), "probe has none of membrane, dendrite and activity"),
-    (lambda: pictures.learning_curves({"a": 3}), r"runs\['a'\] is a int"),
-    (lambda: pictures.learning_curves(BARE), r"runs\['run'\] has the dims dim_0, dim_1; expected problem"),
-    (lambda: pictures.raster(SIGNAL.assign_coords(time=["a", "b", "c"])), "along 'time' of 'signal' are <U1.*numbers"),
-    (lambda: pictures.raster(SIGNAL.assign_coords(time=pd.date_range("2020", periods=3))), "'time' .* are datetime64"),
-    (lambda: pictures.raster(SIGNAL.assign_coords(time=[0.0, 1.0, 5.0])), "steps along 'time' of .* differ, 1 to 4"),
-    (lambda: pictures.raster(SIGNAL.isel(time=[])), "'signal' has nothing along 'time'"),
-    (lambda: pictures.raster(SIGNAL.isel(neuron=[])), "signal has nothing along 'neuron'"),
-    (lambda: pictures.property_density(neurons.density(tau()), "tau_som", at=0), "no property 'tau_som'"),
-    (lambda: pictures.shifts(neurons.density(tau()), at=7), "at=7 is no problem"),
-    (lambda: pictures.property_trajectories(tau().tau_soma, along="trial"), "along='trial' is no coord along 'prob"),
+    (lambda: plots.trial_raster(recording()), "'spikes' has the dims trial, time, neuron; expected time and 1 more"),
+    (lambda: plots.raster(recording()), "'spikes' has the dims .*; expected time and 1 more"),
+    (lambda: plots.raster(BARE), r"the data has the dims dim_0, dim_1; expected time and 1 more"),
+    (lambda: plots.psth(xr.Dataset({"trials": 3})), "found lacks rate; it has trials"),
+    (lambda: plots.psth(neurons.psth(recording(), by=recording().trial * 0)), "expected time and up to 1 more"),
+    (lambda: plots.trajectories(BARE), "expected time and component"),
+    (lambda: plots.over_time(BARE), "expected time"),
+    (lambda: plots.neuron_trace(xr.Dataset({"v": 1})), "probe has none of membrane, dendrite and activity"),
+    (lambda: plots.learning_curves({"a": 3}), r"runs\['a'\] is a int"),
+    (lambda: plots.learning_curves(BARE), r"runs\['run'\] has the dims dim_0, dim_1; expected problem"),
+    (lambda: plots.raster(SIGNAL.assign_coords(time=["a", "b", "c"])), "along 'time' of 'signal' are <U1.*numbers"),
+    (lambda: plots.raster(SIGNAL.assign_coords(time=pd.date_range("2020", periods=3))), "'time' .* are datetime64"),
+    (lambda: plots.raster(SIGNAL.assign_coords(time=[0.0, 1.0, 5.0])), "steps along 'time' of .* differ, 1 to 4"),
+    (lambda: plots.raster(SIGNAL.isel(time=[])), "'signal' has nothing along 'time'"),
+    (lambda: plots.raster(SIGNAL.isel(neuron=[])), "signal has nothing along 'neuron'"),
+    (lambda: plots.property_density(neurons.density(tau()), "tau_som", at=0), "no property 'tau_som'"),
+    (lambda: plots.shifts(neurons.density(tau()), at=7), "at=7 is no problem"),
+    (lambda: plots.property_trajectories(tau().tau_soma, along="trial"), "along='trial' is no coord along 'prob"),
 ]  # fmt: skip
 
 
@@ -677,19 +682,19 @@ def test_what_cannot_be_drawn_is_refused_in_words(call: Callable[[], Any], words
 
 def test_a_series_alone_is_a_learning_curve() -> None:
     alone = SERIES.trials_to_criterion
-    assert held(pictures.learning_curves(alone), "") == held(pictures.learning_curves(SERIES), "")
-    assert held(pictures.learning_curves({"run": alone}), "") == held(pictures.learning_curves({"run": SERIES}), "")
-    assert pictures.curve_limits(alone) == pictures.curve_limits({"run": SERIES})
+    assert held(plots.learning_curves(alone), "") == held(plots.learning_curves(SERIES), "")
+    assert held(plots.learning_curves({"run": alone}), "") == held(plots.learning_curves({"run": SERIES}), "")
+    assert plots.curve_limits(alone) == plots.curve_limits({"run": SERIES})
     fit = curves.exponential_fit(
         xr.DataArray(80 * np.exp(-np.arange(40) / 8) + 15, {"problem": np.arange(40)}, "problem")
     )
     shuffled = fit.isel(problem=np.random.default_rng(0).permutation(fit.sizes["problem"]))
-    first, again = (pictures.learning_curves(SERIES, fits={"run": one}) for one in (fit, shuffled))
+    first, again = (plots.learning_curves(SERIES, fits={"run": one}) for one in (fit, shuffled))
     assert held(first, "") == held(again, "")
 
 
 def test_a_legend_entry_is_one_line_of_printable_words() -> None:
-    picture = pictures.trajectories(trials_of(["a\nb\0", "c" * 500]).expand_dims(component=2, axis=-1))
+    picture = plots.trajectories(trials_of(["a\nb\0", "c" * 500]).expand_dims(component=2, axis=-1))
     names = [leaf.label for leaf in picture if leaf.group == KEY]
     assert all(name.isprintable() and len(name) <= 80 for name in names)
 
@@ -697,6 +702,6 @@ def test_a_legend_entry_is_one_line_of_printable_words() -> None:
 @pytest.mark.parametrize("labels", [pd.to_timedelta(range(4), unit="D"), pd.period_range("2020", periods=4, freq="M")])
 def test_learning_curves_are_in_order_of_times_of_any_kind(labels):
     trials = xr.DataArray([90.0, 30.0, 12.0, 8.0], {"problem": labels}, "problem")
-    mixed, expected = (pictures.learning_curves(data) for data in (trials[[2, 0, 3, 1]], trials))
+    mixed, expected = (plots.learning_curves(data) for data in (trials[[2, 0, 3, 1]], trials))
     dots = [picture.Points.I for picture in (mixed, expected)]
     assert dots[0].dimension_values("y").tolist() == dots[1].dimension_values("y").tolist()

@@ -13,8 +13,8 @@ import xarray as xr
 import ip2lab
 from ip2lab import records
 from ip2lab.analysis import curves
-from ip2lab.views import PlasticityExplorer, pictures
-from ip2lab.views.plasticity import named
+from ip2lab.views import PlasticityExplorer, plots
+from ip2lab.views.explorers.plasticity import named
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_a_click_on_a_row_picks_the_configuration_everywhere(explorer: Plasticit
 def test_the_table_says_the_means(searches: dict[str, xr.Dataset]) -> None:
     search = searches["association"]
     table = curves.configurations(search)
-    cells = list(pictures.configuration_table(search, table))[1]
+    cells = list(plots.configuration_table(search, table))[1]
     first = f"{float(table.late_trials.sel(configuration='tau_dendrite', statistic='mean')):.1f}"
     words = [str(w) for w in cells.dimension_values("text")]
     assert sum(word.split("  ")[0] == first for word in words) == 1
@@ -75,16 +75,16 @@ def test_the_table_says_the_means(searches: dict[str, xr.Dataset]) -> None:
 
 def test_bars_of_the_rounds_are_all_trials(searches: dict[str, xr.Dataset]) -> None:
     search = searches["dms"]
-    bars = next(iter(pictures.search_rounds(search))).array([0, 1, 2, 3]).astype(float)
+    bars = next(iter(plots.search_rounds(search))).array([0, 1, 2, 3]).astype(float)
     np.testing.assert_allclose((bars[:, 2] - bars[:, 0]).sum(), search.trials.sum())
-    words = list(list(pictures.search_rounds(search))[1].dimension_values("text"))
+    words = list(list(plots.search_rounds(search))[1].dimension_values("text"))
     assert words.count("★") == 1
     assert words.count("✕") == int((search.given_up >= 0).sum())
 
 
 def test_stopped_runs_are_told_apart_from_finished_ones(searches: dict[str, xr.Dataset]) -> None:
     search = searches["association"]
-    picture = list(pictures.seed_ratios(search, curves.configurations(search)))
+    picture = list(plots.seed_ratios(search, curves.configurations(search)))
     assert len(picture[4]) == int(search.stopped.sum())
     assert len(picture[3]) == int((search.stopped == 0).sum())
 

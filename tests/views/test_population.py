@@ -15,7 +15,7 @@ from make_run import make_run
 
 from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.views import PopulationExplorer
-from ip2lab.views.figure import inside
+from ip2lab.views.widget.figure import inside
 
 ALL = list(PopulationExplorer.TITLES.values())
 

@@ -16,8 +16,9 @@ from hypothesis.extra import numpy as hnp
 
 from ip2lab import probes
 from ip2lab.analysis import connectivity, curves, neurons, population
-from ip2lab.views import learning, pictures, show, style
-from ip2lab.views.recipe import MOST_BYTES, Recipe, Step, call, later, ref, step
+from ip2lab.views import plots, show, style
+from ip2lab.views.explorers import learning
+from ip2lab.views.explorers.recipe import MOST_BYTES, Recipe, Step, call, later, ref, step
 
 HOSTILE = [
     "day1",
@@ -140,8 +141,8 @@ def test_what_is_given_to_a_function_arrives_and_is_printed(args: Any, kwargs: A
 @pytest.mark.parametrize(
     ("function", "line"),
     [
-        (pictures.raster, "from ip2lab.views import pictures"),
-        (learning.grouped, "from ip2lab.views import learning"),
+        (plots.raster, "from ip2lab.views import plots"),
+        (learning.grouped, "from ip2lab.views.explorers import learning"),
         (style.span, "from ip2lab.views import style"),
         (show, "from ip2lab import views"),
         (neurons.selectivity, "from ip2lab.analysis import neurons"),
@@ -149,7 +150,7 @@ def test_what_is_given_to_a_function_arrives_and_is_printed(args: Any, kwargs: A
         (population.demix, "from ip2lab.analysis import population"),
         (connectivity.communities, "from ip2lab.analysis import connectivity"),
         (curves.exponential_fit, "from ip2lab.analysis import curves"),
-        (probes.silenced, "from ip2lab import probes"),
+        (probes.single_lesions, "from ip2lab import probes"),
         (xr.concat, "import xarray as xr"),
         (xr.Dataset, "import xarray as xr"),
         (np.degrees, "import numpy as np"),
@@ -162,7 +163,7 @@ def test_a_function_is_printed_with_its_public_home(function: Any, line: str) ->
 
 
 def test_every_public_function_of_analysis_and_pictures_has_a_home() -> None:
-    for module in (population, neurons, connectivity, curves, pictures):
+    for module in (population, neurons, connectivity, curves, plots):
         for name in module.__all__:
             assert str(step(getattr(module, name))) == f"{module.__name__.rpartition('.')[2]}.{name}"
 

@@ -1,0 +1,134 @@
+"""Changing a network in place: properties, lesions, shuffles, resets."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import torch
+
+from ip2lab.properties import PROPERTIES, hint, in_order
+from ip2lab.tasks import Problem
+from ip2lab.training.learners import show
+from ip2lab.training.options import flag, from_zero, several
+from ip2lab.training.runtime import undisturbed
+from ip2lab.training.trainer import PROBES, Series
+
+FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
+NETWORK_CHANGES = ("noise", "spiking", "recurrent", "readout", "silence", "clamp", "shuffle", "reset")
+
+
+@undisturbed()
+def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
+    """Change the network of a series in place; see `changes` of :func:`probe`. Clamped means are those in `shown`."""
+    network = series.network
+    for name in changes:
+        if name not in NETWORK_CHANGES and name not in network.free:
+            known = ", ".join([*network.free, *NETWORK_CHANGES, *(field.name for field in fields(series.family))])
+            raise TypeError(f"there is no change {name!r}; there is {known}{hint(name, known.split(', '))}")
+    with torch.no_grad():
+        for name in set(changes) & set(network.free):
+            _set_property(network, name, changes[name])
+        _reset(series, _names(changes, "reset"))
+        _shuffle(network, _names(changes, "shuffle"), seed)
+        for name in ("silence", "clamp"):
+            if changes.get(name) is not None:
+                _lesion(series, shown, _neurons(network, name, changes[name]), clamp=name == "clamp")
+        _switch(network, changes)
+    series.learner.load(series.learner.state())
+
+
+def _names(changes: dict[str, Any], name: str) -> list[str]:
+    given = changes.get(name, ())
+    names = [given] if isinstance(given, str) else several(name, given, "names of properties or weights")
+    if not all(isinstance(each, str) for each in names):
+        raise TypeError(f"{name}: {given!r} is not valid; give names of properties or weights")
+    return names
+
+
+def _neurons(network: Any, name: str, given: Any) -> np.ndarray:
+    """Return which neurons are meant, each once."""
+    try:
+        numbers = np.atleast_1d(np.asarray(given))
+    except (TypeError, ValueError):
+        numbers = np.array([None])
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise TypeError(f"{name}: {given!r} is not valid; give numbers of neurons, or one")
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < network.neurons:
+        raise ValueError(f"{name}: neurons {numbers.tolist()} are not all among 0 to {network.neurons - 1}")
+    return np.unique(numbers).astype(int)
+
+
+def _set_property(network: Any, name: str, values: Any) -> None:
+    values = in_order(name, values, network.neurons)
+    free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=network.free[name].dtype)
+    network.free[name].copy_(free.expand_as(network.free[name]))
+
+
+def _reset(series: Series, names: list[str]) -> None:
+    """Give properties and weights the values with which they were born; "properties" and "weights" stand for all."""
+    if not names:
+        return
+    born, network = series.born(), series.network
+    parts = {"weights": list(network.weights), "properties": list(network.free)}
+    for name in names:
+        for part in parts.get(name, [name]):
+            _part(network, part).copy_(_part(born, part))
+
+
+def _shuffle(network: Any, names: list[str], seed: int) -> None:
+    """Shuffle properties over neurons; all that are named move together, so that a neuron's set stays a set."""
+    names = list(network.free) if "properties" in names else names
+    order = torch.from_numpy(np.random.default_rng([seed, PROBES]).permutation(network.neurons))
+    for name in names:
+        part = _part(network, name)
+        part.copy_(part[order])
+
+
+def _part(network: Any, name: str) -> torch.Tensor:
+    if name not in network.free and name not in network.weights:
+        known = ", ".join([*network.free, *network.weights, "properties", "weights"])
+        raise ValueError(f"there is no part {name!r}; there is {known}")
+    return network.free[name] if name in network.free else getattr(network, name)
+
+
+def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool) -> None:
+    """Silence neurons for good, also while learning goes on; clamped, their mean output goes on without them."""
+    network = series.network
+    if "recurrent_weights" not in network.weights:
+        raise ValueError(f"this network ({type(network).__name__}) has no recurrent neurons to silence or clamp")
+    if clamp:
+        o = series.options
+        inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
+        activity = network(torch.as_tensor(inputs, device=network.bias.device))
+        mean = network.output_of(activity).mean((0, 1))[neurons]
+        network.bias += network.recurrent_weights[:, neurons] @ mean
+        network.output_bias += network.output_weights[:, neurons] @ mean
+    network.recurrent_weights[:, neurons] = 0
+    network.recurrent_weights[neurons] = 0
+    network.output_weights[:, neurons] = 0
+    network.input_weights[neurons] = 0
+    network.bias[neurons] = FAR_BELOW
+
+
+def _switch(network: Any, changes: dict[str, Any]) -> None:
+    if "noise" in changes:
+        network.noise = from_zero("noise", changes["noise"])
+    if "recurrent" in changes and not flag("recurrent", changes["recurrent"]):
+        network.recurrent_weights.zero_()
+    switches = {name: changes[name] for name in ("spiking", "readout") if name in changes}
+    if switches and not hasattr(network, "model"):
+        raise ValueError(f"{next(iter(switches))}: only the spiking network has it")
+    if "spiking" in switches:
+        switches["spiking"] = flag("spiking", switches["spiking"])
+    if switches.get("readout") not in (None, "spikes", "membrane"):
+        raise ValueError(f"readout: {switches['readout']!r} is not valid; give 'spikes' or 'membrane'")
+    if switches.get("spiking") is False and changes.get("readout") != "membrane":
+        raise ValueError(
+            "spiking: without spikes there is nothing to read but the membrane; give readout='membrane' too"
+        )
+    if "spiking" in switches:
+        network.model = network.model._replace(spiking=int(switches["spiking"]))
+    if "readout" in switches:
+        network.model = network.model._replace(read_spikes=int(switches["readout"] == "spikes"))

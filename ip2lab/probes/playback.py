@@ -1,0 +1,315 @@
+"""Activity made again, and any trial again bit for bit, with a network restored from a run."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from ip2lab import records
+from ip2lab.probes.perturbations import NETWORK_CHANGES, change
+from ip2lab.records.schema import GROUPS, Variable
+from ip2lab.records.writing import by_labels
+from ip2lab.tasks import Problem
+from ip2lab.training.learners import draw_noise, score, show
+from ip2lab.training.options import affordable, flag, whole
+from ip2lab.training.runtime import one_torch_thread, undisturbed
+from ip2lab.training.trainer import PROBES, Series, Unrecorded
+
+Run = xr.DataTree | str | os.PathLike[str]
+OUTCOMES = {
+    "loss": Variable(("problem", "probe"), "float64", "nats", "loss"),
+    "correct": Variable(("problem", "probe"), "bool", "1", "fixation kept and response right"),
+}
+
+
+def restore(run: Run, problem: int | None = None, *, exact: bool = False, **options: Any) -> Series:
+    """Return the series of a run as it was after a problem, ready to go on, with a network of its own.
+
+    Where the weights of the problem are kept they are taken; elsewhere the series is gone through again, from the
+    nearest problem before it of which everything is kept, or from the start.
+
+    Parameters
+    ----------
+    run : DataTree or path
+        A run.
+    problem : int, optional
+        The problem after which; -1 is before learning; the last one by default.
+    exact : bool
+        What the optimiser remembers has to be that of then, too, not only the network.
+    **options
+        Options of :func:`ip2lab.train` that are to be others from here on.
+
+    Returns
+    -------
+    Series
+        Its ``network`` is the network, its ``learner`` trains it.
+
+    Raises
+    ------
+    ValueError
+        The run does not go as far.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
+    >>> restore(run, 1).network.bias.shape
+    torch.Size([20])
+    """
+    tree = tree_of(run)
+    flag("exact", exact)
+    done = tree["series"].to_dataset()["problem"].values
+    problem = int(done.max(initial=-1)) if problem is None else whole("problem", problem, -1)
+    if problem not in (-1, *done):
+        raise ValueError(f"problem: {problem} is not among those that this run has done; it has {spans(done)}")
+    series = Series.of(tree.attrs, **options)
+    series.recorder = Unrecorded()  # type: ignore[assignment]
+    kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
+    if problem in kept and not exact:
+        _load(series, tree, problem)
+        return series
+    complete = [p for p in kept if _remembers(series, tree, p)]
+    if complete:
+        _load(series, tree, complete[-1])
+    elif "origin" in tree.attrs["config"]:
+        raise ValueError("this run went on from another one; nothing of its own start is kept: probe a kept problem")
+    advance(series, problem + 1)
+    return series
+
+
+def spans(numbers: np.ndarray) -> str:
+    """Say which numbers there are: ``"0 to 4, 7"``."""
+    parts = np.split(np.sort(numbers), np.flatnonzero(np.diff(np.sort(numbers)) != 1) + 1)
+    words = [f"{part[0]} to {part[-1]}" if len(part) > 1 else f"{part[0]}" for part in parts if len(part)]
+    return ", ".join(words) or "none"
+
+
+def advance(series: Series, problem: int, trial: int = 0) -> None:
+    """Go on with a series up to a trial of a problem, which is then the next one to do."""
+    with one_torch_thread():
+        while series.problem < problem:
+            series.work(lambda: None)
+        if trial:
+            series.pause = trial
+            series.work(lambda: None)
+
+
+def tree_of(run: Run) -> xr.DataTree:
+    """Return the run itself, or the one that is stored at a path."""
+    if isinstance(run, xr.DataTree):
+        if "weights" not in run or "config" not in run.attrs:
+            raise ValueError(f"run: this tree holds {list(run.children) or 'nothing'}; give what ip2lab.train returned")
+        return run
+    if not isinstance(run, (str, os.PathLike)):
+        raise TypeError(f"run: {type(run).__name__} is not valid; give what ip2lab.train returned, or its path")
+    return records.open_run(run)
+
+
+def _remembers(series: Series, tree: xr.DataTree, problem: int) -> bool:
+    """Tell whether what the optimiser remembered after a problem is kept: a count of 0 updates says that it is not."""
+    return series.options["reset_optimizer"] == "all" or bool(tree["weights"].optimizer.sel(problem=problem).any())
+
+
+@undisturbed()
+@torch.no_grad()
+def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
+    weights = tree["weights"].sel(problem=problem).to_dataset()
+    targets = {name: getattr(series.network, name) for name in series.network.weights}
+    targets |= {f"free_{name}": parameter for name, parameter in series.network.free.items()}
+    for name, parameter in targets.items():
+        values = by_labels(f"run: weights/{name}", weights[name], [str(dim) for dim in weights[name].dims])
+        if values.shape != parameter.shape:
+            needed = tuple(parameter.shape)
+            raise ValueError(f"run: weights/{name} has shape {values.shape}; its network needs {needed}")
+        parameter.copy_(torch.as_tensor(values.values))
+    series.set_memory(weights.optimizer.values)
+    series.problem, series.trial = problem + 1, 0
+
+
+def probe(
+    run: Run,
+    problem: int,
+    *,
+    repeats: int = 0,
+    on: int | Problem | None = None,
+    seed: int | None = None,
+    **changes: Any,
+) -> xr.Dataset:
+    """Make the activity of the network again, as it was after a problem.
+
+    Parameters
+    ----------
+    run : DataTree or path
+        A run.
+    problem : int
+        The network is the one after this problem; -1 is before learning.
+    repeats : int
+        Noisy trials of each condition; 0: one without noise.
+    on : int or Problem, optional
+        The problem that is shown: another one of the series, or one drawn from any family with as many inputs and
+        outputs. By default `problem` itself (the first one for -1).
+    seed : int, optional
+        Draws the noise, and what is shuffled; the run's own by default.
+    **changes
+        Settings of the family (``delay=3000``), and of the network: ``noise``, ``spiking=False``,
+        ``recurrent=False``, a property by its name (one value, or one a neuron; in its unit), ``silence`` or
+        ``clamp`` (numbers of neurons: without output, or with their mean output), ``shuffle`` (names of properties,
+        over neurons) and ``reset`` (names of properties or weights, to what they were born with).
+
+    Returns
+    -------
+    Dataset
+        What ``/activity`` holds of one problem: ``spikes``, ``membrane``, ``dendrite`` or ``activity`` (probe, time,
+        neuron) and ``readout`` (probe, time, output), with its coordinates, and of each probe ``loss`` and ``correct``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For a problem that the run does not have, or a change that is unknown or out of range.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.train("association", problems=1, neurons=20, max_trials=60, progress=False)
+    >>> ip2lab.probe(run, 0, repeats=3, delay=2000).spikes.shape
+    (6, 150, 20)
+    """
+    repeats = whole("repeats", repeats, 0)
+    series = restore(run, whole("problem", problem, -1))
+    known = {field.name for field in fields(series.family)} - set(NETWORK_CHANGES)
+    settings = {name: changes.pop(name) for name in list(changes) if name in known}
+    shown = setting_of(series, max(problem, 0) if on is None else on, settings)
+    seed = series.seed if seed is None else whole("seed", seed, 0)
+    change(series, shown, seed, **changes)
+    return _activity(series, shown, repeats, np.random.SeedSequence([seed, PROBES, max(problem, 0)]))
+
+
+def setting_of(series: Series, on: int | Problem, settings: dict[str, Any]) -> Problem:
+    """Return the problem to show: a given one, or one of the series, drawn with some settings of the family changed."""
+    if not isinstance(on, Problem):
+        if settings:
+            series.family = replace(series.family, **settings)
+        on = series.draw(whole("on", on, 0))
+    elif settings:
+        raise TypeError(f"{', '.join(settings)}: this problem is drawn already; change it where its family is made")
+    weights = series.network.weights
+    wanted = tuple(len(getattr(series.setting, f"{kind}_names")) for kind in ("input", "output"))
+    if weights and (len(on.input_names), len(on.output_names)) != wanted:
+        came = f"{len(on.input_names)} inputs and {len(on.output_names)} outputs"
+        raise ValueError(f"on: a problem with {came} does not fit a network with {wanted[0]} and {wanted[1]}")
+    middle = tuple(replace(epoch, duration=epoch.length(0.5)) for epoch in on.epochs)
+    return replace(on, epochs=middle)  # probes of one dataset have one time axis
+
+
+def _activity(series: Series, shown: Problem, repeats: int, stream: np.random.SeedSequence) -> xr.Dataset:
+    o, network = series.options, series.network
+    steps = int(shown.steps(o["dt"]).sum())
+    affordable("repeats", repeats, 32.0 * repeats * shown.conditions * steps * network.neurons)
+    conditions = np.tile(np.arange(shown.conditions), max(repeats, 1))
+    stimuli = show(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
+    bias = network.output_bias
+    key = stream.generate_state(1, np.uint64)[0]
+    drawn = [draw_noise(network, key, i, steps) for i in range(len(conditions))] if repeats else []
+    noise = [each for each in drawn if each is not None]
+    with one_torch_thread(), torch.no_grad():
+        inputs = torch.as_tensor(stimuli.inputs, device=bias.device)
+        activity = network(inputs, torch.cat(noise) if noise else None)
+    found = {name: getattr(activity, name).cpu().numpy() for name in network.signals}
+    loss, correct = score(activity.logits.cpu().numpy(), stimuli)
+    found |= {"readout": torch.softmax(activity.logits, -1).cpu().numpy(), "loss": loss, "correct": correct}
+    repeat = np.repeat(np.arange(max(repeats, 1)), shown.conditions)
+    epoch = shown.trials([0], dt=o["dt"]).epoch.values[0]
+    return labelled(shown, conditions, repeat, epoch, o["dt"], found).assign_coords(problem=series.problem - 1)
+
+
+def labelled(
+    shown: Problem,
+    conditions: np.ndarray,
+    repeat: np.ndarray,
+    epoch: np.ndarray,
+    dt: float,
+    arrays: dict[str, np.ndarray],
+) -> xr.Dataset:
+    """Label arrays (probe, time, ...) of what a network did, as ``/activity`` does."""
+    rows = GROUPS["activity"].variables
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        row = rows.get(name) or OUTCOMES[name]
+        attrs = {"units": row.units, "long_name": row.long_name}
+        found[name] = row.dims[1:], array > 0 if row.dtype == "bool" else array, attrs
+    neurons = next(array for array in arrays.values() if array.ndim == 3).shape[-1]
+    coords: dict[str, Any] = {name: ("probe", [values[c] for c in conditions]) for name, values in shown.labels.items()}
+    coords |= {
+        "condition": ("probe", conditions),
+        "repeat": ("probe", repeat),
+        "time": ("time", np.arange(len(epoch)) * dt),
+        "epoch": ("time", epoch),
+        "neuron": ("neuron", np.arange(neurons)),
+        "output": ("output", list(shown.output_names)),
+    }
+    data = xr.Dataset(found, coords)
+    for name in coords:
+        known = rows.get(name)
+        data[name].attrs = {"units": known.units if known else "1", "long_name": known.long_name if known else name}
+    return data
+
+
+def replay(run: Run, problem: int, trial: int) -> xr.Dataset:
+    """Do a trial of the series again, bit for bit, with the network and the noise of then.
+
+    Parameters
+    ----------
+    run : DataTree or path
+        A run.
+    problem, trial : int
+        The problem of the series, and the trial within it.
+
+    Returns
+    -------
+    Dataset
+        As of :func:`probe`, with dims time, neuron, output and input; ``inputs`` beside it. The attribute
+        ``identical`` says whether the loss is that of the record to the last bit; on another kind of processor it
+        may not be.
+
+    Raises
+    ------
+    ValueError
+        The run does not have this problem or trial.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.train("association", problems=1, neurons=20, max_trials=60, progress=False)
+    >>> again = ip2lab.replay(run, 0, 30)
+    >>> again.attrs["identical"], float(again.loss) == float(run["trials"].loss[30])
+    (True, True)
+    """
+    tree = tree_of(run)
+    problem, trial = whole("problem", problem, 0), whole("trial", trial, 0)
+    recorded = tree["trials"].loss.values[tree["trials"].problem.values == problem]
+    if trial >= len(recorded):
+        raise ValueError(
+            f"trial: {trial} is not among the {len(recorded)} trials that problem {problem} of this run has"
+        )
+    series = restore(tree, problem - 1, exact=True)
+    advance(series, problem, trial)
+    with one_torch_thread():
+        series.start_problem()
+        stimuli, rows = series.trials.between(trial, trial + 1)
+        steps = int(stimuli.length[rows[0]])
+        series.do_trials(trial + 1)
+    found = {name: array[None] for name, array in series.learner.last_trial(steps).items()}
+    logits = found.pop("logits")
+    found["readout"] = torch.softmax(torch.from_numpy(logits), -1).numpy()
+    now, names = series.current, list(series.setting.input_names)
+    found |= {"loss": now.loss[trial : trial + 1], "correct": now.correct[trial : trial + 1]}
+    condition, epoch = series.trials.conditions[trial : trial + 1], series.trials.epochs(trial)
+    data = labelled(series.setting, condition, np.zeros(1, int), epoch, series.options["dt"], found).squeeze("probe")
+    data["inputs"] = ("time", "input"), stimuli.inputs[rows[0], :steps], {"units": "1", "long_name": "input"}
+    identical = bool(now.loss[trial] == recorded[trial])
+    return data.assign_coords(problem=problem, trial=trial, input=names).assign_attrs(identical=identical)

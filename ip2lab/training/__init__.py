@@ -1,0 +1,9 @@
+"""Training: a series of problems, each to criterion.
+
+`trainer` goes through the series, `learners` do the trials of a problem, `options` hold and check what can be chosen,
+`runtime` is what surrounds a training: progress, interrupts, torch's threads.
+"""
+
+from ip2lab.training.trainer import resume, train
+
+__all__ = ["resume", "train"]

@@ -1,0 +1,1 @@
+"""Explorers: widgets around pictures, whose panels follow what a person chooses."""

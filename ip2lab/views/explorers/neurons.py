@@ -1,0 +1,384 @@
+"""Single neurons: how each one's properties adapt, what it does, whom it talks to, what it is needed for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, ClassVar
+
+import ipywidgets
+import numpy as np
+import xarray as xr
+
+from ip2lab.analysis import neurons
+from ip2lab.views.explorers.base import (
+    REFUSALS,
+    Chosen,
+    Explorer,
+    NothingToShow,
+    Picture,
+    Switches,
+    check,
+    dropdown,
+    reason,
+    slider,
+    with_neurons,
+)
+from ip2lab.views.explorers.neuron_steps import NOISY, Cells
+from ip2lab.views.explorers.population import trial_name
+from ip2lab.views.explorers.recipe import Recipe
+from ip2lab.views.labels import Labels
+from ip2lab.views.markup import caption
+from ip2lab.views.style import figure
+from ip2lab.views.widget.figure import inside, options
+
+ROWS = (  # panels side by side, with their widths in quarters
+    {"over": 3, "density": 1},
+    {"within": 2, "scatter": 2},
+    {"psth": 2, "raster": 2},
+    {"trace": 2, "history": 2},
+    {"excitability": 2, "partners": 2},
+    {"channels": 2, "lesion": 2},
+)
+NO_ACTIVITY = "This run keeps no activity."
+NO_WEIGHTS = "This run keeps no recurrent weights."
+WITHOUT = {  # why a panel has no steps
+    "within": "This run keeps no problem with more than one point within it.",
+    **dict.fromkeys(("psth", "raster", "trace", "history"), NO_ACTIVITY),
+    "excitability": "An f-I curve is that of a spiking neuron, with a threshold and a somatic time constant.",
+    **dict.fromkeys(("partners", "channels"), NO_WEIGHTS),
+    "lesion": "This run keeps no weights and activity, with which its network could run again.",
+}
+DATA = {  # the step behind a panel, and what its dims are called beside the others
+    "psth": ("rates", {}),
+    "trace": ("single", {}),
+    "raster": ("trials", {}),
+    "excitability": ("tuned", {"problem": "tuned_at"}),
+    "partners": ("matrix", {}),
+    "channels": ("own", {}),
+    "lesion": ("lost", {"neuron": "silenced"}),
+}
+NOT_SHOWN = ["trials", "readout", "loss", "correct"]  # what else is with trials
+
+
+class NeuronExplorer(Explorer):
+    """How the properties of all neurons adapt, and all about the neuron that is picked.
+
+    Parameters
+    ----------
+    run : DataTree or path
+        A run with a group ``properties``. A click on a line or a point picks that neuron in all pictures; a lasso
+        highlights those in it, and Escape lets them go. Colours by selectivity or community, noisy trials and lesions
+        are computed when they are asked for; the last three run the network again, which needs PyTorch.
+
+    Examples
+    --------
+    >>> import ip2lab
+    >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
+    >>> explorer = NeuronExplorer(run)
+    >>> explorer.state = {"neuron": 7, "problem": 1}
+    >>> explorer.state["neuron"]
+    7
+    """
+
+    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "over": ("property", "neuron", "problem", "colour", "selected"),
+        "density": ("property", "neuron", "problem", "selected"),
+        "within": ("property", "neuron", "problem", "colour", "selected"),
+        "scatter": ("property", "against", "neuron", "problem", "colour", "selected"),
+        "psth": ("neuron", "problem", "noisy"),
+        "raster": ("neuron", "problem", "noisy"),
+        "trace": ("neuron", "problem", "trial"),
+        "history": ("neuron", "problem", "trial"),
+        "excitability": ("neuron", "problem"),
+        "partners": ("neuron", "problem", "colour", "selected"),
+        "channels": ("neuron", "problem"),
+        "lesion": ("neuron", "problem", "colour", "selected"),
+    }
+    TITLES: ClassVar[dict[str, str]] = {
+        "over": "over problems",
+        "density": "distribution",
+        "within": "within a problem",
+        "scatter": "two properties",
+        "psth": "firing rate",
+        "raster": "all trials",
+        "trace": "one trial",
+        "history": "its history",
+        "excitability": "f-I curve",
+        "partners": "recurrent weights",
+        "channels": "inputs, outputs",
+        "lesion": "lesions",
+    }
+    SLOW: ClassVar[frozenset[str]] = frozenset({"sampled"})
+    DEFERRED: ClassVar[frozenset[str]] = frozenset({"trace", "history", "excitability", "partners", "channels"})
+    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
+        "density": ("tap",),
+        "history": ("tap",),
+        **dict.fromkeys(("over", "within", "scatter", "partners", "lesion"), ("tap", "region")),
+    }
+    KEYS: ClassVar[dict[str, tuple[str, int]]] = {
+        "ArrowLeft": ("problem", -1),
+        "ArrowRight": ("problem", 1),
+        "ArrowUp": ("neuron", 1),
+        "ArrowDown": ("neuron", -1),
+    }
+
+    def __init__(self, run: xr.DataTree) -> None:
+        self.cells = Cells(with_neurons(run))
+        self.run, self.properties, self.activity = self.cells.run, self.cells.properties, self.cells.activity
+        names = [str(v) for v in self.properties.data_vars]
+        if not names:
+            raise ValueError(f"the run's model {self.run.attrs.get('model')!r} has no intrinsic properties to look at")
+        self._recipe = Recipe({**self.cells.given, "densities": neurons.density(self.properties)})
+        self._controls(names)
+
+    def _controls(self, names: Sequence[str]) -> None:
+        problems = self.cells.labels.keys
+        count = self.properties.sizes["neuron"]
+        words = [(self.cells.words(n), n) for n in names]
+        first, second = sorted(names, key=lambda n: n not in ("tau_dendrite", "tau_soma"))[:2] * (1 + (len(names) == 1))
+        probes = 0 if self.activity is None else self.activity.sizes["probe"]
+        self._trials = [trial_name(self.activity, i) for i in range(probes)]
+        box = ipywidgets.BoundedIntText(
+            self._busiest(),
+            0,
+            count - 1,
+            description="neuron",
+            layout={"width": "120px"},
+            style={"description_width": "initial"},
+        )
+        c: dict[str, ipywidgets.Widget] = {
+            "problem": slider("problem", problems, problems[-1]),
+            "neuron": box,
+            "property": dropdown("property", words, first),
+            "against": dropdown("against", words, second),
+            "colour": dropdown("colour", self.cells.colours()),
+            "trial": dropdown("one trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
+            "noisy": check("noisy trials", False, f"{NOISY} trials with noise of each condition, made by the network"),
+            "panels": Switches(dict.fromkeys(self.TITLES.values(), ""), list(self.TITLES.values())[:-1]),
+            "selected": Chosen(count),
+        }
+        row = [c[name] for name in ("problem", "neuron", "property", "against", "colour", "trial", "noisy")]
+        super().__init__(c, [row, [c["panels"]]])
+        hear = self.figure.listen
+        hear("density", "tap", lambda _, y: self._pick(self._at(self.state["property"]).values, y))
+        hear("history", "tap", self._pick_row)
+        for name in ("over", "within", "scatter", "partners", "lesion"):
+            hear(name, "tap", partial(self._pick_line if name in ("over", "within") else self._pick_point, name))
+            hear(name, "region", partial(self._select, name))
+
+    def _grid(self) -> str:
+        shown, rows = self.visible(), []
+        for row in ROWS:
+            there = {name: width for name, width in row.items() if name in shown}
+            if there:
+                cells = [name for name, width in there.items() for _ in range(4 * width // sum(there.values()))]
+                rows.append(f'"{" ".join(cells)}"')
+        return " ".join(rows) + " / " + " ".join(["minmax(0, 1fr)"] * 4)
+
+    def _busiest(self) -> int:
+        """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
+        if self.activity is None or "spikes" not in self.activity:
+            return 0
+        last = self.activity["spikes"].isel(problem=-1, probe=0).load()
+        return int(np.argmax(last.sum("time").values))
+
+    # ------------------------------------------------------------------ picking
+
+    def _at(self, name: str) -> xr.DataArray:
+        """A property after the chosen problem (neuron)."""
+        return self.properties[name].sel(problem=self.cells.labels[self.state["problem"]])
+
+    def _pick(self, values: np.ndarray, value: float) -> None:
+        self.controls["neuron"].value = int(np.abs(np.log(values / max(value, 1e-9))).argmin())
+
+    def _pick_row(self, _: float, y: float) -> None:
+        kept = Labels(self.activity["problem"].values).keys
+        self.controls["problem"].value = kept[int(np.clip(round(y), 0, len(kept) - 1))]
+
+    def _pick_line(self, name: str, x: float, y: float) -> None:
+        along, values = self._drawn(name)
+        self._pick(values[int(np.abs(along - x).argmin())], y)
+
+    def _pick_point(self, name: str, x: float, y: float) -> None:
+        places, members, logs = self._cloud(name)
+        at = [_onto(v, log) for v, log in zip((x, y), logs, strict=True)]
+        away = sum(((v - a) / (np.ptp(v) or 1.0)) ** 2 for v, a in zip(places, at, strict=True))
+        self.controls["neuron"].value = int(members[np.argmin(away)])
+
+    def _select(self, name: str, region: dict[str, Any]) -> None:
+        """Highlight the neurons of which a point lies in a region that was drawn."""
+        places, members, logs = self._cloud(name)
+        moved = {k: v if k == "type" else _onto(v, logs[k.startswith("y")]) for k, v in region.items()}
+        found = inside(moved, *np.broadcast_arrays(*places)).reshape(-1, len(members)).any(0)
+        self.controls["selected"].value = tuple(members[found].tolist())
+
+    def _cloud(self, name: str) -> tuple[list[np.ndarray], np.ndarray, tuple[bool, bool]]:
+        """Where the neurons lie in a picture (..., neuron), which they are, and which axes are logarithmic."""
+        picture, members = self.figure.elements[name], np.arange(self.properties.sizes["neuron"])
+        logs = bool(options(picture).get("logx")), bool(options(picture).get("logy"))
+        if name in ("over", "within"):
+            along, values = self._drawn(name)
+            places = [along[:, None], values]
+        else:
+            places = [list(picture)[-1].dimension_values(i) for i in (0, 1)]
+        members = np.asarray(self._value("lost")["neuron"]) if name == "lesion" else members
+        return [_onto(v, log) for v, log in zip(places, logs, strict=True)], members, logs
+
+    def _drawn(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The property as the lines show it (problem or trial, neuron), and where."""
+        values = self.properties[self.state["property"]] if name == "over" else self._value("part")
+        places = self.cells.labels.places if name == "over" else values["trial"].values
+        return places, values.transpose(..., "neuron").values
+
+    # ------------------------------------------------------------------ what the pictures are made of
+
+    def _steps(self) -> dict[str, Any]:
+        """The steps; without colours or a band where there can be none."""
+        steps = self.cells.every(self.state, tinted=True, banded=True)
+        self._plain = self._refused(steps, "shades")
+        banded = "rates" in steps and self.TITLES["psth"] in self.state["panels"] and not self._refused(steps, "rates")
+        if banded and not self._plain:
+            return steps
+        return self.cells.every(self.state, tinted=not self._plain, banded=banded)
+
+    def _refused(self, steps: dict[str, Any], name: str) -> str:
+        """Why a step, where there is one, gives nothing."""
+        try:
+            if name in steps:
+                self._recipe.value(steps, name)
+        except REFUSALS as error:
+            return reason(error)
+        return ""
+
+    def _draws(self, panel: str) -> Any:
+        """The picture of a panel, or why there is none."""
+        if panel not in self._now():
+            raise NothingToShow(WITHOUT[panel])
+        return self._value(panel)
+
+    def _after(self, kept: xr.Dataset) -> str:
+        chosen = self.state["problem"]
+        near = self.cells.near(kept, chosen)
+        return f"after problem {near}" + ("" if near == chosen else f", the nearest to {chosen} that was kept")
+
+    # ------------------------------------------------------------------ properties
+
+    def _over(self) -> Picture:
+        s, picture = self.state, self._draws("over")
+        first, now = (
+            float(self.properties[s["property"]].sel(problem=self.cells.labels[p])[s["neuron"]])
+            for p in (self.cells.labels.keys[0], s["problem"])
+        )
+        unit = self.properties[s["property"]].attrs.get("units", "")
+        title = _capital(self.properties[s["property"]])
+        words = [
+            f"neuron {s['neuron']}: {figure(first)} → {figure(now)}{'' if unit == '1' else f' {unit}'} "
+            f"after problem {s['problem']}",
+            *([f"{len(s['selected'])} highlighted"] if s["selected"] else []),
+        ]
+        tint = next(words for words, key in self.controls["colour"].options if key == s["colour"])
+        if s["colour"] != "none":
+            words.append(f"no {tint}: {self._plain}" if self._plain else f"colour: {tint}")
+        return picture, caption(title, " of every neuron", *words)
+
+    def _density(self) -> Picture:
+        return self._draws("density"), caption("Density", " over neurons")
+
+    def _within(self) -> Picture:
+        picture, chosen = self._draws("within"), self.state["problem"]
+        shown = Labels(self._value("part")["problem"].values[:1]).keys[0]
+        short = "" if shown == chosen else f", the nearest to {chosen} that took long enough"
+        return picture, caption(f"Within problem {shown}", short)
+
+    def _scatter(self) -> Picture:
+        return self._draws("scatter"), caption("Two properties", f" after problem {self.state['problem']}")
+
+    # ------------------------------------------------------------------ the neuron that is picked
+
+    def _psth(self) -> Picture:
+        picture = self._draws("psth")
+        words = (
+            "mean of noisy trials, band of 95 %"
+            if "lower" in self._value("rates")
+            else "one trial without noise of each"
+        )
+        after = self._after(self.activity)
+        return picture, caption(f"Rate of neuron {self.state['neuron']}", f" by condition, {after} ({words})")
+
+    def _raster(self) -> Picture:
+        picture, trials = self._draws("raster"), self._value("trials")
+        words = f"{trials.sizes['probe']} trials" + (" with noise" if self.state["noisy"] else "")
+        return picture, caption(f"{_capital(trials)} of neuron {self.state['neuron']}", f" in {words}")
+
+    def _trace(self) -> Picture:
+        picture, single = self._draws("trace"), self._value("single")
+        rate = []
+        if "spikes" in single:
+            with suppress(*REFUSALS):  # spikes in other units than counts have no rate
+                rate = [f"{float(neurons.firing_rate(single['spikes'])):.1f} Hz"]
+        which = self._trials[self.state["trial"]]
+        return picture, caption(f"Neuron {self.state['neuron']}", f", {which}, {self._after(self.activity)}", *rate)
+
+    def _history(self) -> Picture:
+        words = " in this trial, after every problem that was kept"
+        return self._draws("history"), caption(f"Neuron {self.state['neuron']}", words)
+
+    def _excitability(self) -> Picture:
+        picture = self._draws("excitability")
+        before, now = self._value("tuned")["rheobase"].values[[0, -1]]
+        words = f"fires from an input of {now:.2f} on, before learning from {before:.2f}"
+        return picture, caption(f"f-I curve of neuron {self.state['neuron']}", "", words)
+
+    def _partners(self) -> Picture:
+        picture, after = self._draws("partners"), self._after(self.cells.weights)
+        return picture, caption(
+            f"Recurrent weights of neuron {self.state['neuron']}", f", one point a partner, {after}"
+        )
+
+    def _channels(self) -> Picture:
+        picture, after = self._draws("channels"), self._after(self.cells.weights)
+        return picture, caption(f"Input and output weights of neuron {self.state['neuron']}", f", {after}")
+
+    def _lesion(self) -> Picture:
+        s, picture = self.state, self._draws("lesion")
+        lost, count = self._value("lost"), self.properties.sizes["neuron"]
+        one = lost.sel(neuron=s["neuron"])
+        words = [_cost(f"without neuron {s['neuron']}", lost, one["loss"], one["accuracy"])]
+        if len(s["selected"]) > 1:
+            both = self._value("together")
+            words.append(_cost(f"without the {len(s['selected'])}", lost, both["loss"].mean(), both["correct"].mean()))
+        some = "" if lost.sizes["neuron"] == count else f" of {lost.sizes['neuron']} of {count} neurons"
+        return picture, caption("Lesions", f"{some} {self._after(self.cells.weights)}", "; ".join(words))
+
+    # ------------------------------------------------------------------ what leaves
+
+    def data(self) -> xr.Dataset:
+        """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
+        found, shown = dict(self.properties.data_vars.items()), self._there()
+        for panel, (step, own) in DATA.items():
+            if panel in shown:
+                value = self._value(step)
+                value = value.to_dataset() if isinstance(value, xr.DataArray) else value
+                value = value if panel == "lesion" else value.drop_vars(NOT_SHOWN, errors="ignore")
+                found |= dict(value.rename({d: n for d, n in own.items() if d in value.dims}).data_vars.items())
+        whole = xr.Dataset({name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()})
+        words = {name: values.astype(str) for name, values in whole.coords.items() if values.dtype == object}
+        return whole.assign_coords(words).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
+
+
+def _onto(value: Any, logarithmic: bool) -> Any:
+    """A place on an axis as it is drawn."""
+    return np.log(np.maximum(value, 1e-9)) if logarithmic else np.asarray(value, float)
+
+
+def _cost(who: str, found: xr.Dataset, loss: Any, accuracy: Any) -> str:
+    """What a lesion does, in words."""
+    before, right = float(found["intact_loss"]), 100 * float(found["intact_accuracy"])
+    return f"{who}: loss {before:.2g} → {float(loss):.2g}, right {right:.0f} → {100 * float(accuracy):.0f} %"
+
+
+def _capital(values: xr.DataArray) -> str:
+    words = str(values.attrs.get("long_name", values.name))
+    return words[:1].upper() + words[1:]
