@@ -366,7 +366,7 @@ def text_that_runs(source: str) -> list[str]:
 def test_no_text_is_run(path: Path):
     found = text_that_runs(path.read_text())
     # numba keeps compiled functions pickled in its own cache folder, which nobody is given and nobody sends
-    assert [one.partition(": ")[2] for one in found] == (["pickle"] if path.name == "compiling.py" else [])
+    assert [one.partition(": ")[2] for one in found] == (["pickle"] if path.name == "compilation.py" else [])
 
 
 @pytest.mark.parametrize(

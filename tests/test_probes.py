@@ -263,7 +263,7 @@ def test_lesions_by_quantiles_against_matched_ones(run, of, clamp):
     lesioned = found.lesioned.values
     assert (lesioned.sum(0) == 1).all()
     assert lesioned.sum(1).tolist() == [10, 10, 10]
-    values = probes.questions._binned_by(run, 5, "tau_dendrite", of)
+    values = probes.interventions._binned_by(run, 5, "tau_dendrite", of)
     for row, low, high in zip(lesioned, found.low.values, found.high.values, strict=True):
         assert (values[row].min(), values[row].max()) == (low, high)
     assert (np.sort(values)[[0, 10, 20]] == found.low.values).all()
@@ -278,7 +278,7 @@ def test_lesions_by_quantiles_against_matched_ones(run, of, clamp):
 def test_controls_are_matched_and_differ():
     strata = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2, 2])
     part = np.array([0, 3, 5, 6])
-    drawn = [probes.questions._matched(part, strata, np.random.default_rng(seed)) for seed in range(50)]
+    drawn = [probes.interventions._matched(part, strata, np.random.default_rng(seed)) for seed in range(50)]
     assert all(sorted(strata[each]) == [0, 1, 2, 2] for each in drawn)
     assert all(len(set(each)) == 4 for each in drawn)
     assert len({tuple(sorted(each)) for each in drawn}) > 10

@@ -111,8 +111,8 @@ def everything() -> dict[str, hv.Overlay]:
 
 def test_every_picture_is_tried(everything: dict[str, hv.Overlay]) -> None:
     assert everything.keys() == set(plots.__all__) - {"curve_limits", "rotate"} | {
-        "moved",
-        "picked",
+        "running_mean",
+        "highlight",
         "color_scale",
         "label_conditions",
     }

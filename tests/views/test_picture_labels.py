@@ -36,7 +36,7 @@ DRAWN = [
 PLACES = ("picked", "selected", "chosen", "neuron", "order", "colors")  # arguments that count neurons
 COUNTED = {
     "lesion_costs": "rate",
-    "picked": "values",
+    "highlight": "values",
 }  # the argument whose neurons they count, where that is not the first
 AS_GIVEN = ("channels", "raster", "trial_raster", "trial_picture")  # rows stand in the order of the data
 

@@ -18,7 +18,7 @@ from ip2lab.views.style import axis, span
 if TYPE_CHECKING:
     from ip2lab.probes import probe, single_lesions
 else:  # these need PyTorch
-    probe, silenced = later("ip2lab", "probe"), later("ip2lab.probes", "single_lesions")
+    probe, single_lesions = later("ip2lab", "probe"), later("ip2lab.probes", "single_lesions")
 
 WIDTH = 50  # ms, standard deviation of the smoothing of firing rates
 NOISY = 20  # trials of each condition
