@@ -15,13 +15,14 @@ import xarray as xr
 from tqdm.auto import tqdm
 
 from ip2lab import records
+from ip2lab.checks import flag, several
 from ip2lab.properties import PROPERTIES
 from ip2lab.records.storage import absolute
 from ip2lab.records.writing import array_of, unstarted
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 from ip2lab.tasks.base import FAMILIES
-from ip2lab.training.options import DEFAULTS, PRESETS, flag, several
+from ip2lab.training.options import DEFAULTS, PRESETS
 from ip2lab.training.trainer import Series, prepared, resume, train
 
 DEFAULT = {"model": "spiking", "learnable": "default", "problems": 100, "seed": 0}  # of what is no option of a model

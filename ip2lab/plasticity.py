@@ -35,6 +35,7 @@ import xarray as xr
 from scipy import stats
 from tqdm.auto import tqdm
 
+from ip2lab.checks import flag, several, whole
 from ip2lab.experiments import content_of, distinct, run_each, text_of
 from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
@@ -42,7 +43,7 @@ from ip2lab.records.storage import absolute
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
-from ip2lab.training.options import flag, learnable_names, resolve, several, whole
+from ip2lab.training.options import learnable_names, resolve
 from ip2lab.training.runtime import one_torch_thread
 from ip2lab.training.trainer import Series, Unrecorded
 

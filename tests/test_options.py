@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ip2lab.properties import PROPERTIES
-from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve
 
 PARAMETERS = ["input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"]
 PARAMETERS += [f"free.{name}" for name in ("tau_dendrite", "tau_soma", "threshold")]

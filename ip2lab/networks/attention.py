@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ip2lab.networks.rate import Rates
+from ip2lab.checks import COUNT, FROM_ZERO, Rule
+from ip2lab.networks.rate import RateActivity
 
 WIDTH = 32
 
@@ -53,7 +54,9 @@ class AttentionNetwork(nn.Module):
     True
     """
 
-    options = ("neurons", "dt", "heads", "input_gain")
+    model_name, default_learnable = "attention", ()
+    training: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "output_learning_rate": 1e-3}
+    rules: ClassVar[dict[str, Rule]] = {"heads": COUNT, "input_gain": FROM_ZERO}
     signals = ("activity",)
     autapses, noise_scale = True, 0.0
 
@@ -119,7 +122,7 @@ class AttentionNetwork(nn.Module):
         dims |= {"back_weights": {"neuron": WIDTH, "hidden": hidden}}
         return dims | {"output_weights": ("output", "neuron"), "output_bias": ("output",)}
 
-    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> Rates:
+    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> RateActivity:
         """Return logits and the units that the readout sees (trial, time, neuron) of `inputs` (trial, time, input)."""
         trials, steps, _ = inputs.shape
         x = functional.linear(inputs, self.input_weights, self.bias) + self._positions(steps).to(inputs)
@@ -133,7 +136,7 @@ class AttentionNetwork(nn.Module):
         y = functional.layer_norm(x, (WIDTH,), self.hidden_scale, self.hidden_shift)
         y = functional.relu(functional.linear(y, self.hidden_weights, self.hidden_bias))
         x = x + functional.linear(y, self.back_weights, self.back_bias)
-        return Rates(functional.linear(x, self.output_weights, self.output_bias), x)
+        return RateActivity(functional.linear(x, self.output_weights, self.output_bias), x)
 
     def _positions(self, steps: int) -> Tensor:
         """Return sines and cosines of the step (time, neuron), wavelengths from 6 to 6,000 steps of 20 ms."""

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ip2lab.networks.rate import Rates
+from ip2lab.checks import POSITIVE, Rule, each
+from ip2lab.networks.rate import RateActivity
 
 
 class FilterBank(nn.Module):
@@ -41,7 +42,9 @@ class FilterBank(nn.Module):
     torch.Size([1, 30, 4])
     """
 
-    options = ("dt", "filters")
+    model_name, default_learnable = "filters", ()
+    training: ClassVar[dict[str, Any]] = {"learning_rate": 0.05, "output_learning_rate": 0.05}
+    rules: ClassVar[dict[str, Rule]] = {"filters": each(POSITIVE, "time constants in ms")}
     weights: ClassVar[dict[str, Any]] = {"output_weights": ("output", "neuron"), "output_bias": ("output",)}
     signals = ("activity",)
     autapses, noise_scale = True, 0.0
@@ -71,7 +74,7 @@ class FilterBank(nn.Module):
         """Number of filtered inputs."""
         return len(self.decay)
 
-    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> Rates:
+    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> RateActivity:
         """Return logits and the filtered inputs (trial, time, filter x input) of `inputs` (trial, time, input)."""
         decay = self.decay.to(inputs)
         drive = (1 - decay) * inputs.repeat(1, 1, self.neurons // inputs.shape[2])
@@ -80,4 +83,4 @@ class FilterBank(nn.Module):
             state = decay * state + current
             rows.append(state)
         filtered = torch.stack(rows, dim=1)
-        return Rates(functional.linear(filtered, self.output_weights, self.output_bias), filtered)
+        return RateActivity(functional.linear(filtered, self.output_weights, self.output_bias), filtered)

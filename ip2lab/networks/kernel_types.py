@@ -7,23 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Neurons(NamedTuple):
-    """What the time loop needs of the properties, one value a neuron; see :mod:`ip2lab.networks.spiking`."""
-
-    beta: Any
-    alpha: Any
-    threshold: Any
-    strength: Any
-    rho: Any
-    gain: Any
-
-
 class Weights(NamedTuple):
-    """Weights: input (input, neuron), recurrent (presynaptic, neuron), bias (neuron,), output (output, neuron)."""
+    """Weights: input (input, neuron), recurrent (presynaptic, neuron), output (output, neuron)."""
 
     input: Any
     recurrent: Any
-    bias: Any
     output: Any
     output_bias: Any
 
@@ -31,7 +19,7 @@ class Weights(NamedTuple):
 class Trace(NamedTuple):
     """What the forward pass leaves: states (trial, time, neuron) and logits (trial, time, output), or one trial's.
 
-    `gradient` is room for the backward pass: the derivative by the summed input of each neuron at each step.
+    `gradient` is a buffer for the backward pass: the derivative by the summed input of each neuron at each step.
     """
 
     dendrite: Any
@@ -51,38 +39,37 @@ class Model(NamedTuple):
     autapses: int
     read_spikes: int
     refractory: int
-    charge: float
-    kappa: float
-
-
-def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
-    """Return room for the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
-    d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
-    a = np.zeros((*shape, neurons if adaptation else 0), dtype)  # stays zero where nothing spikes
-    return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)
+    spike_scale: float
+    readout_decay: float
 
 
 class Transform(NamedTuple):
-    """How six blocks of free parameters become the six rows of :class:`Neurons`: one entry a row.
+    """How blocks of free parameters become the constants of the neurons: one entry per property.
 
     `start` is where the block lies in the flat parameters (-1: no such property), `learns` whether it changes,
-    `low` and `log_range` are the bounds of :class:`ip2lab.properties.Property`, `decays` says that the neuron needs
+    `kind` the transform (an index into `TRANSFORMS`), `low` and `span` what it needs of the bounds: lower bound and
+    logarithm of their ratio, or their middle and half their distance. `decays` says that the neuron needs
     exp(-dt/value) instead of the value.
     """
 
     start: Any
     learns: Any
+    kind: Any
     low: Any
-    log_range: Any
+    span: Any
     decays: Any
     dt: float
 
 
-class Rule(NamedTuple):
+TRANSFORMS = ("log", "tanh", "identity")
+
+
+class Optimizer(NamedTuple):
     """How the flat parameters learn: segments from `start` to `stop`, their learning `rate` and `l2` weight, and Adam.
 
     `clip` bounds the norm of the gradient of all segments together (0: never), `rate_weight` and `rate_target`
-    (spikes a step) pull the mean rate of each neuron to a target.
+    (spikes per step) pull the mean firing rate of each neuron to a target; `singular_weight` and `singular_values`
+    are the L2 on the largest singular values of the recurrent weights.
     """
 
     start: Any
@@ -95,12 +82,14 @@ class Rule(NamedTuple):
     clip: float
     rate_weight: float
     rate_target: float
+    singular_weight: float
+    singular_values: int
 
 
-class Goal(NamedTuple):
-    """When a problem is solved: the mean loss of the last `window` trials is below `criterion`."""
+class Criterion(NamedTuple):
+    """When a problem is solved: the mean loss of the last `window` trials is below `loss`."""
 
-    criterion: float
+    loss: float
     window: int
 
 
@@ -117,11 +106,14 @@ class Stimuli(NamedTuple):
     length: Any
 
 
-class Learner(NamedTuple):
-    """Everything that changes while it learns, flat, and views of it: parameters, gradient, both moments, the step.
+class TrainingState(NamedTuple):
+    """Everything that changes while a network learns, flat, and views of it; and buffers.
 
-    `d_neurons` is room for derivatives (time, neuron): by the spikes, or by the summed input of a rate network, whose
-    `target` is that of the mean squared rate.
+    `flat`, `gradient`, both moments and the `step` are Adam's; `weights` and `g_weights` are views of the first two.
+    `values`, `slopes` and `g_values` (property, neuron) are the constants of the neurons, their derivatives by the
+    free parameters, and the derivatives of the loss by them; `neurons` and `g_neurons` are views of their rows by name.
+    `d_neurons` holds derivatives (time, neuron): by the spikes, or by the summed input of a rate network, whose
+    `target` is that of the mean squared rate. `rng_state` has one random generator per neuron.
     """
 
     flat: Any
@@ -134,9 +126,18 @@ class Learner(NamedTuple):
     values: Any
     slopes: Any
     g_values: Any
+    neurons: Any
+    g_neurons: Any
     trace: Any
     noise: Any
     d_logits: Any
     d_neurons: Any
     rng_state: Any
     target: Any
+
+
+def make_trace(shape: tuple[int, ...], neurons: int, outputs: int, dtype: Any, adaptation: bool) -> Trace:
+    """Return the buffers of the forward pass of trials: `shape` is (trial, time), or (time,) for one."""
+    d, u, s, g = (np.empty((*shape, neurons), dtype) for _ in range(4))
+    a = np.zeros((*shape, neurons if adaptation else 0), dtype)  # stays zero where nothing spikes
+    return Trace(d, u, a, s, np.empty((*shape, outputs), dtype), g)

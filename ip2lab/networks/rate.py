@@ -14,38 +14,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ip2lab.checks import FROM_ZERO, SEED, one_of, optional
 from ip2lab.networks import rate_kernels
-from ip2lab.networks.spiking import REFERENCE_STEP, WEIGHTS, draw_properties, to_value
-from ip2lab.properties import PROPERTIES
+from ip2lab.networks.intrinsic import IntrinsicNetwork
+from ip2lab.networks.spiking import WEIGHTS
 
 
-class Rates(NamedTuple):
+class RateActivity(NamedTuple):
     """What a network did: ``logits`` (trial, time, output) and ``activity`` (trial, time, neuron)."""
 
     logits: Tensor
     activity: Tensor
 
 
-def simulate(inputs: Tensor, noise: Tensor | None, decay: Tensor, weights: rate_kernels.Weights) -> Rates:
+def simulate(
+    inputs: Tensor, noise: Tensor | None, constants: rate_kernels.Constants, weights: rate_kernels.Weights
+) -> RateActivity:
     """Run the network in plain torch; weights have the presynaptic side first."""
-    drive = inputs @ weights.input + weights.bias
+    drive, decay = inputs @ weights.input + constants.bias, constants.decay
     drive = drive if noise is None else drive + noise
     r, rows = weights.initial.expand(len(inputs), -1), []
     for now in drive.unbind(1):
         r = decay * r + (1 - decay) * functional.softplus(now + r @ weights.recurrent)
         rows.append(r)
     rates = torch.stack(rows, dim=1)
-    return Rates(functional.linear(rates, weights.output, weights.output_bias), rates)
+    return RateActivity(functional.linear(rates, weights.output, weights.output_bias), rates)
 
 
-class RateNetwork(nn.Module):
+class RateNetwork(IntrinsicNetwork):
     """Leaky softplus units, recurrently connected.
 
     Parameters
@@ -57,9 +61,11 @@ class RateNetwork(nn.Module):
     dt : float
         Time step in ms.
     start : {"homogeneous", "heterogeneous"} or mapping
-        Time constants at birth: all 100 ms; log-uniform 50 to 2000 ms; or ``{"tau": values}``.
+        Time constants before learning: all 100 ms; log-uniform 50 to 2000 ms; or ``{"tau": values}``.
+    bounds : mapping
+        Lower and upper bound of properties, where they are not those of :data:`ip2lab.PROPERTIES`.
     learnable : iterable of str
-        ``"tau"`` or nothing.
+        Properties that learn beside the weights: ``"bias"``, ``"tau"``.
     input_gain, recurrent_gain : float
         Standard deviation of W_in times the square root of the number of inputs; factor on an orthogonal W_rec.
     noise : float
@@ -80,7 +86,37 @@ class RateNetwork(nn.Module):
     torch.Size([4, 50, 100])
     """
 
-    options = ("neurons", "dt", "start", "input_gain", "recurrent_gain", "noise")
+    model_name = "rate"
+    default_learnable = ("bias",)
+    homogeneous: ClassVar[dict[str, float]] = {"bias": 0.0}
+    training: ClassVar[dict[str, Any]] = {
+        "learning_rate": 6e-4,
+        "output_learning_rate": 6e-4,
+        "reset_optimizer": "all",
+        "l2": {"input_weights": 1e-4, "output_weights": 0.1},
+        "singular_values": 0,
+        "rate_weight": 5e-4,
+        "rate_target": None,
+        "preset": None,
+    }
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "goudar2023": {
+            "dt": 1.0,
+            "input_gain": 1.0,
+            "learning_rate": 1e-4,
+            "output_learning_rate": 1e-4,
+            "l2": {"input_weights": 1e-4, "output_weights": 0.1, "recurrent_weights": 1e-3},
+            "singular_values": 10,
+            "max_trials": 20000,
+        }
+    }
+    rules = IntrinsicNetwork.rules | {
+        **dict.fromkeys(("input_gain", "recurrent_gain"), FROM_ZERO),
+        "singular_values": SEED,
+        "preset": optional(one_of(*presets)),
+    }
+    kernels, constants_type, weights_type = rate_kernels, rate_kernels.Constants, rate_kernels.Weights
+    model, target_from_first_problem = None, True
     weights = WEIGHTS | {"initial_rates": ("neuron",)}
     signals = ("activity",)
     autapses = True
@@ -93,7 +129,8 @@ class RateNetwork(nn.Module):
         *,
         dt: float = 20.0,
         start: str | Mapping[str, Any] = "homogeneous",
-        learnable: Iterable[str] = (),
+        bounds: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+        learnable: Iterable[str] = default_learnable,
         input_gain: float = 6.0,
         recurrent_gain: float = 1.0,
         noise: float = 0.0224,
@@ -101,9 +138,6 @@ class RateNetwork(nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        unknown = set(learnable) - {"tau"}
-        if unknown:
-            raise ValueError(f"learnable: this network has no property {unknown.pop()!r}; it has tau")
         self.dt, self.noise = float(dt), float(noise)
         rng = np.random.default_rng(seed)
 
@@ -113,34 +147,28 @@ class RateNetwork(nn.Module):
         # (neuron, presynaptic) for the user, the presynaptic side first in memory for the kernels
         self.input_weights = parameter(rng.standard_normal((neurons, inputs)) * input_gain / math.sqrt(inputs))
         self.recurrent_weights = parameter(np.linalg.qr(rng.standard_normal((neurons, neurons)))[0] * recurrent_gain)
-        self.bias = parameter(np.zeros(neurons))
         self.output_weights = parameter(np.zeros((outputs, neurons)))
         self.output_bias = parameter(np.zeros(outputs))
         self.initial_rates = parameter(np.zeros(neurons))
-        tau = draw_properties(("tau",), start, neurons, rng)["tau"]
-        self.free = nn.ParameterDict(
-            {"tau": parameter(PROPERTIES["tau"].to_free(tau)).requires_grad_("tau" in learnable)}
-        )
+        self._add_properties(neurons, start, bounds, learnable, rng, dtype)
 
-    @property
-    def neurons(self) -> int:
-        """Number of units."""
-        return len(self.bias)
+    def homeostasis(self, weight: float, target: float | None) -> tuple[float, float]:
+        """Return the weight of the mean squared rate; its target is part of what changes, and not returned."""
+        return float(weight), 0.0
 
-    @property
-    def noise_scale(self) -> float:
-        """Standard deviation of the noise current in a step of this network's `dt`."""
-        return self.noise * math.sqrt(REFERENCE_STEP / self.dt)
+    def make_trace(self, steps: int, dtype: Any) -> rate_kernels.Trace:
+        """Return the buffers of a trial of `steps` steps."""
+        return rate_kernels.make_trace(steps, self.neurons, len(self.output_bias), dtype)
 
-    def properties(self) -> dict[str, Tensor]:
-        """Return the time constants (neuron,) in ms, by the name of the property."""
-        return {name: to_value(free, name) for name, free in self.free.items()}
+    def last_trial(self, trace: rate_kernels.Trace, steps: int) -> dict[str, np.ndarray]:
+        """Return copies of logits and activity (time, ...) that the kernels left of a trial."""
+        return {"logits": trace.logits[:steps].copy(), "activity": trace.rates[1 : steps + 1].copy()}
 
-    def output_of(self, activity: Rates) -> Tensor:
+    def output_of(self, activity: RateActivity) -> Tensor:
         """Return what each unit gives to others and to the readout (trial, time, neuron)."""
         return activity.activity
 
-    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> Rates:
+    def forward(self, inputs: Tensor, noise: Tensor | None = None, *, compiled: bool | None = None) -> RateActivity:
         """Simulate trials.
 
         Parameters
@@ -154,29 +182,29 @@ class RateNetwork(nn.Module):
 
         Returns
         -------
-        Rates
+        RateActivity
             logits and activity, each (trial, time, ...).
         """
         weights = rate_kernels.Weights(
             self.input_weights.T,
             self.recurrent_weights.T,
-            self.bias,
             self.output_weights,
             self.output_bias,
             self.initial_rates,
         )
-        decay = torch.exp(-self.dt / to_value(self.free["tau"], "tau"))
+        constants = self.constants()
         if compiled is None:
             compiled = inputs.device.type == "cpu" and not torch.is_grad_enabled()
         if not compiled:
-            return simulate(inputs, noise, decay, weights)
+            return simulate(inputs, noise, constants, weights)
         arrays = rate_kernels.Weights(*(np.ascontiguousarray(w.detach().numpy()) for w in weights))
+        units = rate_kernels.Constants(*(np.ascontiguousarray(c.detach().numpy()) for c in constants))
         logits, rates = [], []
         for b in range(len(inputs)):
             x = np.ascontiguousarray(inputs[b].detach().numpy())
             extra = x[:0] if noise is None else np.ascontiguousarray(noise[b].detach().numpy())
             trace = rate_kernels.make_trace(len(x), self.neurons, len(self.output_bias), x.dtype)
-            rate_kernels.forward(x, extra, decay.detach().numpy(), arrays, trace)
+            rate_kernels.forward(x, extra, units, arrays, trace)
             logits.append(torch.from_numpy(trace.logits))
             rates.append(torch.from_numpy(trace.rates[1:]))
-        return Rates(torch.stack(logits), torch.stack(rates))
+        return RateActivity(torch.stack(logits), torch.stack(rates))

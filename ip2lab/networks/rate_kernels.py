@@ -8,13 +8,19 @@ Arrays are C-contiguous and (time, neuron); weights lie with the presynaptic sid
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ip2lab.networks.compilation import compiled
-from ip2lab.networks.training_step import cross_entropy, fill_noise, set_values, solved, update
+from ip2lab.networks.training_step import cross_entropy, fill_noise, property_gradients, set_values, solved, update
 from ip2lab.networks.vectors import add_all, dot_all, input_drive
+from ip2lab.neuron import constant_of
+from ip2lab.properties import PROPERTIES
+
+#: The constants of the units, one per property of the table, one value per unit each.
+Constants = namedtuple("Constants", [constant_of(row) for row in PROPERTIES.values() if "rate" in row.models])  # type: ignore[misc]
 
 
 class Weights(NamedTuple):
@@ -22,7 +28,6 @@ class Weights(NamedTuple):
 
     input: Any
     recurrent: Any
-    bias: Any
     output: Any
     output_bias: Any
     initial: Any
@@ -37,7 +42,7 @@ class Trace(NamedTuple):
 
 
 def make_trace(steps: int, neurons: int, outputs: int, dtype: Any) -> Trace:
-    """Return room for a trial of `steps` steps."""
+    """Return the buffers of a trial of `steps` steps."""
     return Trace(
         np.zeros((steps + 1, neurons), dtype), np.zeros((steps, neurons), dtype), np.zeros((steps, outputs), dtype)
     )
@@ -75,15 +80,15 @@ def softplus(x, value, slope):
 
 
 @compiled
-def forward(inputs, noise, decay, weights, trace):
-    """Simulate a trial: `inputs` (time, input), `noise` (time, neuron; empty: none), `decay` exp(-dt/tau) (neuron,)."""
+def forward(inputs, noise, neurons, weights, trace):
+    """Simulate a trial: `inputs` (time, input), `noise` (time, neuron; empty: none)."""
     steps, n = trace.slopes.shape
     dtype = trace.rates.dtype
-    drive, current, value = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
+    drive, current, value, decay = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype), neurons.decay
     trace.rates[0] = weights.initial
     for t in range(steps):
         old, new, slope = trace.rates[t], trace.rates[t + 1], trace.slopes[t]
-        input_drive(inputs, t, weights, drive)
+        input_drive(inputs, t, weights.input, neurons.bias, drive)
         if noise.shape[0]:
             extra = noise[t]
             for i in range(n):
@@ -102,15 +107,15 @@ def forward(inputs, noise, decay, weights, trace):
 
 
 @compiled
-def backward(inputs, decay, weights, trace, d_logits, pull, d_current, g_decay, g_weights):
-    """Write the gradients of a trial into `g_weights` and `g_decay`.
+def backward(inputs, neurons, weights, trace, d_logits, pull, d_current, g_neurons, g_weights):
+    """Write the gradients of a trial into `g_weights` and `g_neurons`.
 
     `d_logits` (time, output) is the derivative of the loss by the logits, `pull` times the rates that by the rates.
     """
     steps, n = trace.slopes.shape
     dtype = trace.rates.dtype
     one = dtype.type(1)
-    d_rates, g = np.zeros(n, dtype), np.zeros(n, dtype)
+    d_rates, g, decay = np.zeros(n, dtype), np.zeros(n, dtype), neurons.decay
     inner = one - decay
     for t in range(steps - 1, -1, -1):
         old, new, slope, d = trace.rates[t], trace.rates[t + 1], trace.slopes[t], d_current[t]
@@ -129,13 +134,13 @@ def backward(inputs, decay, weights, trace, d_logits, pull, d_current, g_decay, 
             d_rates[i] *= decay[i]
         dot_all(d_rates, weights.recurrent, d)
     for i in range(n):
-        g_decay[i] = g[i] / inner[i]
+        g_neurons.decay[i] = g[i] / inner[i]
         g_weights.initial[i] = d_rates[i]
-        g_weights.bias[i] = 0
+        g_neurons.bias[i] = 0
     for t in range(steps):
         row = d_current[t]
         for i in range(n):
-            g_weights.bias[i] += row[i]
+            g_neurons.bias[i] += row[i]
     product(trace.rates[:steps], d_current, g_weights.recurrent)
     product(inputs, d_current, g_weights.input)
     product(d_logits, trace.rates[1:], g_weights.output)
@@ -156,70 +161,49 @@ pull_singular = compiled(_pull_singular, forceinline=False)
 
 
 @compiled
-def learn_trial(stimuli, row, key, trial, scale, singular, transform, rule, learner):
-    """Do one trial and its update. Return loss, loss of the response, whether it was answered, and mean squared rate.
-
-    `singular` is the weight and the number of the largest singular values that are pulled to zero.
-    """
+def learn_trial(stimuli, row, key, trial, noise_scale, transform, optimizer, state):
+    """Do one trial and its update. Return loss, loss of the response, whether answered, and mean squared rate."""
     steps = stimuli.length[row]
-    whole, weights = learner.trace, learner.weights
+    whole, weights, g_weights = state.trace, state.weights, state.g_weights
     trace = Trace(whole.rates[: steps + 1], whole.slopes[:steps], whole.logits[:steps])
-    noise, d_logits, inputs = learner.noise[:steps], learner.d_logits[:steps], stimuli.inputs[row, :steps]
-    set_values(learner.flat, transform, learner.values, learner.slopes, True)
-    if scale > 0:
-        fill_noise(key, trial, scale, learner.rng_state, noise)
+    noise, d_logits, inputs = state.noise[:steps], state.d_logits[:steps], stimuli.inputs[row, :steps]
+    set_values(state.flat, transform, state.values, state.slopes, True)
+    if noise_scale > 0:
+        fill_noise(key, trial, noise_scale, state.rng_state, noise)
     else:
         noise[:] = 0
-    decay = learner.values[0]
-    forward(inputs, noise, decay, weights, trace)
+    forward(inputs, noise, state.neurons, weights, trace)
     loss, response_loss, answered = cross_entropy(
         trace.logits, stimuli.target[row], stimuli.weight[row], stimuli.response[row], d_logits
     )
-    size = steps * decay.shape[0]
+    kind, size = state.flat.dtype.type, steps * state.values.shape[1]
     level = 0.0
     for t in range(1, steps + 1):
-        r, total = trace.rates[t], decay.dtype.type(0)
+        r, total = trace.rates[t], kind(0)
         for i in range(r.shape[0]):
             total += r[i] * r[i]
         level += total / size
-    side = 1.0 if level > learner.target[0] else -1.0
-    pull = decay.dtype.type(rule.rate_weight * side * 2 / size)
-    backward(
-        inputs, decay, weights, trace, d_logits, pull, learner.d_neurons[:steps], learner.g_values[0], learner.g_weights
-    )
-    if singular[0] > 0:
-        pull_singular(weights.recurrent, learner.g_weights.recurrent, singular[0], int(singular[1]))
-    if transform.learns[0]:
-        for i in range(decay.shape[0]):
-            learner.gradient[transform.start[0] + i] = learner.g_values[0, i] * learner.slopes[0, i]
-    update(learner.flat, learner.gradient, learner.moment1, learner.moment2, learner.step, rule)
+    side = 1.0 if level > state.target[0] else -1.0
+    pull = kind(optimizer.rate_weight * side * 2 / size)
+    backward(inputs, state.neurons, weights, trace, d_logits, pull, state.d_neurons[:steps], state.g_neurons, g_weights)
+    if optimizer.singular_weight > 0:
+        pull_singular(weights.recurrent, g_weights.recurrent, optimizer.singular_weight, optimizer.singular_values)
+    property_gradients(state, transform)
+    update(state.flat, state.gradient, state.moment1, state.moment2, state.step, optimizer)
     return loss, response_loss, answered, level
 
 
 @compiled
 def learn(
-    stimuli,
-    rows,
-    first,
-    last,
-    key,
-    scale,
-    singular,
-    transform,
-    rule,
-    goal,
-    learner,
-    losses,
-    response_losses,
-    answered,
-    levels,
-):
-    """Do trials `first` to `last`, as those of spiking_kernels; `levels` are mean squared rates."""
+    stimuli, rows, first, last, key, noise_scale, model, transform, optimizer, criterion, state,
+    losses, response_losses, answered, levels,
+):  # fmt: skip
+    """Do trials `first` to `last`, as the spiking network does; `levels` are mean squared rates, `model` is None."""
     for trial in range(first, last):
-        one = learn_trial(stimuli, rows[trial - first], key, trial, scale, singular, transform, rule, learner)
+        one = learn_trial(stimuli, rows[trial - first], key, trial, noise_scale, transform, optimizer, state)
         losses[trial], response_losses[trial], answered[trial], levels[trial] = one
         if not math.isfinite(losses[trial]):
             return trial + 1, 2
-        if solved(losses, trial, goal):
+        if solved(losses, trial, criterion):
             return trial + 1, 1
     return last, 0

@@ -6,23 +6,22 @@ import numpy as np
 
 from ip2lab.networks.compilation import compiled
 from ip2lab.networks.spiking_kernels import (
-    add_properties,
-    back_to_adaptation,
+    Adjoint,
+    back_through_threshold,
     back_to_input,
     back_to_membrane,
     back_to_spikes,
     backward_trial,
+    complete_properties,
     filter_back,
-    hold_refractory,
     input_gradients,
     one_trial,
     output_gradients,
-    pass_shares,
-    raise_threshold,
     recurrent_gradients,
+    shares,
     stimulus_gradients,
 )
-from ip2lab.networks.vectors import add, add_outputs, add_product, dot_rows, list_nonzero
+from ip2lab.networks.vectors import add, add_outputs, dot_rows, list_nonzero
 
 
 @compiled
@@ -68,21 +67,30 @@ def dot_blocks(result, weights, vectors, t):
 
 
 @compiled
-def back_through_weights(gs, gv, weights, vectors, t, scale, near, room):
+def back_through_weights(gs, gv, weights, vectors, t, scale, near, products):
     """Add what the summed inputs of step `t` give back to the spikes before it, wherever it can pass (`gv` not zero).
 
     Where it can pass in most neurons (of the first trial), one product for all is quicker than looking for them.
     """
     trials, n = gv.shape
     if 2 * list_nonzero(gv[0], near) > n:
-        dot_blocks(room, weights, vectors, t)
+        dot_blocks(products, weights, vectors, t)
         for b in range(trials):
-            total, extra = gs[b], room[b]
+            total, extra = gs[b], products[b]
             for i in range(n):
                 total[i] += scale * extra[i]
     else:
         for b in range(trials):
             dot_rows(gs[b], weights, vectors[b, t], scale, near, list_nonzero(gv[b], near))
+
+
+@compiled
+def adjoint_of(buffers, b):
+    """Return the derivatives by the states of trial `b`."""
+    return Adjoint(
+        buffers[0, b], buffers[1, b], buffers[2, b], buffers[3, b], buffers[4, b], buffers[5, b], buffers[6, b],
+        buffers[7, b], buffers[8, b],
+    )  # fmt: skip
 
 
 @compiled
@@ -92,59 +100,38 @@ def backward_together(
     """Accumulate the gradients of trials `first` to `last`, step by step side by side: `backward_trial` for many."""
     trials, steps, n = last - first, trace.membrane.shape[1], trace.membrane.shape[2]
     dtype, kind = trace.membrane.dtype, trace.membrane.dtype.type
-    one, charge, into = kind(1), kind(model.charge), kind((1 - model.kappa) * model.charge)
-    beta, alpha, threshold = neurons.beta, neurons.alpha, neurons.threshold
-    strength, rho = neurons.strength, neurons.rho
-    into_dendrite, into_soma, into_adaptation = pass_shares(neurons, model)
-    inverse, zeros, near = one / threshold, np.zeros(n, dtype), np.empty(n + 1, np.int64)
-    room = np.zeros((9, trials, n), dtype)
-    gd, gu, ga, gs, gv, v = room[0], room[1], room[2], room[3], room[4], room[5]
-    theta, run, products = room[6], room[7], room[8]
-    gt, filtered = np.empty(n, dtype), np.empty((trials, steps, d_logits.shape[2]), dtype)
-    g_alpha, g_beta, g_gain = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
-    g_threshold, g_strength, g_rho = np.zeros(n, dtype), np.zeros(n, dtype), np.zeros(n, dtype)
+    one, scale = kind(1), kind(model.spike_scale)
+    into = kind((1 - model.readout_decay) * model.spike_scale)
+    share, zeros, near = shares(neurons, model), np.zeros(n, dtype), np.empty(n + 1, np.int64)
+    buffers, products = np.zeros((9, trials, n), dtype), np.zeros((trials, n), dtype)
+    filtered = np.empty((trials, steps, d_logits.shape[2]), dtype)
     gradient = trace.gradient[first:last]
     for b in range(trials):
-        theta[b] = threshold
+        buffers[8, b] = neurons.threshold
         filter_back(model, d_logits[first + b], filtered[b])
     for t in range(steps - 1, -1, -1):
         if model.spiking:
             for b in range(trials):
-                if model.adaptation:
-                    raise_threshold(trace.adaptation[first + b, t], threshold, strength, theta[b])
-                back_to_spikes(trace.membrane[first + b, t], gu[b], theta[b], inverse, v[b], gv[b], gs[b])
-                if model.adaptation:
-                    add_product(gs[b], into_adaptation, ga[b])
-                if model.refractory:
-                    hold_refractory(trace.spikes[first + b], t, model.refractory, gv[b])
+                adjoint = adjoint_of(buffers, b)
+                back_to_spikes(t, one_trial(trace, first + b), neurons, share, model, adjoint)
                 if d_spikes.size:
-                    add(gs[b], d_spikes[first + b, t])
+                    add(adjoint.spikes, d_spikes[first + b, t])
                 if model.read_spikes:
-                    add_outputs(gs[b], weights.output, filtered[b, t], into)
+                    add_outputs(adjoint.spikes, weights.output, filtered[b, t], into)
             if model.recurrent and t + 1 < steps:
-                back_through_weights(gs, gv, weights.recurrent, gradient, t + 1, charge, near, products)
+                through = buffers[4]
+                back_through_weights(buffers[3], through, weights.recurrent, gradient, t + 1, scale, near, products)
         for b in range(trials):
-            now, g = first + b, gu[b]
-            d, d_old, u_old = trace.dendrite[now, t], zeros, zeros
-            if t > 0:
-                d_old, u_old = trace.dendrite[now, t - 1], trace.membrane[now, t - 1]
+            adjoint, done = adjoint_of(buffers, b), one_trial(trace, first + b)
             if model.spiking:
-                back_to_membrane(trace.spikes[now, t], gs[b], g, v[b], gv[b], gt, g_threshold)
-                if model.adaptation:
-                    adaptation, spikes = trace.adaptation[now], trace.spikes[now]
-                    back_to_adaptation(t, adaptation, spikes, charge, strength, rho, gt, ga[b], g_strength, g_rho)
-            through = gv[b]
-            for i in range(n):
-                g[i] = alpha[i] * g[i] + through[i]
+                back_through_threshold(t, done, neurons, model, adjoint, g_neurons)
+            back_to_membrane(neurons, adjoint)
             if not model.read_spikes:
-                add_outputs(g, weights.output, d_logits[first + b, t], one)
+                add_outputs(adjoint.membrane, weights.output, d_logits[first + b, t], one)
             if d_membrane.size:
-                add(g, d_membrane[first + b, t])
-            g_sum = gradient[b, t]
-            back_to_input(d, d_old, u_old, into_dendrite, into_soma, beta, g, gd[b], g_alpha, g_beta, g_gain, g_sum)
-            add(run[b], g_sum)
-            input_gradients(inputs[now], t, run[b], g_weights.input, g_weights.bias)
-    add_properties(neurons, g_neurons, g_alpha, g_beta, g_gain, g_threshold, g_strength, g_rho)
+                add(adjoint.membrane, d_membrane[first + b, t])
+            back_to_input(t, done, zeros, neurons, share, adjoint, g_neurons, gradient[b, t])
+            input_gradients(inputs[first + b], t, adjoint.current, g_weights.input, g_neurons.bias)
     for b in range(trials):
         done = one_trial(trace, first + b)
         recurrent_gradients(model, done, g_weights)
@@ -173,3 +160,4 @@ def backward(
                 first, last, inputs, neurons, weights, model, trace, d_logits, d_spikes, d_membrane,
                 g_neurons, g_weights, g_inputs,
             )  # fmt: skip
+    complete_properties(neurons, g_neurons)

@@ -13,7 +13,7 @@ from ip2lab.networks.compilation import compiled
 def fill_noise(key, trial, scale, rng_state, noise):
     """Fill `noise` (time, neuron) for one numbered trial: the same key and number, the same noise.
 
-    One xorshift generator a neuron (Marsaglia 2003), seeded by splitmix64 from the key, the trial and the neuron.
+    One xorshift generator per neuron (Marsaglia 2003), seeded by splitmix64 from the key, the trial and the neuron.
     A value is the sum of four 16-bit uniform numbers, scaled to standard deviation `scale`: normal to within an
     excess kurtosis of -0.3.
     """
@@ -38,23 +38,43 @@ def fill_noise(key, trial, scale, rng_state, noise):
 
 
 @compiled
+def transformed(z, kind, low, span, one, four):
+    """Return the value of a free parameter `z` and its derivative; see :class:`ip2lab.properties.Property`."""
+    if kind == 0:  # log
+        share = one / (one + math.exp(-four / span * z))
+        value = low * math.exp(span * share)
+        return value, value * four * share * (one - share)
+    if kind == 1:  # tanh: `low` is the middle between the bounds, `span` half their distance
+        share = math.tanh(z / span)
+        return low + span * share, one - share * share
+    return z, one
+
+
+@compiled
 def set_values(flat, transform, values, slopes, learning_only):
-    """Write the rows of :class:`Neurons` into `values` and their derivatives by the free parameters into `slopes`."""
+    """Write the constants of the neurons into `values` and their derivatives by the free parameters into `slopes`."""
     one, four, dt = flat.dtype.type(1), flat.dtype.type(4), flat.dtype.type(transform.dt)
     for p in range(transform.start.shape[0]):
         if transform.start[p] < 0 or (learning_only and not transform.learns[p]):
             continue
-        low, span = flat.dtype.type(transform.low[p]), flat.dtype.type(transform.log_range[p])
+        low, span = flat.dtype.type(transform.low[p]), flat.dtype.type(transform.span[p])
         for i in range(values.shape[1]):
-            share = one / (one + math.exp(-four / span * flat[transform.start[p] + i]))
-            value = low * math.exp(span * share)
-            slope = value * four * share * (one - share)
+            value, slope = transformed(flat[transform.start[p] + i], transform.kind[p], low, span, one, four)
             if transform.decays[p]:
                 decay = math.exp(-dt / value)
                 slope *= decay * dt / (value * value)
                 value = decay
             values[p, i] = value
             slopes[p, i] = slope
+
+
+@compiled
+def property_gradients(state, transform):
+    """Write the gradients of the free parameters that learn."""
+    for p in range(transform.start.shape[0]):
+        if transform.start[p] >= 0 and transform.learns[p]:
+            for i in range(state.values.shape[1]):
+                state.gradient[transform.start[p] + i] = state.g_values[p, i] * state.slopes[p, i]
 
 
 @compiled
@@ -93,26 +113,26 @@ def cross_entropy(logits, target, weight, response, d_logits):
 
 
 @compiled
-def update(flat, gradient, moment1, moment2, step, rule):
+def update(flat, gradient, moment1, moment2, step, optimizer):
     """Clip the gradient and take one step of Adam (Kingma & Ba 2015), segment by segment."""
     kind = flat.dtype.type
     one, total = kind(1), kind(0)
-    for k in range(rule.start.shape[0]):
-        p, g = flat[rule.start[k] : rule.stop[k]], gradient[rule.start[k] : rule.stop[k]]
-        if rule.l2[k] > 0:
-            pull = kind(2 * rule.l2[k] / p.shape[0])
+    for k in range(optimizer.start.shape[0]):
+        p, g = flat[optimizer.start[k] : optimizer.stop[k]], gradient[optimizer.start[k] : optimizer.stop[k]]
+        if optimizer.l2[k] > 0:
+            pull = kind(2 * optimizer.l2[k] / p.shape[0])
             for i in range(p.shape[0]):
                 g[i] += pull * p[i]
         for i in range(p.shape[0]):
             total += g[i] * g[i]
-    scale = kind(min(1.0, rule.clip / (math.sqrt(total) + 1e-6))) if rule.clip > 0 else one
+    scale = kind(min(1.0, optimizer.clip / (math.sqrt(total) + 1e-6))) if optimizer.clip > 0 else one
     step[0] += 1
-    b1, b2, epsilon = kind(rule.beta1), kind(rule.beta2), kind(rule.epsilon)
-    c1, c2, root = (one - b1) * scale, (one - b2) * scale * scale, kind(1 / math.sqrt(1 - rule.beta2 ** step[0]))
-    for k in range(rule.start.shape[0]):
-        span = slice(rule.start[k], rule.stop[k])
+    b1, b2, epsilon = kind(optimizer.beta1), kind(optimizer.beta2), kind(optimizer.epsilon)
+    c1, c2, root = (one - b1) * scale, (one - b2) * scale * scale, kind(1 / math.sqrt(1 - optimizer.beta2 ** step[0]))
+    for k in range(optimizer.start.shape[0]):
+        span = slice(optimizer.start[k], optimizer.stop[k])
         p, g, m, v = flat[span], gradient[span], moment1[span], moment2[span]
-        rate = kind(rule.rate[k] / (1 - rule.beta1 ** step[0]))
+        rate = kind(optimizer.rate[k] / (1 - optimizer.beta1 ** step[0]))
         for i in range(p.shape[0]):
             m[i] = b1 * m[i] + c1 * g[i]
         for i in range(p.shape[0]):
@@ -122,11 +142,11 @@ def update(flat, gradient, moment1, moment2, step, rule):
 
 
 @compiled
-def solved(losses, trial, goal):
+def solved(losses, trial, criterion):
     """Tell whether the mean loss of the last trials, up to `trial`, meets the criterion."""
-    if trial + 1 <= goal.window:
+    if trial + 1 <= criterion.window:
         return False
     total = 0.0
-    for k in range(trial + 1 - goal.window, trial + 1):
+    for k in range(trial + 1 - criterion.window, trial + 1):
         total += losses[k]
-    return total / goal.window < goal.criterion
+    return total / criterion.window < criterion.loss

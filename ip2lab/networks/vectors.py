@@ -99,14 +99,14 @@ def same_row(inputs, t):
 
 
 @compiled
-def input_drive(inputs, t, weights, drive):
+def input_drive(inputs, t, weights, bias, drive):
     """Write what arrives from outside at step `t` into `drive`; an input that stays is not multiplied again."""
     if same_row(inputs, t):
         return
     for i in range(drive.shape[0]):
-        drive[i] = weights.bias[i]
+        drive[i] = bias[i]
     for k in range(inputs.shape[1]):
-        x, row = inputs[t, k], weights.input[k]
+        x, row = inputs[t, k], weights[k]
         if x != 0:
             for i in range(drive.shape[0]):
                 drive[i] += x * row[i]

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 import xarray as xr
 
+from ip2lab.checks import whole
 from ip2lab.probes.perturbations import change
 from ip2lab.probes.playback import Run, restore, tree_of
 from ip2lab.properties import in_order
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
-from ip2lab.training.options import learnable_names, whole
+from ip2lab.training.options import learnable_names
 from ip2lab.training.runtime import Progress, check_progress, interruptible, undisturbed
 from ip2lab.training.trainer import Series
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ip2lab.checks import flag, from_zero, several, whole
 from ip2lab.probes.continuation import changed_series
 from ip2lab.probes.playback import Run, probe, restore, tree_of
 from ip2lab.properties import PROPERTIES, in_order
-from ip2lab.training.options import flag, from_zero, several, whole
 from ip2lab.training.runtime import one_torch_thread
 from ip2lab.training.trainer import Series, Unrecorded, train
 

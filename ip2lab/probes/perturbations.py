@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ip2lab.properties import PROPERTIES, hint, in_order
+from ip2lab.checks import flag, from_zero, several
+from ip2lab.properties import hint, in_order
 from ip2lab.tasks import Problem
 from ip2lab.training.learners import show
-from ip2lab.training.options import flag, from_zero, several
 from ip2lab.training.runtime import undisturbed
 from ip2lab.training.trainer import PROBES, Series
 
@@ -62,7 +62,7 @@ def _neurons(network: Any, name: str, given: Any) -> np.ndarray:
 
 def _set_property(network: Any, name: str, values: Any) -> None:
     values = in_order(name, values, network.neurons)
-    free = torch.as_tensor(PROPERTIES[name].to_free(values), dtype=network.free[name].dtype)
+    free = torch.as_tensor(network.table[name].to_free(values), dtype=network.free[name].dtype)
     network.free[name].copy_(free.expand_as(network.free[name]))
 
 
@@ -101,15 +101,15 @@ def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool)
     if clamp:
         o = series.options
         inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
-        activity = network(torch.as_tensor(inputs, device=network.bias.device))
+        activity = network(torch.as_tensor(inputs, device=network.output_bias.device))
         mean = network.output_of(activity).mean((0, 1))[neurons]
-        network.bias += network.recurrent_weights[:, neurons] @ mean
+        network.free["bias"] += network.recurrent_weights[:, neurons] @ mean
         network.output_bias += network.output_weights[:, neurons] @ mean
     network.recurrent_weights[:, neurons] = 0
     network.recurrent_weights[neurons] = 0
     network.output_weights[:, neurons] = 0
     network.input_weights[neurons] = 0
-    network.bias[neurons] = FAR_BELOW
+    network.free["bias"][neurons] = FAR_BELOW
 
 
 def _switch(network: Any, changes: dict[str, Any]) -> None:

@@ -11,12 +11,14 @@ import torch
 import xarray as xr
 
 from ip2lab import records
+from ip2lab.checks import affordable, flag, whole
+from ip2lab.networks.intrinsic import stored_name
 from ip2lab.probes.perturbations import NETWORK_CHANGES, change
+from ip2lab.properties import PROPERTIES
 from ip2lab.records.schema import GROUPS, Variable
 from ip2lab.records.writing import by_labels
 from ip2lab.tasks import Problem
 from ip2lab.training.learners import draw_noise, score, show
-from ip2lab.training.options import affordable, flag, whole
 from ip2lab.training.runtime import one_torch_thread, undisturbed
 from ip2lab.training.trainer import PROBES, Series, Unrecorded
 
@@ -58,8 +60,8 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     --------
     >>> import ip2lab
     >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
-    >>> restore(run, 1).network.bias.shape
-    torch.Size([20])
+    >>> restore(run, 1).network.neurons
+    20
     """
     tree = tree_of(run)
     flag("exact", exact)
@@ -120,7 +122,7 @@ def _remembers(series: Series, tree: xr.DataTree, problem: int) -> bool:
 def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
     weights = tree["weights"].sel(problem=problem).to_dataset()
     targets = {name: getattr(series.network, name) for name in series.network.weights}
-    targets |= {f"free_{name}": parameter for name, parameter in series.network.free.items()}
+    targets |= {stored_name(PROPERTIES[name]): parameter for name, parameter in series.network.free.items()}
     for name, parameter in targets.items():
         values = by_labels(f"run: weights/{name}", weights[name], [str(dim) for dim in weights[name].dims])
         if values.shape != parameter.shape:

@@ -5,28 +5,19 @@ The plain one is what the compiled one must equal, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from ip2lab.networks import kernel_types, rate_kernels, spiking_kernels, training_step
-from ip2lab.networks.rate import RateNetwork
+from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import SpikingNetwork
+from ip2lab.neuron import constant_of
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Problem
-
-SLOTS = (
-    "tau_dendrite",
-    "tau_soma",
-    "threshold",
-    "adaptation_strength",
-    "tau_adaptation",
-    "gain",
-)  # rows of kernel_types.Neurons
 
 
 @dataclass(frozen=True)
@@ -74,7 +65,7 @@ class Learner(Protocol):
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernel_types.Goal,
+        criterion: kernel_types.Criterion,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
@@ -85,7 +76,7 @@ class Learner(Protocol):
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Take the level of activity with which the first problem ended as the target, if none is given."""
 
     def last_trial(self, steps: int) -> dict[str, np.ndarray]:
@@ -102,104 +93,118 @@ class Learner(Protocol):
 
 
 class CompiledLearner:
-    """Trains a spiking network on the CPU with the compiled kernels.
+    """Trains a network that has compiled kernels, on the CPU.
 
     The parameters of the network become views of one flat array, so the module always shows the present state.
     """
-
-    slots: tuple[str, ...] = SLOTS
-    _kind: Any = kernel_types  # where the named tuples of weights and trace stand
-    kept: tuple[str, ...] = ("moment1", "moment2", "step")
 
     def __init__(self, network: Any, rates: Rates) -> None:
         self.network, self.rates = network, rates
         if isinstance(network, SpikingNetwork):
             network.check_autapses()
-        dtype = network.bias.detach().numpy().dtype
-        names = [name for name, _ in network.named_parameters()]
-        sizes = [p.numel() for p in network.parameters()]
+        self.dtype = network.output_bias.detach().numpy().dtype
+        parameters = dict(network.named_parameters())
+        names = _in_flat_order(parameters)
+        sizes = [parameters[name].numel() for name in names]
         self.starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.sizes = dict(zip(names, sizes, strict=True))
-        flat, gradient, moment1, moment2 = (np.zeros(sum(sizes), dtype) for _ in range(4))
+        self.rows = [row for row in PROPERTIES.values() if network.model_name in row.models]
+        self.kept = ["moment1", "moment2", "step", *(["target"] if _sets_target(network) else [])]
+        flat, gradient, moment1, moment2 = (np.zeros(sum(sizes), self.dtype) for _ in range(4))
         views, g_views = {}, {}
-        for name, parameter in network.named_parameters():
-            turned = name in ("input_weights", "recurrent_weights")
-            shape = tuple(parameter.shape[::-1]) if turned else tuple(parameter.shape)
-            span = slice(self.starts[name], self.starts[name] + self.sizes[name])
-            views[name], g_views[name] = flat[span].reshape(shape), gradient[span].reshape(shape)
+        for name in names:
+            views[name], g_views[name] = self._view(name, flat), self._view(name, gradient)
             tensor = torch.from_numpy(views[name])
-            tensor = tensor.T if turned else tensor
-            tensor.copy_(parameter.detach())
-            parameter.data = tensor
-        values, slopes, g_values = (np.zeros((len(self.slots), network.neurons), dtype) for _ in range(3))
-        values[[k for k, name in enumerate(self.slots) if name in ("threshold", "gain")]] = (
-            1  # where there is no such property
-        )
+            tensor = tensor.T if name in PRESYNAPTIC_FIRST else tensor
+            tensor.copy_(parameters[name].detach())
+            parameters[name].data = tensor
         self.transform = self._transform()
-        updated = (flat, gradient, moment1, moment2, np.zeros(1, np.int64))
-        self.learner = self._start(updated, views, g_views, (values, slopes, g_values))
-        training_step.set_values(flat, self.transform, values, slopes, False)
+        values, slopes, g_values = (np.zeros((len(self.rows), network.neurons), self.dtype) for _ in range(3))
+        for value, row in zip(values, self.rows, strict=True):
+            value[:] = row.neutral  # stays where the network has no such property
+        weights, constants = network.weights_type, network.constants_type
+        self.buffers = kernel_types.TrainingState(
+            flat=flat,
+            gradient=gradient,
+            moment1=moment1,
+            moment2=moment2,
+            step=np.zeros(1, np.int64),
+            weights=weights(*(views[name] for name in network.weights)),
+            g_weights=weights(*(g_views[name] for name in network.weights)),
+            values=values,
+            slopes=slopes,
+            g_values=g_values,
+            neurons=constants(*values),
+            g_neurons=constants(*g_values),
+            rng_state=np.zeros(network.neurons, np.uint64),
+            target=np.array([rates.rate_target or 0.0]),
+            **self._trial_buffers(1),
+        )
+        self._set_values()
         self.set_rates(rates)
 
-    def _start(self, updated: tuple[Any, ...], views: Any, g_views: Any, values: tuple[Any, ...]) -> Any:
-        names, kind = list(self.network.weights), self._kind.Weights
-        weights, g_weights = (kind(*(v[name] for name in names)) for v in (views, g_views))
-        rng_state, target = np.zeros(self.network.neurons, np.uint64), np.array([self.rates.rate_target or 0.0])
-        parts = [*updated, weights, g_weights, *values, *self._make_room(1).values(), rng_state, target]
-        return kernel_types.Learner._make(parts)
+    def _view(self, name: str, flat: np.ndarray) -> np.ndarray:
+        """The part of a flat array that belongs to a parameter, in its shape."""
+        shape = self.network.get_parameter(name).shape
+        span = slice(self.starts[name], self.starts[name] + self.sizes[name])
+        return flat[span].reshape(tuple(shape[::-1] if name in PRESYNAPTIC_FIRST else shape))
 
-    def _make_room(self, steps: int) -> dict[str, Any]:
-        """Return room for a trial of `steps` steps."""
+    def _trial_buffers(self, steps: int) -> dict[str, Any]:
+        """What a trial of `steps` steps is written to."""
         net = self.network
-        dtype, outputs = net.bias.detach().numpy().dtype, len(net.output_bias)
         return {
-            "trace": self._make_trace(steps),
-            "noise": np.zeros((steps, net.neurons), dtype),
-            "d_logits": np.zeros((steps, outputs), dtype),
-            "d_neurons": np.zeros((steps, net.neurons), dtype),
+            "trace": net.make_trace(steps, self.dtype),
+            "noise": np.zeros((steps, net.neurons), self.dtype),
+            "d_logits": np.zeros((steps, len(net.output_bias)), self.dtype),
+            "d_neurons": np.zeros((steps, net.neurons), self.dtype),
         }
 
-    def _make_trace(self, steps: int) -> Any:
-        net = self.network
-        dtype, adaptation = net.bias.detach().numpy().dtype, bool(net.model.adaptation)
-        return kernel_types.make_trace((steps,), net.neurons, len(net.output_bias), dtype, adaptation)
-
     def _transform(self) -> kernel_types.Transform:
-        rows = [PROPERTIES[name] for name in self.slots]
-        free = self.network.free
+        table = [self.network.table.get(row.name, row) for row in self.rows]
+        log = np.array([row.transform == "log" for row in table])
+        bounds = np.array([row.bounds for row in table])
+        with np.errstate(invalid="ignore"):  # the identity has no bounds
+            low = np.where(log, bounds[:, 0], bounds.mean(1))
+            span = np.array([row.log_range if row.transform == "log" else row.half_range for row in table])
         return kernel_types.Transform(
-            np.array([self.starts.get(f"free.{name}", -1) for name in self.slots]),
-            np.array([name in free and free[name].requires_grad for name in self.slots]),
-            np.array([row.bounds[0] for row in rows]),
-            np.array([row.log_range for row in rows]),
-            np.array([name.startswith("tau") for name in self.slots]),
-            self.network.dt,
+            start=np.array([self.starts.get(f"free.{row.name}", -1) for row in table]),
+            learns=np.zeros(len(table), bool),
+            kind=np.array([kernel_types.TRANSFORMS.index(row.transform) for row in table]),
+            low=low,
+            span=span,
+            decays=np.array([constant_of(row) != row.name for row in table]),
+            dt=self.network.dt,
         )
+
+    def _set_values(self) -> None:
+        """Let the kernels see the present properties, also those that do not learn."""
+        training_step.set_values(self.buffers.flat, self.transform, self.buffers.values, self.buffers.slopes, False)
 
     def set_rates(self, rates: Rates) -> None:
         """Learn with other rates from now on."""
         self.rates = rates
-        self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in self.slots]))
+        learns = np.array([f"free.{row.name}" in rates.rate for row in self.rows])
+        self.transform = self.transform._replace(learns=learns)
         # the kernels' values follow an update only where a property learns: let none stay behind when it stops
-        training_step.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
+        self._set_values()
         names = [name for name in self.starts if name in rates.rate]
         start = np.array([self.starts[name] for name in names], np.int64)
-        self.rule = kernel_types.Rule(
-            start,
-            start + np.array([self.sizes[name] for name in names], np.int64),
-            np.array([rates.rate[name] for name in names], float),
-            np.array([rates.l2.get(name, 0.0) for name in names], float),
-            float(rates.beta1),  # an int would be another type: compiled anew
-            rates.beta2,
-            rates.epsilon,
-            float(rates.clip),
-            *self._pull(rates),
+        plain = {name: l2 for name, l2 in rates.l2.items() if not (rates.singular and name == "recurrent_weights")}
+        weight, target = self.network.homeostasis(rates.rate_weight, rates.rate_target)
+        self.optimizer = kernel_types.Optimizer(
+            start=start,
+            stop=start + np.array([self.sizes[name] for name in names], np.int64),
+            rate=np.array([rates.rate[name] for name in names], float),
+            l2=np.array([plain.get(name, 0.0) for name in names], float),
+            beta1=float(rates.beta1),  # an int would be another type: compiled anew
+            beta2=rates.beta2,
+            epsilon=rates.epsilon,
+            clip=float(rates.clip),
+            rate_weight=weight,
+            rate_target=target,
+            singular_weight=float(rates.l2.get("recurrent_weights", 0.0)) if rates.singular else 0.0,
+            singular_values=int(rates.singular),
         )
-
-    def _pull(self, rates: Rates) -> tuple[float, float]:
-        """Return weight and target of the rate in the kernels' units, spikes a step."""
-        hertz = 5.0 if rates.rate_target is None else float(rates.rate_target)
-        return float(rates.rate_weight) * (1000 / self.network.dt) ** 2, hertz * self.network.dt / 1000
 
     def run(
         self,
@@ -207,89 +212,65 @@ class CompiledLearner:
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernel_types.Goal,
+        criterion: kernel_types.Criterion,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
-        longest = stimuli.inputs.shape[1]
-        if longest > len(self.learner.noise):
-            self.learner = self.learner._replace(**self._make_room(longest))
-        learn, model = self._kernel()
-        return learn(
-            stimuli, rows, *span, key, self.network.noise_scale, model, self.transform, self.rule, goal, self.learner,
-            records.loss, records.response_loss, records.correct, records.rate,
+        longest, net = stimuli.inputs.shape[1], self.network
+        if longest > len(self.buffers.noise):
+            self.buffers = self.buffers._replace(**self._trial_buffers(longest))
+        return net.kernels.learn(
+            stimuli, rows, *span, key, net.noise_scale, net.model, self.transform, self.optimizer, criterion,
+            self.buffers, records.loss, records.response_loss, records.correct, records.rate,
         )  # fmt: skip
 
-    def _kernel(self) -> tuple[Any, Any]:
-        """Return the compiled function that does trials, and what does not learn."""
-        return spiking_kernels.learn, self.network.model
-
-    def settle(self, level: float) -> None:
-        """Do nothing: a spiking network's target is given in Hz."""
+    def set_rate_target(self, level: float) -> None:
+        """Take the activity with which the first problem ended as the target, if none is given."""
+        if "target" in self.kept and self.rates.rate_target is None:
+            self.buffers.target[:] = level
 
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
         if what in ("all", "first_moment"):
-            self.learner.moment1[:] = 0
+            self.buffers.moment1[:] = 0
         if what == "all":
-            self.learner.moment2[:] = 0
-            self.learner.step[:] = 0
+            self.buffers.moment2[:] = 0
+            self.buffers.step[:] = 0
 
     def last_trial(self, steps: int) -> dict[str, np.ndarray]:
         """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
-        trace = self.learner.trace
-        names = ("logits", *self.network.signals)
-        return {name: getattr(trace, name)[:steps].reshape(steps, -1).copy() for name in names}
+        return self.network.last_trial(self.buffers.trace, steps)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
-        return {"flat": self.learner.flat.copy()} | self.memory()
+        return {"flat": self.buffers.flat.copy()} | self.memory()
 
     def memory(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: both moments and the number of updates."""
-        return {name: getattr(self.learner, name).copy() for name in self.kept}
+        return {name: getattr(self.buffers, name).copy() for name in self.kept}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
         for name, value in state.items():
-            getattr(self.learner, name)[:] = value
-        training_step.set_values(self.learner.flat, self.transform, self.learner.values, self.learner.slopes, False)
+            getattr(self.buffers, name)[:] = value
+        self._set_values()
 
 
-class RateLearner(CompiledLearner):
-    """Trains a rate network on the CPU with the compiled kernels."""
+PRESYNAPTIC_FIRST = ("input_weights", "recurrent_weights")  # in the memory of the kernels
 
-    slots = ("tau",)
-    kept = (*CompiledLearner.kept, "target")
-    _kind = rate_kernels
 
-    def _make_trace(self, steps: int) -> Any:
-        net = self.network
-        return rate_kernels.make_trace(steps, net.neurons, len(net.output_bias), net.bias.detach().numpy().dtype)
+def _in_flat_order(parameters: Iterable[str]) -> list[str]:
+    """Order names of parameters as they lie in memory: the bias with the weights whose sums it joins.
 
-    def set_rates(self, rates: Rates) -> None:
-        """Learn with other rates from now on."""
-        weight = rates.l2.get("recurrent_weights", 0.0) if rates.singular else 0.0
-        self.singular = np.array([weight, rates.singular])
-        plain = {name: l2 for name, l2 in rates.l2.items() if not (rates.singular and name == "recurrent_weights")}
-        super().set_rates(replace(rates, l2=plain))
-        self.rates = rates
+    The norm of the gradient is summed up in this order, which decides its last bits.
+    """
+    names = list(parameters)
+    names.insert(names.index("recurrent_weights") + 1, names.pop(names.index("free.bias")))
+    return names
 
-    def _pull(self, rates: Rates) -> tuple[float, float]:
-        return float(rates.rate_weight), 0.0
 
-    def _kernel(self) -> tuple[Any, Any]:
-        return rate_kernels.learn, self.singular
-
-    def settle(self, level: float) -> None:
-        """Take the mean squared rate with which the first problem ended as the target, if none is given."""
-        if self.rates.rate_target is None:
-            self.learner.target[:] = level
-
-    def last_trial(self, steps: int) -> dict[str, np.ndarray]:
-        """Return logits and activity (time, ...) of the last trial done, which had `steps` steps."""
-        trace = self.learner.trace
-        return {"logits": trace.logits[:steps].copy(), "activity": trace.rates[1 : steps + 1].copy()}
+def _sets_target(network: Any) -> bool:
+    return getattr(network, "target_from_first_problem", False)
 
 
 class PlainLearner:
@@ -318,7 +299,7 @@ class PlainLearner:
         rows: np.ndarray,
         span: tuple[int, int],
         key: np.uint64,
-        goal: kernel_types.Goal,
+        criterion: kernel_types.Criterion,
         records: Records,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
@@ -327,8 +308,8 @@ class PlainLearner:
             records.loss[trial], records.response_loss[trial], records.correct[trial], records.rate[trial] = outcome
             if not np.isfinite(records.loss[trial]):
                 return trial + 1, 2
-            window = records.loss[max(0, trial + 1 - goal.window) : trial + 1]
-            if trial + 1 > goal.window and window.sum() / goal.window < goal.criterion:
+            window = records.loss[max(0, trial + 1 - criterion.window) : trial + 1]
+            if trial + 1 > criterion.window and window.sum() / criterion.window < criterion.loss:
                 return trial + 1, 1
         return span[1], 0
 
@@ -390,7 +371,7 @@ class PlainLearner:
         """Return spikes a step and neuron, or the mean square of other activity."""
         return activity.spikes.mean() if "spikes" in activity._fields else activity.activity.square().mean()
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Take the mean square of activity with which the first problem ended as the target, if none is given."""
         if self.rates.rate_target is None:
             self.target[:] = level
@@ -441,9 +422,8 @@ class PlainLearner:
 
 def make_learner(network: Any, rates: Rates) -> Learner:
     """Return the fastest learner there is for a network where it is."""
-    compiled = {SpikingNetwork: CompiledLearner, RateNetwork: RateLearner}
-    on_cpu = network.output_bias.device.type == "cpu"
-    return compiled.get(type(network), PlainLearner)(network, rates) if on_cpu else PlainLearner(network, rates)
+    compiled = hasattr(network, "kernels") and network.output_bias.device.type == "cpu"
+    return CompiledLearner(network, rates) if compiled else PlainLearner(network, rates)
 
 
 def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Tensor | None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from itertools import islice
 from typing import Any
@@ -12,8 +11,26 @@ import numpy as np
 import torch
 import xarray as xr
 
-from ip2lab.networks.spiking import ADAPTATION_PROPERTIES, PAPER_PROPERTIES
-from ip2lab.properties import PROPERTIES, hint, in_order
+from ip2lab.checks import (
+    COUNT,
+    FLAG,
+    FROM_ZERO,
+    MANY,
+    POSITIVE,
+    SEED,
+    Rule,
+    affordable,
+    each,
+    is_list,
+    is_number,
+    known,
+    obey,
+    one_of,
+    optional,
+    plain,
+)
+from ip2lab.networks import models, network_class, own_options
+from ip2lab.properties import PROPERTIES, hint, in_order, properties_of
 from ip2lab.tasks.base import FAMILIES
 
 COMMON: dict[str, Any] = {
@@ -41,48 +58,10 @@ COMMON: dict[str, Any] = {
     "problems_order": None,
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
-    "spiking": COMMON
-    | {
-        "start": "homogeneous",
-        "noise": 0.05,
-        "autapses": False,
-        "adaptation": False,
-        "input_gain": 12.0,
-        "recurrent_gain": 1.5,
-        "refractory": 0.0,
-        "readout": "spikes",
-        "spiking": True,
-        "recurrent": True,
-        "learning_rate": 0.004,
-    },
-    "rate": COMMON
-    | {
-        "start": "homogeneous",
-        "noise": 0.0224,
-        "input_gain": 6.0,
-        "recurrent_gain": 1.0,
-        "learning_rate": 6e-4,
-        "output_learning_rate": 6e-4,
-        "reset_optimizer": "all",
-        "l2": {"input_weights": 1e-4, "output_weights": 0.1},
-        "singular_values": 0,
-        "rate_weight": 5e-4,
-        "rate_target": None,
-        "preset": None,
-    },
-    "attention": COMMON | {"heads": 4, "input_gain": 1.0, "learning_rate": 1e-3, "output_learning_rate": 1e-3},
-    "filters": COMMON | {"filters": (50.0, 200.0, 800.0, 3200.0), "learning_rate": 0.05, "output_learning_rate": 0.05},
+    model: COMMON | own_options(network_class(model)) | network_class(model).training for model in models()
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "goudar2023": {
-        "dt": 1.0,
-        "input_gain": 1.0,
-        "learning_rate": 1e-4,
-        "output_learning_rate": 1e-4,
-        "l2": {"input_weights": 1e-4, "output_weights": 0.1, "recurrent_weights": 1e-3},
-        "singular_values": 10,
-        "max_trials": 20000,
-    }
+    name: preset for model in models() for name, preset in getattr(network_class(model), "presets", {}).items()
 }
 BETWEEN = ("shuffle_properties", "reset_properties", "reset_weights")
 OUTPUT_FACTOR = 6.0  # the readout learns this much faster than the other weights unless output_learning_rate is given
@@ -94,45 +73,14 @@ RECORD = {
     "half": False,  # whether membrane and dendrite are kept in half precision
     "interval": 5.0,  # seconds of work that are lost at most where the process is killed
 }
-HAS: dict[str, tuple[str, ...]] = {
-    "spiking": PAPER_PROPERTIES,
-    "rate": ("tau",),
-    "attention": (),
-    "filters": (),
-}  # properties of every network of a model
-MANY = 100_000  # entries of a list that an argument may have
 WEIGHT_COPIES = 32.0  # bytes a recurrent weight: itself, its gradient, two moments, what is undone, what is stored
 TRIAL_BYTES = 40.0  # of a problem: loss, response loss, correctness, rate, condition
 MASK = 5  # random stream of learnable="random"
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _positive(value: Any) -> bool:
-    return _number(value) and 0 < value < float("inf")
-
-
-def _from_zero(value: Any) -> bool:
-    return _number(value) and 0 <= value < float("inf")
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _seed(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
 def _one_or_each(value: Any) -> bool:
-    each = value.values() if isinstance(value, Mapping) else [value]
-    return all(map(_from_zero, each))
-
-
-def _many(value: Any) -> bool:
-    return isinstance(value, (list, tuple, set, frozenset, range)) and len(value) <= MANY
+    values = value.values() if isinstance(value, Mapping) else [value]
+    return all(map(FROM_ZERO.valid, values))
 
 
 def _device(value: Any) -> bool:
@@ -142,64 +90,45 @@ def _device(value: Any) -> bool:
         return False
 
 
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: isinstance(value, str) and value in names, " or ".join(map(repr, names))
+def _rate_of_properties(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value == "uniform") or _one_or_each(value)
 
 
-_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(("neurons", "max_trials"), (_whole, "a positive whole number")),
-    **dict.fromkeys(("dt", "learning_rate", "criterion"), (_positive, "a positive number")),
-    **dict.fromkeys(
-        ("noise", "input_gain", "recurrent_gain", "refractory", "clip", "rate_weight"),
-        (_from_zero, "0 or a positive number"),
-    ),
-    "rate_target": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
-    "singular_values": (_seed, "a whole number from 0"),
-    "heads": (_whole, "a positive whole number"),
-    "filters": (lambda v: _many(v) and all(map(_positive, v)), "time constants in ms"),
-    "preset": (lambda v: v is None or v in PRESETS, " or ".join(map(repr, PRESETS))),
-    "between_problems": (lambda v: v is None or (isinstance(v, str) and v in BETWEEN), " or ".join(map(repr, BETWEEN))),
-    **dict.fromkeys(
-        ("autapses", "adaptation", "spiking", "recurrent"), (lambda v: isinstance(v, bool), "True or False")
-    ),
-    **dict.fromkeys(
-        ("network_seed", "problem_seed"), (lambda v: v is None or _seed(v), "a whole number from 0, or None")
-    ),
-    "window": (_whole, "a positive whole number"),
-    "freeze_after": (lambda v: v is None or _seed(v), "the number of a problem, or None"),
-    "output_learning_rate": (lambda v: v is None or _from_zero(v), "0, a positive number, or None"),
-    "property_learning_rate": (
-        lambda v: v is None or (isinstance(v, str) and v == "uniform") or _one_or_each(v),
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("neurons", "max_trials", "window"), COUNT),
+    **dict.fromkeys(("dt", "learning_rate", "criterion"), POSITIVE),
+    **dict.fromkeys(("clip", "rate_weight"), FROM_ZERO),
+    **dict.fromkeys(("network_seed", "problem_seed"), optional(SEED)),
+    "rate_target": Rule(lambda v: v is None or FROM_ZERO.valid(v), "0, a positive number, or None"),
+    "output_learning_rate": Rule(lambda v: v is None or FROM_ZERO.valid(v), "0, a positive number, or None"),
+    "between_problems": optional(one_of(*BETWEEN)),
+    "freeze_after": Rule(optional(SEED).valid, "the number of a problem, or None"),
+    "property_learning_rate": Rule(
+        _rate_of_properties,
         "0, a positive number, a mapping from properties to such numbers, 'uniform', or None",
     ),
-    "l2": (_one_or_each, "0, a positive number, or a mapping from weight matrices to such numbers"),
-    "beta1": (lambda v: _number(v) and 0 <= v < 1, "a number from 0 to below 1"),
-    "reset_optimizer": _one_of("all", "first_moment", "none"),
-    "readout": _one_of("spikes", "membrane"),
-    "dtype": _one_of("float32", "float64"),
-    "device": (
+    "l2": Rule(_one_or_each, "0, a positive number, or a mapping from weight matrices to such numbers"),
+    "beta1": Rule(lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
+    "reset_optimizer": one_of("all", "first_moment", "none"),
+    "dtype": one_of("float32", "float64"),
+    "device": Rule(
         _device,
         "the name of a device that torch can use here: 'cpu', or 'cuda' with a GPU and a CUDA build of torch",
     ),
-    "frozen": (
-        lambda v: _many(v) and all(isinstance(name, str) for name in v),
-        "a list of names of parameters, as ['bias']",
+    "frozen": Rule(
+        lambda v: is_list(v) and all(isinstance(name, str) for name in v), "a list of names of parameters, as ['bias']"
     ),
-    "record": (lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
-    "problems_order": (
-        lambda v: v is None or (_many(v) and not isinstance(v, (set, frozenset)) and all(map(_seed, v))),
+    "record": Rule(lambda v: isinstance(v, Mapping), f"a mapping with {' or '.join(map(repr, RECORD))}"),
+    "problems_order": Rule(
+        lambda v: v is None or (each(SEED, "").valid(v) and not isinstance(v, (set, frozenset))),
         "a list of whole numbers from 0, or None",
     ),
-    "start": (
-        lambda v: isinstance(v, (str, Mapping)),
-        "'homogeneous', 'heterogeneous', 'short', 'long', or a mapping from properties to values",
-    ),
 }
-_RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "trajectories": (_whole, "a positive whole number"),
-    **dict.fromkeys(("checkpoints", "half"), (lambda v: isinstance(v, bool), "True or False")),
-    "kept": (lambda v: v is None or (_many(v) and all(map(_seed, v))), "numbers of problems, or None"),
-    "interval": (_from_zero, "0 or a positive number of seconds"),
+RECORD_RULES: dict[str, Rule] = {
+    "trajectories": COUNT,
+    **dict.fromkeys(("checkpoints", "half"), FLAG),
+    "kept": Rule(lambda v: v is None or each(SEED, "").valid(v), "numbers of problems, or None"),
+    "interval": Rule(FROM_ZERO.valid, "0 or a positive number of seconds"),
 }
 
 
@@ -218,18 +147,18 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     >>> resolve("spiking", {"neurons": 50})["neurons"]
     50
     """
-    _check_model(model)
+    known("model", model, DEFAULTS)
     if not isinstance(given, Mapping):
         raise TypeError(f"given: {given!r} is not valid; give a mapping of options to values")
     unknown = sorted(set(given) - set(DEFAULTS[model]), key=str)
     if unknown:
-        known = f"it has {', '.join(sorted(DEFAULTS[model]))}{hint(unknown[0], DEFAULTS[model])}"
+        there = f"it has {', '.join(sorted(DEFAULTS[model]))}{hint(unknown[0], DEFAULTS[model])}"
         of_family = any(unknown[0] in (f.name for f in fields(cls)) for cls in FAMILIES.values())
-        cure = f"that is for the family: ip2lab.family(NAME, {unknown[0]}=...)" if of_family else known
+        cure = f"that is for the family: ip2lab.family(NAME, {unknown[0]}=...)" if of_family else there
         raise TypeError(f"the model {model!r} has no option {unknown[0]!r}; {cure}")
     preset = PRESETS.get(given.get("preset") or "", {})
-    options = DEFAULTS[model] | preset | {name: _plain(value) for name, value in given.items()}
-    _obey(_RULES, options, "")
+    options = DEFAULTS[model] | preset | {name: plain(value) for name, value in given.items()}
+    obey(RULES | network_class(model).rules, options)
     if options["max_trials"] <= options["window"]:
         raise ValueError(
             f"max_trials: {options['max_trials']} trials cannot hold a window of {options['window']}; give more"
@@ -238,114 +167,64 @@ def resolve(model: str, given: Mapping[str, Any]) -> dict[str, Any]:
     affordable("max_trials", options["max_trials"], TRIAL_BYTES * float(options["max_trials"]))
     if isinstance(options.get("start"), Mapping):
         start = {name: in_order(f"start: {name}", v, options["neurons"]) for name, v in options["start"].items()}
-        options["start"] = {name: _plain(values) for name, values in start.items()}
+        options["start"] = {name: plain(values) for name, values in start.items()}
     unknown = sorted(set(options["record"]) - set(RECORD), key=str)
     if unknown:
-        known = f"there is {', '.join(RECORD)}{hint(unknown[0], RECORD)}"
-        raise TypeError(f"record: there is no {unknown[0]!r}; {known}")
-    record = RECORD | {name: _plain(value) for name, value in options["record"].items()}
-    _obey(_RECORD_RULES, record, "record.")
+        there = f"there is {', '.join(RECORD)}{hint(unknown[0], RECORD)}"
+        raise TypeError(f"record: there is no {unknown[0]!r}; {there}")
+    record = RECORD | {name: plain(value) for name, value in options["record"].items()}
+    obey(RECORD_RULES, record, "record.")
     return options | {"record": record}
 
 
-def _check_model(model: Any) -> None:
-    if not isinstance(model, str) or model not in DEFAULTS:
-        raise ValueError(f"model: {model!r} is unknown; known: {', '.join(DEFAULTS)}{hint(model, DEFAULTS)}")
-
-
-def _plain(value: Any) -> Any:
-    """Turn numbers and lists of numpy's into Python's; ``for seed in np.arange(5)`` gives whole numbers too."""
-    if isinstance(value, (np.generic, np.ndarray)):
-        return value.tolist()
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _obey(rules: Mapping[str, tuple[Callable[[Any], bool], str]], options: Mapping[str, Any], prefix: str) -> None:
-    for name, (valid, wanted) in rules.items():
-        if name in options and not valid(options[name]):
-            raise ValueError(f"{prefix}{name}: {options[name]!r} is not valid; give {wanted}")
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """Return `value` where it is a whole number from `least`, or raise ValueError."""
-    value = _plain(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}: {value!r} is not valid; give a whole number from {least}")
-    return value
-
-
-def several(name: str, values: Any, wanted: str) -> list[Any]:
-    """Return `values` as a list where they are several, or raise TypeError."""
-    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
-        raise TypeError(f"{name}: {values!r} is not valid; give a list of {wanted}")
-    found = list(islice(np.atleast_1d(values) if isinstance(values, np.ndarray) else values, MANY + 1))
-    if len(found) > MANY:
-        raise ValueError(f"{name}: more than {MANY:,} {wanted}; give fewer")
-    return found
-
-
-def flag(name: str, value: Any) -> bool:
-    """Return `value` where it is True or False, or raise TypeError."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: {value!r} is not valid; give True or False")
-    return bool(value)
-
-
-def from_zero(name: str, value: Any) -> float:
-    """Return `value` where it is 0 or a positive number, or raise ValueError."""
-    value = _plain(value)
-    if not _from_zero(value):
-        raise ValueError(f"{name}: {value!r} is not valid; give 0 or a positive number")
-    return float(value)
-
-
-def affordable(name: str, value: Any, size: float) -> None:
-    """Raise ValueError where what `value` asks for takes more bytes than this machine has memory."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not a system that tells
-        memory = 2**40
-    if size > memory:
-        came = f"{value!r} take {size / 1e9:.3g} GB of memory; this machine has {memory / 1e9:.3g}"
-        raise ValueError(f"{name}: {came}: give fewer")
-
-
 def learnable_names(model: str, learnable: Any, adaptation: bool = False, seed: int = 0) -> tuple[str, ...]:
-    """Return the names of the properties that learn; see `learnable` of :func:`ip2lab.train`."""
-    _check_model(model)
+    """Return the names of the properties that learn, in the order of the table; `learnable` is that of `train`.
+
+    Examples
+    --------
+    >>> learnable_names("spiking", "default"), learnable_names("rate", "default"), learnable_names("rate", None)
+    (('bias', 'tau_dendrite', 'tau_soma', 'threshold'), ('bias',), ())
+    """
+    known("model", model, DEFAULTS)
     if isinstance(learnable, xr.Dataset):
         learnable = _decision(learnable)
-    has = HAS[model] + (ADAPTATION_PROPERTIES if adaptation else ())
-    if learnable is None or (isinstance(learnable, str) and learnable in ("default", "all", "random")):
-        return _named_subset(learnable, model, has, seed)
+    has = properties_of(model, adaptation)
+    if learnable is None:
+        return ()
     if isinstance(learnable, str):
+        if learnable in ("default", "all", "random"):
+            return _named_subset(learnable, model, has, seed)
         learnable = (learnable,)
     if not isinstance(learnable, Iterable):
         wanted = "'default', None, 'all', 'random', a name or names of properties, or what search_plasticity returned"
         raise TypeError(f"learnable: {learnable!r} is not valid; give {wanted}")
     names = tuple(islice(learnable, MANY))
-    allowed = (*has, "gain") if model == "spiking" else has
     for name in names:
-        if not isinstance(name, str) or name not in PROPERTIES:
-            known = f"known: {', '.join(PROPERTIES)}{hint(name, PROPERTIES)}"
-            raise ValueError(f"learnable: unknown property {name!r}; {known}")
-        if name not in allowed:
-            cure = "; give adaptation=True for it" if name in ADAPTATION_PROPERTIES and model == "spiking" else ""
-            has_names = ", ".join(allowed) or "none"
-            raise ValueError(f"learnable: this network has no property {name!r}; it has {has_names}{cure}")
-    return tuple(dict.fromkeys(names))
+        _check_property(model, name, properties_of(model, adaptation, PROPERTIES))
+    return tuple(name for name in PROPERTIES if name in names)
 
 
-def _named_subset(word: str | None, model: str, has: tuple[str, ...], seed: int) -> tuple[str, ...]:
+def _check_property(model: str, name: Any, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError where a network of `model` cannot have a property."""
+    if not isinstance(name, str) or name not in PROPERTIES:
+        raise ValueError(
+            f"learnable: unknown property {name!r}; known: {', '.join(PROPERTIES)}{hint(name, PROPERTIES)}"
+        )
+    if name not in allowed:
+        row = PROPERTIES[name]
+        cure = "; give adaptation=True for it" if row.needs == "adaptation" and model in row.models else ""
+        has = ", ".join(allowed) or "none"
+        raise ValueError(f"learnable: this network has no property {name!r}; it has {has}{cure}")
+
+
+def _named_subset(word: str, model: str, has: tuple[str, ...], seed: int) -> tuple[str, ...]:
     """Return the properties that a word stands for."""
-    if word is None:
-        return ()
     if word == "all":
         return has
     if word == "random" and has:  # every subset but the empty one is as likely
         drawn = np.random.default_rng([seed, MASK]).integers(1, 2 ** len(has))
         return tuple(name for k, name in enumerate(has) if drawn >> k & 1)
-    return PAPER_PROPERTIES if model == "spiking" and word == "default" else ()
+    return network_class(model).default_learnable if word == "default" else ()
 
 
 def _decision(search: xr.Dataset) -> tuple[str, ...]:
@@ -359,33 +238,34 @@ def rates_by_parameter(
     options: Mapping[str, Any], learnable: Iterable[str], parameters: Iterable[str]
 ) -> dict[str, float]:
     """Return the learning rate of every parameter that learns, by its name in the network."""
-    base = options["learning_rate"]
+    base, learnable = options["learning_rate"], tuple(learnable)
     output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
-    given = options["property_learning_rate"]
-    given = UNIFORM_FACTOR * base if isinstance(given, str) else given
-    by_property = given if isinstance(given, Mapping) else {}
-    wrong = sorted(set(by_property) - set(learnable), key=str)
+    by_property = _rates_by_property(options["property_learning_rate"], learnable, base)
+    short = {name.removeprefix("free."): name for name in parameters}
+    asked = {"frozen": options["frozen"], "l2": options["l2"] if isinstance(options["l2"], Mapping) else ()}
+    for option, names in asked.items():
+        wrong = sorted(set(names) - set(short), key=str)
+        if wrong:
+            there = f"known: {', '.join(sorted(short))}{hint(wrong[0], short)}"
+            raise ValueError(f"{option}: {wrong[0]!r} is unknown; {there}")
+    rates = {}
+    for name, whole_name in short.items():
+        if name != whole_name:  # a property
+            rates[whole_name] = by_property.get(name, 0.0)
+        else:
+            rates[whole_name] = output if name.startswith("output") else base
+    frozen = {short[name] for name in options["frozen"]}
+    return {name: rate for name, rate in rates.items() if name not in frozen and rate > 0}
+
+
+def _rates_by_property(given: Any, learnable: tuple[str, ...], base: float) -> dict[str, float]:
+    """Return the learning rate of each property that learns; `given` is one for all, or one per property."""
+    if given is not None and not isinstance(given, Mapping):
+        return dict.fromkeys(learnable, UNIFORM_FACTOR * base if isinstance(given, str) else float(given))
+    given = given or {}
+    wrong = sorted(set(given) - set(learnable), key=str)
     if wrong:
         raise ValueError(
             f"property_learning_rate: {wrong[0]!r} does not learn; learnable: {', '.join(learnable) or 'nothing'}"
         )
-    frozen = set(options["frozen"])
-    rates = {}
-    for name in parameters:
-        if name.startswith("free."):
-            prop = name.removeprefix("free.")
-            if prop not in learnable:
-                continue
-            default = base * PROPERTIES[prop].rate
-            rates[name] = (
-                by_property.get(prop, default) if given is None or isinstance(given, Mapping) else float(given)
-            )
-        else:
-            rates[name] = output if name.startswith("output") else base
-    short = {name.removeprefix("free.") for name in parameters}
-    for option, names in (("frozen", frozen), ("l2", options["l2"] if isinstance(options["l2"], Mapping) else ())):
-        wrong = sorted(set(names) - short, key=str)
-        if wrong:
-            known = f"known: {', '.join(sorted(short))}{hint(wrong[0], short)}"
-            raise ValueError(f"{option}: {wrong[0]!r} is unknown; {known}")
-    return {name: rate for name, rate in rates.items() if name.removeprefix("free.") not in frozen and rate > 0}
+    return {name: given.get(name, base * PROPERTIES[name].rate) for name in learnable}

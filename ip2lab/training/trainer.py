@@ -16,13 +16,15 @@ import torch
 import xarray as xr
 
 from ip2lab import networks, records
+from ip2lab.checks import affordable, whole
 from ip2lab.networks import kernel_types
+from ip2lab.networks.intrinsic import stored_name
 from ip2lab.properties import PROPERTIES
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 from ip2lab.training.learners import Learner, Rates, Records, TrialStream, make_learner, score
-from ip2lab.training.options import affordable, learnable_names, rates_by_parameter, resolve, whole
+from ip2lab.training.options import learnable_names, rates_by_parameter, resolve
 from ip2lab.training.runtime import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
@@ -121,8 +123,8 @@ def prepared(
 
     Examples
     --------
-    >>> prepared("association", neurons=20, problems=3).network.bias.shape
-    torch.Size([20])
+    >>> prepared("association", neurons=20, problems=3).network.neurons
+    20
     """
     if isinstance(learnable, xr.Dataset):  # a search may have chosen other options, too
         options = json.loads(learnable.attrs.get("options", "{}")) | options
@@ -211,7 +213,7 @@ class Series:
         self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
         self.network = self.born()
         self.learner: Learner = make_learner(self.network, self.rates())
-        self.goal = kernel_types.Goal(float(options["criterion"]), int(options["window"]))
+        self.goal = kernel_types.Criterion(float(options["criterion"]), int(options["window"]))
         self.current = Records.empty(options["max_trials"])
         self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
         self._duration = 0.0
@@ -271,7 +273,7 @@ class Series:
             epochs=probe.epoch.values[0],
             probes=labels | {"repeat": np.zeros(probe.sizes["trial"], int)},
             weights=self.network.weights
-            | {f"free_{name}": ("neuron",) for name in self.network.free}
+            | {stored_name(PROPERTIES[name]): ("neuron",) for name in self.network.free}
             | {"optimizer": {"entry": len(self.memory())}},
             adaptation="adaptation" in self.network.signals,
             dtype=self.options["dtype"],
@@ -470,7 +472,7 @@ class Series:
         self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
         self._keep_properties(self.problem)
         if self.problem == 0:
-            self.learner.settle(_mean(now.rate[window]))
+            self.learner.set_rate_target(_mean(now.rate[window]))
         self.learner.reset(o["reset_optimizer"])
         self._keep_state()
         self._earlier, self.last_trials = self._earlier + self.trial, self.trial
@@ -510,7 +512,7 @@ class Series:
 
     def _values(self) -> dict[str, np.ndarray]:
         free = {name: parameter.detach().cpu().numpy() for name, parameter in self.network.free.items()}
-        return {name: PROPERTIES[name].to_value(value).astype(value.dtype)[None] for name, value in free.items()}
+        return {name: self.network.table[name].to_value(v).astype(v.dtype)[None] for name, v in free.items()}
 
     def _keep_properties(self, problem: int) -> None:
         self.recorder.append("properties", problem=np.array([problem]), **self._values())
@@ -525,7 +527,7 @@ class Series:
         keep = (kept(self.problem) if asked is None else self.problem in asked) or self.problem == self.problems - 1
         if keep or self.problem in WEIGHTS_BLOCK:
             weights = {name: getattr(self.network, name) for name in self.network.weights}
-            weights |= {f"free_{name}": parameter for name, parameter in self.network.free.items()}
+            weights |= {stored_name(PROPERTIES[name]): parameter for name, parameter in self.network.free.items()}
             kept_weights = {name: value.detach().cpu().numpy()[None] for name, value in weights.items()}
             memory = self.memory()[None]
             known = keep and self.options["record"]["checkpoints"]
