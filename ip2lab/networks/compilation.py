@@ -50,6 +50,11 @@ def compiled(function: Any, **more: Any) -> Any:
     return built
 
 
+def borrowing(function: Any) -> Any:
+    """Compile a step within a loop: it works on arrays that its caller holds and makes none, so it counts no references."""
+    return compiled(function, _nrt=False)
+
+
 class _CacheFile(IndexDataCacheFile):
     """Numba's files, of which none is trusted: what is damaged is compiled again and written anew.
 

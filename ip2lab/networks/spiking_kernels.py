@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ip2lab.networks.compilation import compiled
+from ip2lab.networks.compilation import borrowing, compiled
 from ip2lab.networks.kernel_types import Trace
 from ip2lab.networks.training_step import (
     cross_entropy,
@@ -177,7 +177,7 @@ class Adjoint(NamedTuple):
     theta: Any
 
 
-@compiled
+@borrowing
 def back_to_spikes(t, trace, neurons, share, model, adjoint):
     """Go back from what step `t` + 1 left in `adjoint` to the spikes of step `t`, by way of reset and adaptation.
 
@@ -201,7 +201,7 @@ def back_to_spikes(t, trace, neurons, share, model, adjoint):
         hold_refractory(trace.spikes, t, model.refractory, gv)
 
 
-@compiled
+@borrowing
 def back_through_threshold(t, trace, neurons, model, adjoint, g_neurons):
     """Go back from the spikes of step `t` to its membranes (`through`), thresholds and adaptation."""
     s, gs, gu, gv, v, gt = (
@@ -229,7 +229,7 @@ def back_through_threshold(t, trace, neurons, model, adjoint, g_neurons):
                 g_rho[i] += ga[i] * (a_old[i] - scale * s_old[i])
 
 
-@compiled
+@borrowing
 def back_to_membrane(neurons, adjoint):
     """Add what comes from the membrane of the step after to what comes through the spikes."""
     alpha, gu, gv = neurons.decay_soma, adjoint.membrane, adjoint.through
@@ -237,7 +237,7 @@ def back_to_membrane(neurons, adjoint):
         gu[i] = alpha[i] * gu[i] + gv[i]
 
 
-@compiled
+@borrowing
 def back_to_input(t, trace, zeros, neurons, share, adjoint, g_neurons, g_sum):
     """Go back from the membranes of step `t` to the dendrites, their properties and (`g_sum`) the summed input."""
     d, gd, gu, current = trace.dendrite[t], adjoint.dendrite, adjoint.membrane, adjoint.current
