@@ -42,7 +42,7 @@ from ip2lab.networks.vectors import (
 )
 
 
-@compiled
+@borrowing
 def spike(u, theta, threshold, s, kind):
     """Write the spikes of membranes `u`: a step (kind 1) or the antiderivative of its pseudo-derivative (kind 2)."""
     one, half, zero = u.dtype.type(1), u.dtype.type(0.5), u.dtype.type(0)
@@ -56,7 +56,7 @@ def spike(u, theta, threshold, s, kind):
             s[i] = half * low * low if v < 0 else one - half * high * high
 
 
-@compiled
+@borrowing
 def hold_refractory(spikes, t, steps, target):
     """Set `target` to zero where the neuron fired in the last `steps` steps before `t`."""
     for k in range(max(0, t - steps), t):
@@ -97,7 +97,7 @@ def shares(neurons, model):
     return Shares(into_dendrite, one - neurons.decay_soma, into_adaptation, one / neurons.threshold)
 
 
-@compiled
+@borrowing
 def raise_threshold(a, threshold, strength, theta):
     """Write the effective threshold `theta` of neurons with adaptation `a`."""
     for i in range(a.shape[0]):
@@ -268,7 +268,7 @@ def complete_properties(neurons, g_neurons):
         g_neurons.gain[i] /= neurons.gain[i]
 
 
-@compiled
+@borrowing
 def filter_back(model, d_logits, filtered):
     """Write the derivatives by what the outputs read, through the filter of the readout."""
     keep = d_logits.dtype.type(model.readout_decay)
@@ -369,7 +369,7 @@ def output_gradients(model, trace, d_logits, filtered, g_weights):
             add_rows(g_weights.output[k], trace.membrane, factors, kind(1), np.arange(steps), steps)
 
 
-@compiled
+@borrowing
 def input_gradients(inputs, t, run, g_input, g_bias):
     """Turn `run`, the derivatives summed up since the input of step `t` came, into gradients; go on where it came."""
     if same_row(inputs, t):

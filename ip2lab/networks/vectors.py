@@ -5,24 +5,24 @@ Loops write one array each and read few: wide ones are not vectorised.
 
 from __future__ import annotations
 
-from ip2lab.networks.compilation import compiled
+from ip2lab.networks.compilation import borrowing
 
 
-@compiled
+@borrowing
 def add(total, extra):
     """Add a row."""
     for i in range(total.shape[0]):
         total[i] += extra[i]
 
 
-@compiled
+@borrowing
 def add_product(total, one, two):
     """Add a product of rows, element by element."""
     for i in range(total.shape[0]):
         total[i] += one[i] * two[i]
 
 
-@compiled
+@borrowing
 def add_outputs(total, weights, source, scale):
     """Add ``scale * source @ weights`` to `total`, for the few rows of a readout."""
     for k in range(weights.shape[0]):
@@ -31,7 +31,7 @@ def add_outputs(total, weights, source, scale):
             total[i] += factor * row[i]
 
 
-@compiled
+@borrowing
 def add_rows(total, weights, source, scale, listed, count):
     """Add ``scale * source[j] * weights[j]`` to `total` for the first `count` entries j of `listed`."""
     n, k = total.shape[0], 0
@@ -49,7 +49,7 @@ def add_rows(total, weights, source, scale, listed, count):
         k += 1
 
 
-@compiled
+@borrowing
 def dot_rows(result, weights, vector, scale, listed, count):
     """Add ``scale * weights[j] @ vector`` to ``result[j]`` for the first `count` entries j of `listed`."""
     n, k, zero = vector.shape[0], 0, vector.dtype.type(0)
@@ -77,7 +77,7 @@ def dot_rows(result, weights, vector, scale, listed, count):
         k += 1
 
 
-@compiled
+@borrowing
 def list_nonzero(vector, listed):
     """List where `vector` is not zero in `listed` (one longer than needed); return how many places there are."""
     count = 0
@@ -87,7 +87,7 @@ def list_nonzero(vector, listed):
     return count
 
 
-@compiled
+@borrowing
 def same_row(inputs, t):
     """Tell whether the input at step `t` is that of the step before."""
     same = t > 0
@@ -98,7 +98,7 @@ def same_row(inputs, t):
     return same
 
 
-@compiled
+@borrowing
 def input_drive(inputs, t, weights, bias, drive):
     """Write what arrives from outside at step `t` into `drive`; an input that stays is not multiplied again."""
     if same_row(inputs, t):
@@ -112,7 +112,7 @@ def input_drive(inputs, t, weights, bias, drive):
                 drive[i] += x * row[i]
 
 
-@compiled
+@borrowing
 def add_all(total, weights, source):
     """Add ``source @ weights`` to `total`, four rows at a time."""
     n, j = total.shape[0], 0
@@ -129,7 +129,7 @@ def add_all(total, weights, source):
         j += 1
 
 
-@compiled
+@borrowing
 def dot_all(result, weights, vector):
     """Add ``weights @ vector`` to `result`, four rows at a time."""
     n, j, zero = vector.shape[0], 0, vector.dtype.type(0)
