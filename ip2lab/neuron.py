@@ -34,7 +34,7 @@ def constant_of(row: Property) -> str:
 
 SPIKING = tuple(row for row in PROPERTIES.values() if "spiking" in row.models)
 #: The constants of the neuron, one per property of the table, one value per neuron each.
-Constants = namedtuple("Constants", [constant_of(row) for row in SPIKING])  # type: ignore[misc]
+Constants: Any = namedtuple("Constants", [constant_of(row) for row in SPIKING])  # type: ignore[misc]
 
 
 class State(NamedTuple):

@@ -18,14 +18,16 @@ from torch.func import functional_call
 
 from ip2lab.networks import compilation
 from ip2lab.networks.spiking import SpikingNetwork
+from ip2lab.neuron import SPIKING
 from ip2lab.properties import PROPERTIES
 from ip2lab.training.learners import CompiledLearner, Rates, draw_noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 ROOT = Path(__file__).parents[1]
 BOTH = pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
-PROPERTY_NAMES = ("tau_dendrite", "tau_soma", "threshold", "gain", "adaptation_strength", "tau_adaptation")
-SPREAD = {name: PROPERTIES[name].heterogeneous for name in PROPERTY_NAMES} | {"tau_dendrite": (20.0, 400.0)}
+PROPERTY_NAMES = tuple(row.name for row in SPIKING)
+SPREAD = {name: PROPERTIES[name].heterogeneous for name in PROPERTY_NAMES}
+SPREAD |= {"tau_dendrite": (20.0, 400.0), "bias": (0.2, 0.8)}
 
 
 def network(inputs=2, outputs=2, neurons=4, *, dtype=torch.float64, start=SPREAD, **options) -> SpikingNetwork:
@@ -174,9 +176,9 @@ def test_a_gradient_is_asked_for_twice():
     net, x = network(seed=1), array(np.random.default_rng(0), 1, 20, 2)
     loss = net(x).logits.square().sum()
     loss.backward(retain_graph=True)
-    once = net.bias.grad.clone()
+    once = net.input_weights.grad.clone()
     loss.backward()
-    torch.testing.assert_close(net.bias.grad, 2 * once)
+    torch.testing.assert_close(net.input_weights.grad, 2 * once)
 
 
 def test_without_autapses_their_gradient_is_zero():
@@ -208,10 +210,10 @@ def test_what_a_pass_returned_stays_as_it_was():
     assert len(places) <= 8  # used again
     assert np.array_equal(held, membrane)
     loss.backward()
-    got = net.bias.grad.clone()
+    got = net.free["bias"].grad.clone()
     net.zero_grad()
     net(x).logits.square().sum().backward()
-    assert torch.equal(got, net.bias.grad)
+    assert torch.equal(got, net.free["bias"].grad)
 
 
 def test_autapses_set_by_hand_are_refused_where_there_are_none():
@@ -233,7 +235,7 @@ def test_a_nan_stays_one():
     """No fast mathematics hides it: it is how an exploding loss is recognised."""
     net, x = network(neurons=12, seed=1), array(np.random.default_rng(0), 1, 30, 2)
     with torch.no_grad():
-        net.bias[3] = float("nan")
+        net.free["bias"][3] = float("nan")
         for compiled in (False, True):
             assert net(x, compiled=compiled).membrane[..., 3].isnan().all()
         net.output_bias[0] = float("nan")
@@ -377,6 +379,6 @@ back_through_weights(result, np.array([[1.0, 0.0, 0.0]]), np.eye(3), vectors, 0,
 print(result[0, 0], sum(back_through_weights.stats.cache_hits.values()))
 """
     assert [execute(code, tmp_path).stdout for _ in range(2)] == ["1.0 0\n", "1.0 1\n"]
-    rows = tmp_path / "ip2lab" / "networks" / "rows.py"
+    rows = tmp_path / "ip2lab" / "networks" / "vectors.py"
     rows.write_text(rows.read_text().replace("+= scale * s0", "+= 2 * scale * s0"))
     assert execute(code, tmp_path).stdout == "2.0 0\n"

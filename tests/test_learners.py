@@ -22,7 +22,7 @@ from ip2lab.training.learners import (
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 SHORT = {"stimulus": 200.0, "delay": 200.0, "response": 200.0, "grace_period": 40.0}
-NEVER = kernel_types.Goal(0.0, 50)  # a criterion that no loss is below
+NEVER = kernel_types.Criterion(0.0, 50)  # a criterion that no loss is below
 KEY = np.uint64(12345)
 START = {"tau_dendrite": (40.0, 400.0), "tau_soma": (20.0, 60.0), "threshold": (0.5, 1.5)}
 
@@ -151,7 +151,7 @@ def test_noise_of_both_learners_is_the_same_bit_for_bit():
     learner = CompiledLearner(net, rates_of(net))
     learn(learner, shown, 3)
     wanted = draw_noise(net, KEY, 2, int(shown.probe.length[0]))
-    np.testing.assert_array_equal(learner.learner.noise[: wanted.shape[1]].ravel(), wanted.numpy().ravel())
+    np.testing.assert_array_equal(learner.buffers.noise[: wanted.shape[1]].ravel(), wanted.numpy().ravel())
 
 
 def test_no_weight_decay_for_what_is_frozen():
@@ -165,7 +165,7 @@ def test_no_weight_decay_for_what_is_frozen():
     learn(learner, shown, 3)
     after = parameters(net)
     assert np.array_equal(before["recurrent_weights"], after["recurrent_weights"])
-    assert not np.array_equal(before["bias"], after["bias"])
+    assert not np.array_equal(before["free.bias"], after["free.bias"])
 
 
 @pytest.mark.parametrize("kind", [CompiledLearner, PlainLearner])
@@ -188,10 +188,10 @@ def test_rates_may_change_while_it_learns(kind):
     learner = kind(net, rates_of(net))
     learn(learner, shown, 20)
     before = parameters(net)
-    learner.set_rates(Rates({"bias": 0.01}))
+    learner.set_rates(Rates({"free.bias": 0.01}))
     learn(learner, shown, 20)
     after = parameters(net)
-    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"bias"}
+    assert {name for name in before if not np.array_equal(before[name], after[name])} == {"free.bias"}
 
 
 def test_what_stops_learning_stays_where_it_came_to():
@@ -250,7 +250,7 @@ def test_the_size_of_the_blocks_changes_nothing(kind):
 def test_a_problem_is_solved_when_the_mean_of_the_window_is_below_the_criterion(kind):
     shown = stream()
     net = network(shown)
-    goal = kernel_types.Goal(0.5, 12)
+    goal = kernel_types.Criterion(0.5, 12)
     records, done, status = learn(kind(net, rates_of(net)), shown, 400, goal)
     means = np.convolve(records.loss[:done], np.ones(12) / 12, "valid")  # of trials 0-11, 1-12, ...
     assert status == 1

@@ -461,7 +461,7 @@ def test_a_rate_network_is_held_at_the_level_of_its_first_problem(monkeypatch):
 
     def look(series: Series) -> None:
         if series.problem not in found and series.trial == 0 and series.problem:
-            found[series.problem] = float(series.learner.learner.target[0])
+            found[series.problem] = float(series.learner.buffers.target[0])
 
     levels = train(model="rate", problems=2, rate_weight=0.01, progress=look)
     assert levels.attrs["complete"] and found[1] > 0 and found.get(2, found[1]) == found[1]

@@ -12,9 +12,10 @@ from ip2lab import probes
 from ip2lab.tasks import families, family
 
 TINY = {"problems": 2, "max_trials": 30, "window": 20, "progress": False, "seed": 2}
-WEIGHTS = {"input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"}
+WEIGHTS = {"input_weights", "recurrent_weights", "output_weights", "output_bias"}
 THREE = {"tau_dendrite", "tau_soma", "threshold"}
 FIVE = THREE | {"adaptation_strength", "tau_adaptation"}
+DEFAULT = THREE | {"bias"}
 
 
 @pytest.mark.parametrize("name", families()[:5])
@@ -55,21 +56,22 @@ def test_the_number_of_parameters_is_printed_and_matched(name, capsys):
 
 
 ABLATIONS = [
-    ({}, THREE, WEIGHTS),
+    ({}, DEFAULT, WEIGHTS),
     ({"learnable": None}, set(), WEIGHTS),
+    ({"learnable": "bias"}, {"bias"}, WEIGHTS),
     ({"learnable": "tau_soma"}, {"tau_soma"}, WEIGHTS),
-    ({"learnable": "all", "property_learning_rate": "uniform"}, THREE, WEIGHTS),
+    ({"learnable": "all", "property_learning_rate": "uniform"}, DEFAULT, WEIGHTS),
     ({"learnable": "gain"}, {"gain"}, WEIGHTS),
-    ({"learnable": "all", "adaptation": True}, FIVE, WEIGHTS),
+    ({"learnable": "all", "adaptation": True}, {"bias"} | FIVE, WEIGHTS),
     ({"learnable": None, "adaptation": True}, set(), WEIGHTS),
-    ({"frozen": tuple(sorted(WEIGHTS))}, THREE, set()),
-    ({"frozen": ("recurrent_weights",)}, THREE, WEIGHTS - {"recurrent_weights"}),
-    ({"frozen": ("output_weights", "output_bias")}, THREE, WEIGHTS - {"output_weights", "output_bias"}),
-    ({"frozen": ("threshold",)}, THREE - {"threshold"}, WEIGHTS),
-    ({"recurrent": False}, THREE, WEIGHTS - {"recurrent_weights"}),
-    ({"spiking": False, "readout": "membrane"}, THREE - {"threshold"}, WEIGHTS - {"recurrent_weights"}),
-    ({"model": "rate"}, set(), WEIGHTS | {"initial_rates"}),
-    ({"model": "rate", "start": "heterogeneous"}, set(), WEIGHTS | {"initial_rates"}),
+    ({"frozen": tuple(sorted(WEIGHTS))}, DEFAULT, set()),
+    ({"frozen": ("recurrent_weights",)}, DEFAULT, WEIGHTS - {"recurrent_weights"}),
+    ({"frozen": ("output_weights", "output_bias")}, DEFAULT, WEIGHTS - {"output_weights", "output_bias"}),
+    ({"frozen": ("threshold",)}, DEFAULT - {"threshold"}, WEIGHTS),
+    ({"recurrent": False}, DEFAULT, WEIGHTS - {"recurrent_weights"}),
+    ({"spiking": False, "readout": "membrane"}, DEFAULT - {"threshold"}, WEIGHTS - {"recurrent_weights"}),
+    ({"model": "rate"}, {"bias"}, WEIGHTS | {"initial_rates"}),
+    ({"model": "rate", "start": "heterogeneous"}, {"bias"}, WEIGHTS | {"initial_rates"}),
     ({"model": "rate", "start": "heterogeneous", "learnable": "tau"}, {"tau"}, WEIGHTS | {"initial_rates"}),
 ]
 
@@ -82,8 +84,13 @@ def test_an_ablation_moves_what_it_says_and_nothing_else(options, properties, we
     assert moved == properties
     ends = run["weights"].to_dataset()
     names = {str(name) for name in ends.data_vars} - {"optimizer"}
-    moved = {name for name in names if np.ptp(ends[name].values, axis=0).any() and not name.startswith("free_")}
+    moved = {
+        name
+        for name in names
+        if np.ptp(ends[name].values, axis=0).any() and not name.startswith("free_") and name != "bias"
+    }
     assert moved == weights
+    assert ("bias" in properties) == bool(np.ptp(ends["bias"].values, axis=0).any())
 
 
 STARTS = [

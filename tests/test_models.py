@@ -47,12 +47,12 @@ def rate_learner(kind, dtype="float64", **changes):
         "l2": {"input_weights": 1e-4, "output_weights": 0.1, "recurrent_weights": 1e-2},
     }
     options = resolve("rate", given_options | {"dtype": dtype} | changes)
-    network = networks.build("rate", 11, 3, options, learnable=("tau",), seed=1)
+    network = networks.build("rate", 11, 3, options, learnable=("bias", "tau"), seed=1)
     rng = np.random.default_rng(0)
     with torch.no_grad():
         network.recurrent_weights.mul_(torch.tensor(rng.uniform(0.2, 1, (13, 13))))
         network.output_weights.copy_(torch.tensor(rng.normal(size=(3, 13))))
-    rate = rates_by_parameter(options, ("tau",), [name for name, _ in network.named_parameters()])
+    rate = rates_by_parameter(options, ("bias", "tau"), [name for name, _ in network.named_parameters()])
     rates = learners.Rates(rate, options["l2"], 0.3, 1.0, options["rate_weight"], None, options["singular_values"])
     return network, kind(network, rates)
 
@@ -61,7 +61,7 @@ def rate_learner(kind, dtype="float64", **changes):
 def test_compiled_training_equals_autograd_and_adam(dtype, tolerance):
     stimuli = learners.show(family("dms").problem(0), np.arange(4), 20.0, dtype)
     rows, seen = np.random.default_rng(0).integers(4, size=50), []
-    for kind in (learners.RateLearner, learners.PlainLearner):
+    for kind in (learners.CompiledLearner, learners.PlainLearner):
         network, learner = rate_learner(kind, dtype)
         records = learners.Records.empty(50)
         for first in (0, 25):  # the target is settled in between
@@ -70,10 +70,10 @@ def test_compiled_training_equals_autograd_and_adam(dtype, tolerance):
                 rows[first : first + 25],
                 (first, first + 25),
                 np.uint64(5),
-                kernel_types.Goal(0.0, 60),
+                kernel_types.Criterion(0.0, 60),
                 records,
             )
-            learner.settle(records.rate[first + 24])
+            learner.set_rate_target(records.rate[first + 24])
         seen.append((records, dict(network.named_parameters())))
     (one, compiled), (other, plain) = seen
     for name in ("loss", "response_loss", "rate"):
@@ -109,12 +109,12 @@ def test_without_input_rates_relax_exponentially(dt, tau):
 
 
 def test_without_a_target_the_first_problem_sets_it():
-    _, learner = rate_learner(learners.RateLearner)
+    _, learner = rate_learner(learners.CompiledLearner)
     assert learner.memory()["target"] == 0
-    learner.settle(0.7)
+    learner.set_rate_target(0.7)
     assert learner.memory()["target"] == 0.7
     learner.set_rates(learners.Rates(learner.rates.rate, rate_weight=1.0, rate_target=0.3))
-    learner.settle(0.9)
+    learner.set_rate_target(0.9)
     assert learner.memory()["target"] == 0.7
 
 
@@ -233,7 +233,7 @@ def test_every_model_has_defaults():
             "rate",
             {"learnable": "tau_soma"},
             ValueError,
-            "learnable: this network has no property 'tau_soma'; it has tau",
+            "learnable: this network has no property 'tau_soma'; it has bias, tau",
         ),
         ("rate", {"preset": "goudar"}, ValueError, "preset: 'goudar' is not valid; give 'goudar2023'"),
         ("rate", {"adaptation": True}, TypeError, "the model 'rate' has no option 'adaptation'; it has beta1"),

@@ -8,17 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ip2lab.checks import whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve
 
-PARAMETERS = ["input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"]
-PARAMETERS += [f"free.{name}" for name in ("tau_dendrite", "tau_soma", "threshold")]
-PAPER = ("tau_dendrite", "tau_soma", "threshold")
+PARAMETERS = ["input_weights", "recurrent_weights", "output_weights", "output_bias"]
+PARAMETERS += [f"free.{name}" for name in ("bias", "tau_dendrite", "tau_soma", "threshold")]
+PAPER = ("bias", "tau_dendrite", "tau_soma", "threshold")
 WRONG = {  # what names of starts, parameters and properties there are is checked where they are used
     "neurons": (0, -1, 2.5, True, "100", None, [100], np.ones(2)),
     "dt": (0, -20.0, float("nan"), float("inf"), "20", None, True, np.ones(2)),
     "device": ("", "gpu", 0, None, True, "cuda:99", ["cpu"]),
     "dtype": ("float16", "half", np.float32, None, 32),
+    "bounds": (None, 3, "wide", [("tau_soma", 2, 9)], {"tau_soma": 3}, {"tau_soma": (1, 2, 3)}),
     "noise": (-0.1, float("nan"), float("inf"), "0", None, True, np.ones(2)),
     "autapses": (0, 1, "no", None),
     "property_learning_rate": (
@@ -165,7 +167,7 @@ def test_a_number_of_problems_that_is_none(value):
         ("all", False, PAPER),
         ("all", True, (*PAPER, "adaptation_strength", "tau_adaptation")),
         ("tau_soma", False, ("tau_soma",)),
-        (["threshold", "tau_soma", "threshold"], False, ("threshold", "tau_soma")),
+        (["threshold", "tau_soma", "threshold"], False, ("tau_soma", "threshold")),
         ("gain", False, ("gain",)),
         ({"tau_adaptation"}, True, ("tau_adaptation",)),
     ],
@@ -177,8 +179,8 @@ def test_learnable_in_all_its_forms(learnable, adaptation, expected):
 @pytest.mark.parametrize(
     ("learnable", "error", "wording"),
     [
-        ("tau_axon", ValueError, r"learnable: unknown property 'tau_axon'; known: tau_dendrite, tau_soma"),
-        (["tau"], ValueError, r"learnable: this network has no property 'tau'; it has tau_dendrite, .*gain$"),
+        ("tau_axon", ValueError, r"learnable: unknown property 'tau_axon'; known: bias, tau_dendrite, tau_soma"),
+        (["tau"], ValueError, r"learnable: this network has no property 'tau'; it has bias, tau_dendrite, .*gain$"),
         ("tau_adaptation", ValueError, r"no property 'tau_adaptation'; .*; give adaptation=True for it"),
         (3, TypeError, r"learnable: 3 is not valid; give 'default', None, 'all', .* names of properties"),
         ([None], ValueError, r"learnable: unknown property None"),
@@ -198,7 +200,7 @@ def test_every_property_has_a_learning_rate_of_its_own():
     got = rates(learning_rate=0.01)
     for name in PAPER:
         assert got[f"free.{name}"] == pytest.approx(0.01 * PROPERTIES[name].rate)
-    assert got["bias"] == got["input_weights"] == got["recurrent_weights"] == 0.01
+    assert got["free.bias"] == got["input_weights"] == got["recurrent_weights"] == 0.01
     assert got["output_weights"] == got["output_bias"] == pytest.approx(0.01 * OUTPUT_FACTOR)
 
 
@@ -214,7 +216,7 @@ def test_property_learning_rates_one_or_each():
 def test_what_does_not_learn_has_no_rate():
     assert {name for name in rates(()) if name.startswith("free.")} == set()
     assert "free.tau_soma" not in rates(("tau_dendrite",))
-    assert {"bias", "free.threshold"}.isdisjoint(rates(frozen=["bias", "threshold"]))
+    assert {"free.bias", "free.threshold"}.isdisjoint(rates(frozen=["bias", "threshold"]))
     assert {"output_weights", "output_bias"}.isdisjoint(rates(output_learning_rate=0))
     assert "free.threshold" not in rates(property_learning_rate={"threshold": 0})
 
@@ -224,7 +226,10 @@ def test_what_does_not_learn_has_no_rate():
     [
         ({"frozen": ["W_rec"]}, r"frozen: 'W_rec' is unknown; known: bias, input_weights, .*threshold"),
         ({"l2": {"W_rec": 0.1}}, r"l2: 'W_rec' is unknown; known: bias, input_weights"),
-        ({"property_learning_rate": {"gain": 1}}, r"property_learning_rate: 'gain' does not learn; learnable: tau_"),
+        (
+            {"property_learning_rate": {"gain": 1}},
+            r"property_learning_rate: 'gain' does not learn; learnable: bias, tau_",
+        ),
     ],
 )
 def test_names_that_are_no_parameters(given, wording):

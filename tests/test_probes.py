@@ -107,11 +107,11 @@ def test_a_clamped_neuron_goes_on_with_its_mean(run):
     series = probes.restore(run, 5)
     shown = series.draw(5)
     mean = ip2lab.probe(run, 5).spikes[..., 2].mean().item()
-    before = series.network.bias.detach().numpy().copy()
+    before = series.network.free["bias"].detach().numpy().copy()
     weights = series.network.recurrent_weights.detach().numpy()[:, 2].copy()
     change(series, shown, 0, clamp=[2])
     others = np.arange(30) != 2
-    after = series.network.bias.detach().numpy()
+    after = series.network.free["bias"].detach().numpy()
     assert np.allclose(after[others], (before + weights * mean)[others], rtol=1e-5)
     assert series.network.output_weights[:, 2].abs().max() == 0
 

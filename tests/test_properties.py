@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from ip2lab import PROPERTIES
 from ip2lab.networks import kernel_types, training_step
-from ip2lab.networks.spiking import to_value
-from ip2lab.properties import hint
+from ip2lab.networks.intrinsic import to_value
+from ip2lab.properties import Property, hint, properties_of
 
 NAMES = list(PROPERTIES)
+POSITIVE = [name for name, row in PROPERTIES.items() if not row.signed]
+DEPTH = Property("depth", "z", "depth of the reset", "1", (-2.0, 6.0), 1.0, (1.0, 1.0), 1.0, "tanh")  # a signed one
 share = st.floats(1e-6, 1 - 1e-6)  # where a value lies between its bounds, on a logarithmic axis
 
 
@@ -27,7 +29,8 @@ def test_rows_are_complete(name):
     assert row.symbol and row.label
     assert row.unit in ("ms", "1")
     assert (row.unit == "ms") == name.startswith("tau")
-    assert 0 < row.bounds[0] < row.heterogeneous[0] < row.heterogeneous[1] < row.bounds[1]
+    assert row.bounds[0] < row.heterogeneous[0] <= row.heterogeneous[1] < row.bounds[1]
+    assert row.signed or row.bounds[0] > 0
     assert row.bounds[0] < row.homogeneous < row.bounds[1]
     assert row.rate > 0
 
@@ -40,7 +43,7 @@ def test_the_documented_starts_and_rates():
     assert PROPERTIES["tau_soma"].heterogeneous == (10, 40)
 
 
-@given(st.sampled_from(NAMES), share)
+@given(st.sampled_from(POSITIVE), share)
 def test_value_to_free_and_back(name, where):
     row = PROPERTIES[name]
     value = row.bounds[0] * (row.bounds[1] / row.bounds[0]) ** where
@@ -54,7 +57,7 @@ def test_values_rise_with_the_free_parameter_and_stay_within_bounds(name, free, 
     assert row.bounds[0] < low < high < row.bounds[1]
 
 
-@given(st.sampled_from(NAMES), st.floats(allow_nan=False, allow_infinity=False, width=32))
+@given(st.sampled_from(POSITIVE), st.floats(allow_nan=False, allow_infinity=False, width=32))
 def test_no_free_parameter_leads_out_of_bounds(name, free):
     """A network that learns wildly keeps valid values: at worst it reaches a bound, in rounding."""
     row = PROPERTIES[name]
@@ -66,28 +69,34 @@ def exact(row, free: float) -> float:
     """Compute the formula of the module's docstring with 40 digits."""
     with localcontext() as context:
         context.prec = 40
+        if row.transform == "identity":
+            return free
+        if row.transform == "tanh":
+            middle, half = sum(row.bounds) / 2, (row.bounds[1] - row.bounds[0]) / 2
+            e = (2 * Decimal(free) / Decimal(half)).exp()
+            return float(Decimal(middle) + Decimal(half) * (e - 1) / (e + 1))
         low, high = map(Decimal, row.bounds)
         ratio = high / low
         sigma = 1 / (1 + (-4 * Decimal(free) / ratio.ln()).exp())
         return float(low * (sigma * ratio.ln()).exp())
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_implementation_of_the_transform_is_the_formula(name):
+@pytest.mark.parametrize("row", [*PROPERTIES.values(), DEPTH], ids=lambda row: row.name)
+def test_every_implementation_of_the_transform_is_the_formula(row):
     """Numpy, torch and the kernels against the formula in 40 digits; the kernels' slopes against autograd."""
-    row, dt = PROPERTIES[name], 20.0
+    dt = 20.0
     free = np.linspace(-6, 6, 13)
     wanted = np.array([exact(row, z) for z in free])
     np.testing.assert_allclose(row.to_value(free), wanted, rtol=1e-13)
     leaf = torch.tensor(free, requires_grad=True)
-    value = to_value(leaf, name)
+    value = to_value(leaf, row)
     np.testing.assert_allclose(value.detach(), wanted, rtol=1e-13)
-    for decays in (False, True):
+    for decays in (False, True) if not row.signed else (False,):
         one = np.ones(1)
         start, learns = np.zeros(1, np.int64), one > 0
-        transform = kernel_types.Transform(
-            start, learns, one * row.bounds[0], one * row.log_range, np.array([decays]), dt
-        )
+        kind = np.array([kernel_types.TRANSFORMS.index(row.transform)])
+        low, span = (row.bounds[0], row.log_range) if row.transform == "log" else (row.middle, row.half_range)
+        transform = kernel_types.Transform(start, learns, kind, one * low, one * span, np.array([decays]), dt)
         values, slopes = np.zeros((2, 1, len(free)))
         training_step.set_values(free, transform, values, slopes, False)
         used = torch.exp(-dt / value) if decays else value
@@ -96,7 +105,7 @@ def test_every_implementation_of_the_transform_is_the_formula(name):
         np.testing.assert_allclose(slopes[0], slope, rtol=1e-10)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", POSITIVE)
 def test_in_the_middle_a_step_is_a_step_of_the_logarithm(name):
     row, h = PROPERTIES[name], 1e-5
     middle = math.sqrt(row.bounds[0] * row.bounds[1])
@@ -104,7 +113,7 @@ def test_in_the_middle_a_step_is_a_step_of_the_logarithm(name):
     assert np.diff(np.log(row.to_value([-h, h])))[0] == pytest.approx(2 * h, rel=1e-8)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", POSITIVE)
 @pytest.mark.parametrize("wrong", ["low", "high", float("nan"), float("inf"), -1.0, 0.0])
 def test_a_value_on_or_beyond_a_bound_is_refused_by_name(name, wrong):
     row = PROPERTIES[name]
@@ -121,7 +130,7 @@ def test_checking_leaves_the_input_as_it_was():
 
 
 def test_unknown_property_lists_the_known_ones():
-    with pytest.raises(KeyError, match="unknown property 'tau_axon'; known: tau_dendrite, tau_soma, threshold"):
+    with pytest.raises(KeyError, match="unknown property 'tau_axon'; known: bias, tau_dendrite, tau_soma, threshold"):
         PROPERTIES["tau_axon"]
 
 
@@ -135,7 +144,33 @@ def test_an_unknown_name_reads_as_text_and_says_which_one_is_meant():
     with pytest.raises(KeyError) as caught:
         PROPERTIES["tau_some"]
     text = str(caught.value)
-    assert text.startswith("unknown property 'tau_some'; known: tau_dendrite, ")
+    assert text.startswith("unknown property 'tau_some'; known: bias, tau_dendrite, ")
     assert text.endswith("; did you mean 'tau_soma'?")
     assert "mood" not in PROPERTIES and PROPERTIES.get("mood") is None
     assert hint("mood", PROPERTIES) == hint(3, PROPERTIES) == hint("x", []) == ""
+
+
+@given(st.floats(-1.99, 5.99))
+def test_a_signed_property_goes_there_and_back(value):
+    assert float(DEPTH.to_value(DEPTH.to_free(value))) == pytest.approx(value, abs=1e-9)
+    assert float(PROPERTIES["bias"].to_value(PROPERTIES["bias"].to_free(value))) == value
+
+
+def test_other_bounds_hold_also_for_a_property_that_had_none():
+    bias = PROPERTIES["bias"].within(-1, 2)
+    assert bias.transform == "tanh" and bias.bounds == (-1, 2)
+    with pytest.raises(ValueError, match=r"bias: 2 is outside its bounds; give values between -1 and 2"):
+        bias.to_free(2.0)
+    assert PROPERTIES["tau_soma"].within(20, 900).to_value(-1e9) == pytest.approx(20)
+
+
+@pytest.mark.parametrize("wrong", [(3, 2), (2, 2), (-1, 3), (float("nan"), 3)])
+def test_bounds_that_are_not_valid_are_refused_by_name(wrong):
+    with pytest.raises(ValueError, match=r"bounds: .* are not valid for tau_soma; give two rising positive numbers"):
+        PROPERTIES["tau_soma"].within(*wrong)
+
+
+def test_which_properties_a_network_has_stands_in_the_table():
+    assert properties_of("spiking") == ("bias", "tau_dendrite", "tau_soma", "threshold")
+    assert properties_of("spiking", True, ["gain"])[-3:] == ("adaptation_strength", "tau_adaptation", "gain")
+    assert properties_of("rate", True, ["gain"]) == ("bias", "tau")

@@ -8,6 +8,7 @@ import io
 import sys
 import warnings
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,11 +49,11 @@ def test_step_response_is_that_of_two_cascaded_filters(compiled, tau_d, tau_s, d
     """Below threshold: a current I from t = 0 on gives u_t = I (1 - a^k - (1-a) b (a^k - b^k) / (a - b)), k = t + 1."""
     start = {"tau_dendrite": tau_d, "tau_soma": tau_s, "threshold": 9.9, "gain": gain}
     net = network(1, 1, 2, start=start, dt=dt, seed=1)
-    current = (net.input_weights[:, 0] * 0.3 + net.bias).detach().numpy()
+    current = (net.input_weights[:, 0] * 0.3 + net.free["bias"]).detach().numpy()
     scale = 1.5 / np.abs(current * gain).max()  # stays below the threshold
     with torch.no_grad():
         net.input_weights *= scale
-        net.bias *= scale
+        net.free["bias"] *= scale
     membrane = run(net, torch.full((1, 80, 1), 0.3, dtype=torch.float64), compiled=compiled).membrane[0].numpy()
     beta, alpha, k = np.exp(-dt / tau_d), np.exp(-dt / tau_s), np.arange(1, 81)[:, None]
     cascade = np.array([beta**j * alpha ** (n - 1 - j) for n in range(1, 81) for j in range(n)])
@@ -77,21 +78,13 @@ def test_below_threshold_the_two_filters_commute(compiled, first, second, dt, se
     torch.testing.assert_close(*made, rtol=1e-9, atol=1e-12)
 
 
-def parts(net) -> tuple[kernel_types.Neurons, kernel_types.Weights]:
+def parts(net) -> tuple[Any, kernel_types.Weights]:
     """Return what the time loop takes, copied, as the network itself hands it over."""
-    weights = (net.input_weights.T, net.recurrent_weights.T, net.bias, net.output_weights, net.output_bias)
-    values = {name: value.detach() for name, value in net.properties().items()}
-    decays = {name: torch.exp(-net.dt / value) for name, value in values.items()}
-    strength = values.get("adaptation_strength", torch.zeros(net.neurons, dtype=net.bias.dtype))
-    neurons = kernel_types.Neurons(
-        decays["tau_dendrite"],
-        decays["tau_soma"],
-        values["threshold"],
-        strength,
-        decays.get("tau_adaptation", torch.zeros_like(strength)),
-        torch.ones_like(strength),
+    weights = (net.input_weights.T, net.recurrent_weights.T, net.output_weights, net.output_bias)
+    constants = net.constants()
+    return constants._make(c.detach().clone() for c in constants), kernel_types.Weights(
+        *(w.detach().clone().contiguous() for w in weights)
     )
-    return neurons, kernel_types.Weights(*(w.detach().clone().contiguous() for w in weights))
 
 
 @BOTH
@@ -103,10 +96,9 @@ def test_scaling_a_neuron_leaves_its_spikes_bit_identical(compiled, dtype):
     net = network(neurons=30, seed=5, dtype=dtype, **ADAPTING)
     neurons, weights = parts(net)
     factor = torch.as_tensor(2.0 ** np.random.default_rng(0).integers(-3, 4, 30), dtype=dtype)
-    scaled = weights._replace(
-        input=weights.input * factor, recurrent=weights.recurrent * factor, bias=weights.bias * factor
-    )
-    other = neurons._replace(threshold=neurons.threshold * factor, strength=neurons.strength * factor)
+    scaled = weights._replace(input=weights.input * factor, recurrent=weights.recurrent * factor)
+    own = {name: getattr(neurons, name) * factor for name in ("bias", "threshold", "adaptation_strength")}
+    other = neurons._replace(**own)
     x, noise = stimulus(dtype=dtype), stimulus(inputs=30, seed=1, dtype=dtype)
 
     def spikes(noise, neurons, weights):
@@ -143,7 +135,7 @@ def test_readout_adaptation_and_reset_as_written(compiled, readout):
     theta = value["threshold"] + value["adaptation_strength"] * a
     np.testing.assert_allclose(done.adaptation.numpy(), a, atol=1e-12)
     np.testing.assert_array_equal(s, u > theta)
-    current = x.numpy() @ net.input_weights.detach().numpy().T + net.bias.detach().numpy()
+    current = x.numpy() @ net.input_weights.detach().numpy().T + net.free["bias"].detach().numpy()
     current += before @ net.recurrent_weights.detach().numpy().T
     np.testing.assert_allclose(d, smooth(current, value["tau_dendrite"]), atol=1e-10)
     alpha = np.exp(-dt / value["tau_soma"])
@@ -239,7 +231,7 @@ def test_spikes_of_a_random_recurrent_network_are_those_of_brian2(brian2, refrac
     brian2.prefs.codegen.target = "numpy"
     net = network(inputs=4, neurons=40, dt=2.0, seed=11, refractory=refractory, **ADAPTING)
     x = stimulus(1, 20, 4, seed=3).repeat_interleave(20, dim=1)
-    current = (x[0] @ net.input_weights.T + net.bias).detach().numpy()
+    current = (x[0] @ net.input_weights.T + net.free["bias"]).detach().numpy()
     wanted = simulate_in_brian(brian2, net, current, refractory)
     assert 0.02 < wanted.mean() < 0.5 and wanted.any(0).mean() > 0.8  # nearly all take part
     for compiled in (False, True):
@@ -313,7 +305,7 @@ def test_weights_at_birth():
     assert abs(net.input_weights.std() - 4) < 6 * 4 / np.sqrt(2 * 9 * n)
     off_diagonal = net.recurrent_weights[~torch.eye(n, dtype=torch.bool)]
     assert abs(off_diagonal.std() - 1.5 / 20) < 6 * 1.5 / 20 / np.sqrt(2 * n * n)
-    assert (net.bias == 0.5).all() and (net.output_bias == 0).all()
+    assert (net.free["bias"] == 0.5).all() and (net.output_bias == 0).all()
     assert not net.recurrent_weights.diagonal().any()
     assert network(autapses=True).recurrent_weights.diagonal().all()
 
@@ -347,7 +339,7 @@ def test_properties_given_one_by_one_as_a_range_or_each():
 
 
 def test_which_properties_there_are():
-    assert sorted(network().free) == ["tau_dendrite", "tau_soma", "threshold"]
+    assert sorted(network().free) == ["bias", "tau_dendrite", "tau_soma", "threshold"]
     assert "tau_adaptation" in network(adaptation=True).free
     net = network(learnable=["gain", "tau_soma"])
     assert "gain" in net.free
@@ -445,20 +437,20 @@ def test_the_plain_loop_on_a_gpu_is_that_on_the_cpu():
         ({"inputs": 0}, ValueError, "inputs: 0 is not valid; give a positive whole number"),
         ({"neurons": 2.5}, ValueError, r"neurons: 2.5 is not valid; give a positive whole number"),
         ({"outputs": -1}, ValueError, "outputs: -1 is not valid"),
-        ({"dt": 0}, ValueError, "dt: 0 is not valid; give a positive number of ms"),
+        ({"dt": 0}, ValueError, "dt: 0 is not valid; give a positive number"),
         ({"dt": float("nan")}, ValueError, "dt: nan is not valid"),
         ({"noise": -1}, ValueError, "noise: -1 is not valid; give 0 or a positive number"),
         ({"refractory": -1.0}, ValueError, r"refractory: -1.0 is not valid"),
-        ({"readout": "voltage"}, ValueError, "readout: 'voltage' is unknown; known: 'spikes', 'membrane'"),
+        ({"readout": "voltage"}, ValueError, "readout: 'voltage' is not valid; give 'spikes' or 'membrane'"),
         (
             {"spiking": False},
             ValueError,
             "readout: without spiking there are no spikes to read; give readout='membrane'",
         ),
-        ({"learnable": ["tau_adaptation"]}, ValueError, "no property 'tau_adaptation'; it has tau_dendrite"),
+        ({"learnable": ["tau_adaptation"]}, ValueError, "no property 'tau_adaptation'; it has bias, tau_dendrite"),
         ({"learnable": ["tau"]}, ValueError, "learnable: this network has no property 'tau'; it has"),
         ({"start": "random"}, ValueError, "start: 'random' is unknown; known: 'homogeneous', 'heterogeneous'"),
-        ({"start": {"tau_axon": 3}}, ValueError, "start: unknown property 'tau_axon'; known: tau_dendrite"),
+        ({"start": {"tau_axon": 3}}, ValueError, "start: 'tau_axon' is unknown; known: bias, tau_dendrite"),
         (
             {"start": {"tau_soma": -3}},
             ValueError,
@@ -498,7 +490,7 @@ def test_wrong_inputs_are_refused_by_name(compiled):
 
 def test_wrong_values_of_a_property_are_refused_by_name():
     net = network()
-    with pytest.raises(KeyError, match="no property 'gain'; it has tau_dendrite, tau_soma, threshold"):
+    with pytest.raises(KeyError, match="no property 'gain'; it has bias, tau_dendrite, tau_soma, threshold"):
         net.set_property("gain", 1.0)
     with pytest.raises(ValueError, match=r"threshold: 0 is outside its bounds; give values between 0.1 and 10"):
         net.set_property("threshold", 0)

@@ -31,12 +31,12 @@ class Network(Protocol):
     """What every class of networks has.
 
     The options of a model and their defaults are the keywords of its constructor (but for `learnable`, `seed` and
-    `dtype`, which every one takes), and what `training` adds or sets otherwise than it is for all models.
+    `dtype`, which every one takes), and what `training_defaults` adds to the options of all models or sets otherwise.
     """
 
     model_name: str
     default_learnable: tuple[str, ...]  # the properties that learn with learnable="default"
-    training: dict[str, Any]  # options of training: those of this model alone, and other defaults
+    training_defaults: dict[str, Any]  # options of training: those of this model alone, and other defaults
     rules: dict[str, Rule]  # what its options may be
     weights: dict[str, Any]  # dims of each weight, by name
     signals: tuple[str, ...]  # names of what is recorded of its neurons

@@ -55,7 +55,7 @@ class AttentionNetwork(nn.Module):
     """
 
     model_name, default_learnable = "attention", ()
-    training: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "output_learning_rate": 1e-3}
+    training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 1e-3, "output_learning_rate": 1e-3}
     rules: ClassVar[dict[str, Rule]] = {"heads": COUNT, "input_gain": FROM_ZERO}
     signals = ("activity",)
     autapses, noise_scale = True, 0.0

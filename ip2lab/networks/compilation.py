@@ -51,7 +51,7 @@ def compiled(function: Any, **more: Any) -> Any:
 
 
 def borrowing(function: Any) -> Any:
-    """Compile a step within a loop: it works on arrays that its caller holds and makes none, so it counts no references."""
+    """Compile a part of a loop that only reads and writes arrays of its caller: it counts no references to them."""
     return compiled(function, _nrt=False)
 
 

@@ -43,7 +43,7 @@ class FilterBank(nn.Module):
     """
 
     model_name, default_learnable = "filters", ()
-    training: ClassVar[dict[str, Any]] = {"learning_rate": 0.05, "output_learning_rate": 0.05}
+    training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.05, "output_learning_rate": 0.05}
     rules: ClassVar[dict[str, Rule]] = {"filters": each(POSITIVE, "time constants in ms")}
     weights: ClassVar[dict[str, Any]] = {"output_weights": ("output", "neuron"), "output_bias": ("output",)}
     signals = ("activity",)

@@ -160,7 +160,9 @@ def _draw(row: Property, given: Any, neurons: int, rng: np.random.Generator) -> 
     value = np.asarray(given, dtype=float)
     if value.ndim == 1 and value.size == 2 and neurons != 2:
         low, high = np.sort(row.check(value))
-        value = rng.uniform(low, high, neurons) if row.signed else np.exp(rng.uniform(*np.log([low, high]), neurons))
+        ends = (low, high) if row.signed else (np.log(low), np.log(high))
+        value = rng.uniform(*ends, neurons)
+        value = value if row.signed else np.exp(value)
     if value.ndim > 1 or value.size not in (1, neurons):
         raise ValueError(
             f"start: {row.name} has {value.size} values for {neurons} neurons; give one, two (a range) or one each"

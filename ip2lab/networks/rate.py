@@ -35,9 +35,7 @@ class RateActivity(NamedTuple):
     activity: Tensor
 
 
-def simulate(
-    inputs: Tensor, noise: Tensor | None, constants: rate_kernels.Constants, weights: rate_kernels.Weights
-) -> RateActivity:
+def simulate(inputs: Tensor, noise: Tensor | None, constants: Any, weights: rate_kernels.Weights) -> RateActivity:
     """Run the network in plain torch; weights have the presynaptic side first."""
     drive, decay = inputs @ weights.input + constants.bias, constants.decay
     drive = drive if noise is None else drive + noise
@@ -89,7 +87,7 @@ class RateNetwork(IntrinsicNetwork):
     model_name = "rate"
     default_learnable = ("bias",)
     homogeneous: ClassVar[dict[str, float]] = {"bias": 0.0}
-    training: ClassVar[dict[str, Any]] = {
+    training_defaults: ClassVar[dict[str, Any]] = {
         "learning_rate": 6e-4,
         "output_learning_rate": 6e-4,
         "reset_optimizer": "all",

@@ -19,8 +19,9 @@ from ip2lab.networks.vectors import add_all, dot_all, input_drive
 from ip2lab.neuron import constant_of
 from ip2lab.properties import PROPERTIES
 
+RATE = [row for row in PROPERTIES.values() if "rate" in row.models]
 #: The constants of the units, one per property of the table, one value per unit each.
-Constants = namedtuple("Constants", [constant_of(row) for row in PROPERTIES.values() if "rate" in row.models])  # type: ignore[misc]
+Constants: Any = namedtuple("Constants", [constant_of(row) for row in RATE])  # type: ignore[misc]
 
 
 class Weights(NamedTuple):

@@ -70,7 +70,7 @@ def smooth_spike(v: Tensor) -> Tensor:
 def simulate(
     inputs: Tensor,
     noise: Tensor | None,
-    constants: Constants,
+    constants: Any,
     weights: kernel_types.Weights,
     model: kernel_types.Model,
 ) -> Activity:
@@ -182,8 +182,8 @@ class SpikingNetwork(IntrinsicNetwork):
         Time step in ms.
     start : {"homogeneous", "heterogeneous", "short", "long"} or mapping
         Properties before learning; ``"short"`` and ``"long"`` are homogeneous with tau_dendrite 50 and 1000 ms. A
-        mapping gives, for each property, a value for all neurons, the two ends of a log-uniform distribution (uniform for a
-        signed property), or one value per neuron; what it leaves out starts homogeneous.
+        mapping gives, for each property, a value for all neurons, the two ends of a log-uniform distribution (of a
+        uniform one if it is signed), or one value per neuron; what it leaves out starts homogeneous.
     bounds : mapping
         Lower and upper bound of properties, where they are not those of :data:`ip2lab.PROPERTIES`.
     learnable : iterable of str
@@ -222,7 +222,7 @@ class SpikingNetwork(IntrinsicNetwork):
 
     model_name = "spiking"
     default_learnable = ("bias", "tau_dendrite", "tau_soma", "threshold")
-    training: ClassVar[dict[str, Any]] = {"learning_rate": 0.004}
+    training_defaults: ClassVar[dict[str, Any]] = {"learning_rate": 0.004}
     rules = IntrinsicNetwork.rules | {
         **dict.fromkeys(("input_gain", "recurrent_gain", "refractory"), FROM_ZERO),
         **dict.fromkeys(("autapses", "adaptation", "spiking", "recurrent"), FLAG),

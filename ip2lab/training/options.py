@@ -58,7 +58,7 @@ COMMON: dict[str, Any] = {
     "problems_order": None,
 }
 DEFAULTS: dict[str, dict[str, Any]] = {
-    model: COMMON | own_options(network_class(model)) | network_class(model).training for model in models()
+    model: COMMON | own_options(network_class(model)) | network_class(model).training_defaults for model in models()
 }
 PRESETS: dict[str, dict[str, Any]] = {
     name: preset for model in models() for name, preset in getattr(network_class(model), "presets", {}).items()
