@@ -18,7 +18,7 @@ import ip2lab
 
 ROWS: dict[str, tuple[int, dict[str, Any]]] = {
     "default: homogeneous start, filtered spikes, three properties": (60, {}),
-    "nothing learnable": (60, {"learnable": None}),
+    "only the bias learnable": (60, {"learnable": "bias"}),
     "heterogeneous start": (100, {"start": "heterogeneous"}),
     "heterogeneous start, membrane readout": (100, {"start": "heterogeneous", "readout": "membrane"}),
     "the same without spikes": (100, {"start": "heterogeneous", "readout": "membrane", "spiking": False}),

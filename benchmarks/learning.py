@@ -36,17 +36,19 @@ from ip2lab.training.options import learnable_names, resolve
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 TUNING, FRESH = 100, 410  # first seed of each kind: settings were chosen on seeds below 400
 BUDGET = {"cd_dms": 26_000}  # trials after which a series is given up, 12,000 elsewhere
-PAPER = ("tau_dendrite", "tau_soma", "threshold")
+PAPER = ("bias", "tau_dendrite", "tau_soma", "threshold")
+ONE_RATE = dict.fromkeys(PAPER[1:], 0.04)
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),
-    "spiking, tau_dendrite": ("spiking", ("tau_dendrite",), {}),
-    "spiking, nothing": ("spiking", None, {}),
-    "spiking, adaptation, nothing": ("spiking", None, {"adaptation": True}),
+    "spiking, tau_dendrite": ("spiking", ("bias", "tau_dendrite"), {}),
+    # "nothing" is the bias alone: these rows were measured before it was a property
+    "spiking, nothing": ("spiking", "bias", {}),
+    "spiking, adaptation, nothing": ("spiking", "bias", {"adaptation": True}),
     "spiking, adaptation, all five": ("spiking", "all", {"adaptation": True}),
-    "spiking, all at one rate": ("spiking", PAPER, {"property_learning_rate": "uniform"}),
-    "spiking, gain for threshold": ("spiking", ("tau_dendrite", "tau_soma", "gain"), {}),
+    "spiking, all at one rate": ("spiking", PAPER, {"property_learning_rate": ONE_RATE}),
+    "spiking, gain for threshold": ("spiking", ("bias", "tau_dendrite", "tau_soma", "gain"), {}),
     "spiking, heterogeneous": ("spiking", PAPER, {"start": "heterogeneous"}),
-    "spiking, heterogeneous, nothing": ("spiking", None, {"start": "heterogeneous"}),
+    "spiking, heterogeneous, nothing": ("spiking", "bias", {"start": "heterogeneous"}),
     "spiking, Adam reset": ("spiking", PAPER, {"reset_optimizer": "all"}),
     "spiking, Adam reset, faster dendrites": (
         "spiking",
@@ -58,9 +60,9 @@ MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "spiking, no spikes": ("spiking", PAPER, {"spiking": False, "readout": "membrane"}),
     "spiking, no recurrence": ("spiking", PAPER, {"recurrent": False}),
-    "rate": ("rate", None, {}),
-    "rate, heterogeneous": ("rate", None, {"start": "heterogeneous"}),
-    "rate, heterogeneous, learnable": ("rate", "tau", {"start": "heterogeneous"}),
+    "rate": ("rate", "bias", {}),
+    "rate, heterogeneous": ("rate", "bias", {"start": "heterogeneous"}),
+    "rate, heterogeneous, learnable": ("rate", ("bias", "tau"), {"start": "heterogeneous"}),
     "attention, 1 head": ("attention", None, {"heads": 1}),
     "attention, 2 heads": ("attention", None, {"heads": 2}),
     "attention, 4 heads": ("attention", None, {"heads": 4}),

@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import shutil
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ KEPT = {
 EVERY = {"association": 50, "gng_dr_2": 50, "dms": 200, "gng_dr_4": 50, "cd_dms": 200}  # trials between trajectory rows
 VARIANTS: dict[str, dict[str, Any]] = {
     "": {},
-    "_nothing": {"learnable": None},
+    "_nothing": {"learnable": "bias"},
     "_all": {"learnable": "all", "adaptation": True},
     "_rate": {"model": "rate"},
     "_attention": {"model": "attention"},
@@ -52,17 +53,38 @@ def _arguments(family: str, variant: str) -> dict[str, Any]:
     return {"family": family, "seed": SEED, "record": record, **length, **VARIANTS[variant]}
 
 
+PAPER = ("tau_dendrite", "tau_soma", "threshold")
+CANDIDATES = [("bias", *some) for size in range(len(PAPER) + 1) for some in combinations(PAPER, size)]
 EXAMPLES = {family + variant: _arguments(family, variant) for family in KEPT for variant in VARIANTS}
 SEARCHES: dict[str, dict[str, Any]] = {
-    "search_association": {"family": "association", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 2000},
-    "search_gng_dr_2": {"family": "gng_dr_2", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 2000},
-    "search_dms": {"family": "dms", "seeds": [*range(501, 508)], "problems": 20, "max_trials": 4000},
+    "search_association": {
+        "family": "association",
+        "seeds": [*range(501, 508)],
+        "problems": 20,
+        "max_trials": 2000,
+        "candidates": CANDIDATES,
+    },
+    "search_gng_dr_2": {
+        "family": "gng_dr_2",
+        "seeds": [*range(501, 508)],
+        "problems": 20,
+        "max_trials": 2000,
+        "candidates": CANDIDATES,
+    },
+    "search_dms": {
+        "family": "dms",
+        "seeds": [*range(501, 508)],
+        "problems": 20,
+        "max_trials": 4000,
+        "candidates": CANDIDATES,
+    },
     "search_association_exhaustive": {
         "family": "association",
         "method": "exhaustive",
         "seeds": [*range(501, 506)],
         "problems": 12,
         "max_trials": 2000,
+        "candidates": CANDIDATES,
     },
 }
 
@@ -74,7 +96,7 @@ def example(name: str) -> Any:
     ----------
     name : str
         ``"association"`` or another family, trained from the homogeneous start with the default properties learnable;
-        with ``_nothing`` after it, with nothing learnable; with ``_all``, with adaptation and all properties learnable;
+        with ``_nothing`` after it, with the bias alone learnable; with ``_all``, with adaptation and all properties learnable;
         with ``_rate`` and ``_attention``, of the networks it is compared with. ``"search_association"``,
         ``"search_gng_dr_2"``, ``"search_dms"``: what the slow level found there by successive halving;
         ``"search_association_exhaustive"``: without giving up any configuration.

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ip2lab.properties import PROPERTIES, Property
 
@@ -34,7 +34,7 @@ def constant_of(row: Property) -> str:
 
 SPIKING = tuple(row for row in PROPERTIES.values() if "spiking" in row.models)
 #: The constants of the neuron, one per property of the table, one value per neuron each.
-Constants: Any = namedtuple("Constants", [constant_of(row) for row in SPIKING])  # type: ignore[misc]
+Constants: Any = cast("Any", namedtuple("Constants", [constant_of(row) for row in SPIKING]))
 
 
 class State(NamedTuple):

@@ -90,7 +90,11 @@ def starts(draw):
     """Values of every property; some as near to a bound as a float is likely to come."""
     chosen = {}
     for name in PROPERTY_NAMES:
-        low, high = PROPERTIES[name].bounds
+        row = PROPERTIES[name]
+        if row.signed:
+            chosen[name] = draw(st.floats(-1, 1))
+            continue
+        low, high = row.bounds
         share = draw(st.one_of(st.floats(0.05, 0.95), st.sampled_from([1e-6, 1 - 1e-6])))
         chosen[name] = low * (high / low) ** share
     return chosen

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import namedtuple
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from ip2lab.properties import PROPERTIES
 
 RATE = [row for row in PROPERTIES.values() if "rate" in row.models]
 #: The constants of the units, one per property of the table, one value per unit each.
-Constants: Any = namedtuple("Constants", [constant_of(row) for row in RATE])  # type: ignore[misc]
+Constants: Any = cast("Any", namedtuple("Constants", [constant_of(row) for row in RATE]))
 
 
 class Weights(NamedTuple):
