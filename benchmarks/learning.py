@@ -37,6 +37,7 @@ RESULTS = Path(__file__).parent / "results" / "learning.json"
 TUNING, FRESH = 100, 410  # first seed of each kind: settings were chosen on seeds below 400
 BUDGET = {"cd_dms": 26_000}  # trials after which a series is given up, 12,000 elsewhere
 PAPER = ("bias", "tau_dendrite", "tau_soma", "threshold")
+SETS = [("bias", *names) for names in subsets(PAPER[1:])]  # what a search chooses among
 ONE_RATE = dict.fromkeys(PAPER[1:], 0.04)
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),
@@ -193,19 +194,19 @@ def search(args: argparse.Namespace) -> None:
     for family in map(ip2lab.family, args.families):
         problems, *caps = SEARCH[family.name]
         bank, judging = Bank(), JUDGED[args.chosen]
-        asked: dict[str, Any] = {"problems": problems, "progress": False}
+        asked: dict[str, Any] = {"problems": problems, "progress": False, "candidates": SETS}
 
         def capped(cap: float, bank: Bank = bank) -> Any:
             return lambda *given: bank.learn(*given[:6], min(given[6], cap))
 
         with patch.object(plasticity, "learn_series", capped(caps[0])):
             truth = search_plasticity(family, seeds=EXHAUSTIVE[: args.chosen], method="exhaustive", **asked)
-        best = subsets(PAPER)[int(truth.log_ratio.values.argmin())]  # the fewest trials, whether clear or not
+        best = SETS[int(truth.log_ratio.values.argmin())]  # the fewest trials, whether clear or not
         with patch.object(plasticity, "learn_series", bank.learn):
             found = search_plasticity(family, seeds=HALVING[: args.chosen], **asked)
             choices: dict[str, Any] = {"best": truth.assign_attrs(decision=list(best)), "halving": found}
             both = evaluate(choices, family, seeds=judging[: args.judged], problems=problems)
-        choices |= {" + ".join(names): names for names in subsets(PAPER)}
+        choices |= {" + ".join(names): names for names in SETS}
         with patch.object(plasticity, "learn_series", capped(caps[1])):
             random = evaluate(choices, family, seeds=judging[: args.random], problems=problems)
         entry = {name: found.attrs[name] for name in ("decision", "difference", "reason", "cost")}

@@ -56,36 +56,13 @@ def _arguments(family: str, variant: str) -> dict[str, Any]:
 PAPER = ("tau_dendrite", "tau_soma", "threshold")
 CANDIDATES = [("bias", *some) for size in range(len(PAPER) + 1) for some in combinations(PAPER, size)]
 EXAMPLES = {family + variant: _arguments(family, variant) for family in KEPT for variant in VARIANTS}
+_SEARCH: dict[str, Any] = {"seeds": [*range(501, 508)], "problems": 20, "max_trials": 2000, "candidates": CANDIDATES}
 SEARCHES: dict[str, dict[str, Any]] = {
-    "search_association": {
-        "family": "association",
-        "seeds": [*range(501, 508)],
-        "problems": 20,
-        "max_trials": 2000,
-        "candidates": CANDIDATES,
-    },
-    "search_gng_dr_2": {
-        "family": "gng_dr_2",
-        "seeds": [*range(501, 508)],
-        "problems": 20,
-        "max_trials": 2000,
-        "candidates": CANDIDATES,
-    },
-    "search_dms": {
-        "family": "dms",
-        "seeds": [*range(501, 508)],
-        "problems": 20,
-        "max_trials": 4000,
-        "candidates": CANDIDATES,
-    },
-    "search_association_exhaustive": {
-        "family": "association",
-        "method": "exhaustive",
-        "seeds": [*range(501, 506)],
-        "problems": 12,
-        "max_trials": 2000,
-        "candidates": CANDIDATES,
-    },
+    "search_association": _SEARCH | {"family": "association"},
+    "search_gng_dr_2": _SEARCH | {"family": "gng_dr_2"},
+    "search_dms": _SEARCH | {"family": "dms", "max_trials": 4000},
+    "search_association_exhaustive": _SEARCH
+    | {"family": "association", "method": "exhaustive", "seeds": [*range(501, 506)], "problems": 12},
 }
 
 
@@ -96,7 +73,8 @@ def example(name: str) -> Any:
     ----------
     name : str
         ``"association"`` or another family, trained from the homogeneous start with the default properties learnable;
-        with ``_nothing`` after it, with the bias alone learnable; with ``_all``, with adaptation and all properties learnable;
+        with ``_nothing`` after it, with the bias alone learnable; with ``_all``, with adaptation and all properties
+        learnable;
         with ``_rate`` and ``_attention``, of the networks it is compared with. ``"search_association"``,
         ``"search_gng_dr_2"``, ``"search_dms"``: what the slow level found there by successive halving;
         ``"search_association_exhaustive"``: without giving up any configuration.

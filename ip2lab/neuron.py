@@ -81,10 +81,10 @@ def step(state: State, current: Any, constants: Any, spike_scale: float, spike: 
     ...     bias=0 * one, decay_dendrite=0 * one, decay_soma=0.5 * one, threshold=one, adaptation_strength=0 * one,
     ...     decay_adaptation=0 * one, gain=one)
     >>> state = resting(neuron, 0 * one)
-    >>> for _ in range(3):
+    >>> for _ in range(2):
     ...     state = step(state, 1.5 * one, neuron, 1.0, lambda v: v > 0)
     >>> state.membrane.tolist(), state.spikes.tolist()
-    ([1.3125], [True])
+    ([1.125], [True])
     """
     c = constants
     dendrite = c.decay_dendrite * state.dendrite + (1 - c.decay_dendrite) * c.gain * (current + c.bias)
