@@ -18,8 +18,8 @@ from test_learning import assert_same_bits
 
 import ip2lab
 from ip2lab import experiments, family
-from ip2lab.experiments import grid, labels, run_many
-from ip2lab.records import open_run
+from ip2lab.experiments import grid, labels, run_many, series_of
+from ip2lab.records import open_run, storage
 
 SMALL = {"problems": 2, "neurons": 20, "max_trials": 60, "window": 20}
 
@@ -288,3 +288,15 @@ def test_an_executor_that_is_gone_and_one_whose_workers_die():
     with dying as pool, pytest.raises(RuntimeError, match=r"run 0, .* failed: .*2 of 2 failed") as died:
         run_many(plan, executor=pool, progress=False)
     assert isinstance(died.value.__cause__, BrokenProcessPool)
+
+
+@pytest.mark.parametrize("left", [(), ("lock",)], ids=["nothing", "an empty lock"])
+def test_a_worker_killed_before_it_wrote_anything_is_begun_again(tmp_path, left):
+    """What a kill leaves between the making of the folder and the first words in the lock."""
+    folder = tmp_path / "run.zarr"
+    folder.mkdir()
+    for _ in left:
+        (folder / storage.LOCK).touch()
+    series = series_of({"family": "association", "seed": 1, "problems": 1, "neurons": 20, "max_trials": 60}, folder)
+    assert len(series["trials_to_criterion"]) == 1
+    assert ip2lab.open_run(folder).attrs["complete"]

@@ -670,7 +670,7 @@ def test_a_process_is_known_by_when_it_was_started() -> None:
 def test_a_path_that_exists(store: Path, tmp_path: Path) -> None:
     datasets = make_template(**SMALL)
     (tmp_path / "file").write_text("")
-    for path in (store, tmp_path / "file", tmp_path):
+    for path in (store, tmp_path / "file", tmp_path):  # an empty folder may be used
         with pytest.raises(FileExistsError, match=r"exists already. Give another path, read it with ip2lab.open_run"):
             Recorder(path, datasets, ATTRS)
     with pytest.raises(OSError, match=r"cannot be made.*Give a path that can be written"):

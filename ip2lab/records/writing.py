@@ -549,14 +549,21 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
 def unstarted(path: str | os.PathLike[str]) -> bool:
     """Tell whether a folder holds no more than a writer left that was killed before its first checkpoint.
 
+    It may have been killed before it had locked the folder, or while it wrote its name into the lock.
+
     Examples
     --------
     >>> unstarted("nowhere.zarr")
     False
     """
     source = Folder(path)
-    locked = os.path.isfile(source.path / storage.LOCK)  # False too where the system finds the path too long
-    return locked and not storage.alive(storage.holder_of(source.path)) and _empty(source)
+    if not os.path.isdir(source.path):  # False too where the system finds the path too long
+        return False
+    locked = os.path.isfile(source.path / storage.LOCK)
+    if not locked:
+        return not os.listdir(source.path)
+    holder = storage.holder_of(source.path)
+    return not (holder and storage.alive(holder)) and _empty(source)
 
 
 def _empty(source: Folder) -> bool:
