@@ -10,7 +10,7 @@ import torch
 
 from ip2lab.properties import PROPERTIES, hint, in_order
 from ip2lab.tasks import Problem
-from ip2lab.training.learners import show
+from ip2lab.training.data import make_stimuli
 from ip2lab.training.options import flag, from_zero, several
 from ip2lab.training.runtime import undisturbed
 from ip2lab.training.trainer import PROBES, Series
@@ -100,7 +100,7 @@ def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool)
         raise ValueError(f"this network ({type(network).__name__}) has no recurrent neurons to silence or clamp")
     if clamp:
         o = series.options
-        inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
+        inputs = make_stimuli(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
         activity = network(torch.as_tensor(inputs, device=network.bias.device))
         mean = network.output_of(activity).mean((0, 1))[neurons]
         network.bias += network.recurrent_weights[:, neurons] @ mean

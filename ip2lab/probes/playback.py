@@ -15,7 +15,8 @@ from ip2lab.probes.perturbations import NETWORK_CHANGES, change
 from ip2lab.records.schema import GROUPS, Variable
 from ip2lab.records.writing import by_labels
 from ip2lab.tasks import Problem
-from ip2lab.training.learners import draw_noise, score, show
+from ip2lab.training.data import make_stimuli, score
+from ip2lab.training.learners import draw_noise
 from ip2lab.training.options import affordable, flag, whole
 from ip2lab.training.runtime import one_torch_thread, undisturbed
 from ip2lab.training.trainer import PROBES, Series, Unrecorded
@@ -211,7 +212,7 @@ def _activity(series: Series, shown: Problem, repeats: int, stream: np.random.Se
     steps = int(shown.steps(o["dt"]).sum())
     affordable("repeats", repeats, 32.0 * repeats * shown.conditions * steps * network.neurons)
     conditions = np.tile(np.arange(shown.conditions), max(repeats, 1))
-    stimuli = show(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
+    stimuli = make_stimuli(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
     bias = network.output_bias
     key = stream.generate_state(1, np.uint64)[0]
     drawn = [draw_noise(network, key, i, steps) for i in range(len(conditions))] if repeats else []

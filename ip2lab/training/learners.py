@@ -5,7 +5,6 @@ The plain one is what the compiled one must equal, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,7 +16,6 @@ from ip2lab.networks import kernel_types, rate_kernels, spiking_kernels, trainin
 from ip2lab.networks.rate import RateNetwork
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
-from ip2lab.tasks import Problem
 
 SLOTS = (
     "tau_dendrite",
@@ -30,7 +28,7 @@ SLOTS = (
 
 
 @dataclass(frozen=True)
-class Rates:
+class OptimizerSettings:
     """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network.
 
     Of the recurrent weights `l2` counts the `singular` largest squared singular values (0: all squared weights).
@@ -50,7 +48,7 @@ class Rates:
 
 
 @dataclass
-class Records:
+class TrialRecord:
     """What is kept of every trial of one problem, (trial,) each, filled as it goes."""
 
     loss: np.ndarray
@@ -59,7 +57,7 @@ class Records:
     rate: np.ndarray
 
     @classmethod
-    def empty(cls, trials: int) -> Records:
+    def empty(cls, trials: int) -> TrialRecord:
         """Return room for at most `trials` trials."""
         loss, response_loss, rate = np.full((3, trials), np.nan)
         return cls(loss, response_loss, np.zeros(trials, bool), rate)
@@ -75,23 +73,23 @@ class Learner(Protocol):
         span: tuple[int, int],
         key: np.uint64,
         goal: kernel_types.Goal,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on."""
 
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Take the level of activity with which the first problem ended as the target, if none is given."""
 
     def last_trial(self, steps: int) -> dict[str, np.ndarray]:
         """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: with the network's parameters, all that changes."""
 
     def state(self) -> dict[str, np.ndarray]:
@@ -111,7 +109,7 @@ class CompiledLearner:
     _kind: Any = kernel_types  # where the named tuples of weights and trace stand
     kept: tuple[str, ...] = ("moment1", "moment2", "step")
 
-    def __init__(self, network: Any, rates: Rates) -> None:
+    def __init__(self, network: Any, rates: OptimizerSettings) -> None:
         self.network, self.rates = network, rates
         if isinstance(network, SpikingNetwork):
             network.check_autapses()
@@ -176,7 +174,7 @@ class CompiledLearner:
             self.network.dt,
         )
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on."""
         self.rates = rates
         self.transform = self.transform._replace(learns=np.array([f"free.{name}" in rates.rate for name in self.slots]))
@@ -196,7 +194,7 @@ class CompiledLearner:
             *self._pull(rates),
         )
 
-    def _pull(self, rates: Rates) -> tuple[float, float]:
+    def _pull(self, rates: OptimizerSettings) -> tuple[float, float]:
         """Return weight and target of the rate in the kernels' units, spikes a step."""
         hertz = 5.0 if rates.rate_target is None else float(rates.rate_target)
         return float(rates.rate_weight) * (1000 / self.network.dt) ** 2, hertz * self.network.dt / 1000
@@ -208,7 +206,7 @@ class CompiledLearner:
         span: tuple[int, int],
         key: np.uint64,
         goal: kernel_types.Goal,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         longest = stimuli.inputs.shape[1]
@@ -224,7 +222,7 @@ class CompiledLearner:
         """Return the compiled function that does trials, and what does not learn."""
         return spiking_kernels.learn, self.network.model
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Do nothing: a spiking network's target is given in Hz."""
 
     def reset(self, what: str) -> None:
@@ -243,9 +241,9 @@ class CompiledLearner:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
-        return {"flat": self.learner.flat.copy()} | self.memory()
+        return {"flat": self.learner.flat.copy()} | self.optimizer_state()
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: both moments and the number of updates."""
         return {name: getattr(self.learner, name).copy() for name in self.kept}
 
@@ -267,7 +265,7 @@ class RateLearner(CompiledLearner):
         net = self.network
         return rate_kernels.make_trace(steps, net.neurons, len(net.output_bias), net.bias.detach().numpy().dtype)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on."""
         weight = rates.l2.get("recurrent_weights", 0.0) if rates.singular else 0.0
         self.singular = np.array([weight, rates.singular])
@@ -275,13 +273,13 @@ class RateLearner(CompiledLearner):
         super().set_rates(replace(rates, l2=plain))
         self.rates = rates
 
-    def _pull(self, rates: Rates) -> tuple[float, float]:
+    def _pull(self, rates: OptimizerSettings) -> tuple[float, float]:
         return float(rates.rate_weight), 0.0
 
     def _kernel(self) -> tuple[Any, Any]:
         return rate_kernels.learn, self.singular
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Take the mean squared rate with which the first problem ended as the target, if none is given."""
         if self.rates.rate_target is None:
             self.learner.target[:] = level
@@ -295,13 +293,13 @@ class RateLearner(CompiledLearner):
 class PlainLearner:
     """Trains any network with autograd and :class:`torch.optim.Adam`, on any device."""
 
-    def __init__(self, network: Any, rates: Rates) -> None:
+    def __init__(self, network: Any, rates: OptimizerSettings) -> None:
         self.network = network
         self.optimizer = torch.optim.Adam([torch.zeros(1)])
         self.target = np.array([rates.rate_target or 0.0])
         self.set_rates(rates)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on; the optimiser starts anew for parameters that did not learn before."""
         old = {id(p): self.optimizer.state[p] for p in self.optimizer.state}
         self.rates = rates
@@ -319,7 +317,7 @@ class PlainLearner:
         span: tuple[int, int],
         key: np.uint64,
         goal: kernel_types.Goal,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         for trial in range(*span):
@@ -390,7 +388,7 @@ class PlainLearner:
         """Return spikes a step and neuron, or the mean square of other activity."""
         return activity.spikes.mean() if "spikes" in activity._fields else activity.activity.square().mean()
 
-    def settle(self, level: float) -> None:
+    def set_rate_target(self, level: float) -> None:
         """Take the mean square of activity with which the first problem ended as the target, if none is given."""
         if self.rates.rate_target is None:
             self.target[:] = level
@@ -411,9 +409,9 @@ class PlainLearner:
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
         kept = {f"parameter.{name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
-        return kept | self.memory()
+        return kept | self.optimizer_state()
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers, zeros for a parameter that has not learnt yet."""
         kept = {"target": self.target.copy()}
         for name, p in self.network.named_parameters():
@@ -439,7 +437,7 @@ class PlainLearner:
             }
 
 
-def make_learner(network: Any, rates: Rates) -> Learner:
+def make_learner(network: Any, rates: OptimizerSettings) -> Learner:
     """Return the fastest learner there is for a network where it is."""
     compiled = {SpikingNetwork: CompiledLearner, RateNetwork: RateLearner}
     on_cpu = network.output_bias.device.type == "cpu"
@@ -453,84 +451,3 @@ def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Te
     noise = np.empty((steps, network.neurons), network.output_bias.detach().cpu().numpy().dtype)
     training_step.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
     return torch.from_numpy(noise[None]).to(network.output_bias.device)
-
-
-class TrialStream:
-    """The trials of one problem in the order in which they come; any stretch of them can be had again.
-
-    Attributes
-    ----------
-    conditions : ndarray (trial,)
-        Condition of each trial.
-    probe : kernel_types.Stimuli
-        One noise-free trial of each condition.
-    """
-
-    def __init__(self, problem: Problem, stream: np.random.SeedSequence, trials: int, dt: float, dtype: str) -> None:
-        self.problem, self.dt, self.dtype = problem, dt, dtype
-        self.conditions = np.random.default_rng(stream).integers(problem.conditions, size=trials)
-        self.probe = show(problem, np.arange(problem.conditions), dt, dtype)
-        self._entropy = stream.entropy
-
-    def between(self, first: int, last: int) -> tuple[kernel_types.Stimuli, np.ndarray]:
-        """Return what trials `first` to `last` show, and which row of it each of them is."""
-        conditions = self.conditions[first:last]
-        if not self.problem.varies and not self.problem.noise:
-            return self.probe, conditions
-        parts = [
-            show(self.problem, self.conditions[[i]], self.dt, self.dtype, self._rng(i)) for i in range(first, last)
-        ]
-        return _stack(parts), np.arange(last - first)
-
-    def epochs(self, trial: int) -> np.ndarray:
-        """Return the epoch of each step of a trial (time,)."""
-        _, _, epoch = self.problem.arrays(self.conditions[[trial]], self.dt, self._rng(trial))
-        return np.array([e.name for e in self.problem.epochs])[epoch[0]]
-
-    def _rng(self, trial: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self._entropy, spawn_key=(trial,)))
-
-
-def show(
-    problem: Problem, conditions: np.ndarray, dt: float, dtype: str, rng: np.random.Generator | None = None
-) -> kernel_types.Stimuli:
-    """Return one trial of each of `conditions`; without `rng` noise-free and with epochs of their middle length."""
-    inputs, target, epoch = problem.arrays(conditions, dt, rng)
-    scored = np.array([e.scored for e in problem.epochs] + [False])[epoch]
-    responding = scored & np.array([e.name.startswith("response") for e in problem.epochs] + [False])[epoch]
-    return kernel_types.Stimuli(
-        np.ascontiguousarray(inputs, dtype),
-        np.ascontiguousarray(target, np.int64),
-        np.ascontiguousarray(scored / scored.sum(1, keepdims=True), dtype),
-        responding.astype(dtype),
-        (epoch >= 0).sum(1),
-    )
-
-
-def score(logits: np.ndarray, stimuli: kernel_types.Stimuli) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each trial (trial,) and whether it was answered (trial,), as the kernels do."""
-    logits = logits.astype(float)
-    shifted = logits - logits.max(-1, keepdims=True)
-    probability = np.exp(shifted)
-    total = probability.sum(-1, keepdims=True)
-    right = np.take_along_axis(shifted, stimuli.target[..., None], -1)[..., 0]
-    loss = (stimuli.weight * (np.log(total[..., 0]) - right)).sum(1)
-    answering = stimuli.response > 0
-    kept = (shifted.argmax(-1) == stimuli.target) | answering | (stimuli.weight == 0)
-    mean = (probability / total * answering[..., None]).sum(1)
-    last = np.where(answering, np.arange(answering.shape[1]), 0).argmax(1)
-    return loss, kept.all(1) & (mean.argmax(-1) == np.take_along_axis(stimuli.target, last[:, None], 1)[:, 0])
-
-
-def _stack(parts: Sequence[kernel_types.Stimuli]) -> kernel_types.Stimuli:
-    """Put trials of different lengths into one set of arrays, the shorter ones filled up with zeros."""
-    longest = max(part.inputs.shape[1] for part in parts)
-
-    def joined(name: str) -> np.ndarray:
-        arrays = [getattr(part, name) for part in parts]
-        return np.concatenate(
-            [np.pad(a, [(0, 0), (0, longest - a.shape[1])] + [(0, 0)] * (a.ndim - 2)) for a in arrays]
-        )
-
-    filled = {name: joined(name) for name in ("inputs", "target", "weight", "response")}
-    return kernel_types.Stimuli(**filled, length=np.concatenate([part.length for part in parts]))

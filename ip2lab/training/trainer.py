@@ -21,7 +21,8 @@ from ip2lab.properties import PROPERTIES
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
-from ip2lab.training.learners import Learner, Rates, Records, TrialStream, make_learner, score
+from ip2lab.training.data import TrialStream, score
+from ip2lab.training.learners import Learner, OptimizerSettings, TrialRecord, make_learner
 from ip2lab.training.options import affordable, learnable_names, rates_by_parameter, resolve, whole
 from ip2lab.training.runtime import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 
@@ -184,7 +185,7 @@ class Series:
         Where it is: the problem it works on and the trials of it that are done.
     trials_to_criterion : list of float
         Of the problems done; NaN where the criterion was not reached.
-    current : Records
+    current : TrialRecord
         Loss, correctness and rate of every trial of this problem, filled up to `trial`.
     network : torch.nn.Module
         The network as it is now; see :mod:`ip2lab.networks`.
@@ -212,7 +213,7 @@ class Series:
         self.network = self.born()
         self.learner: Learner = make_learner(self.network, self.rates())
         self.goal = kernel_types.Goal(float(options["criterion"]), int(options["window"]))
-        self.current = Records.empty(options["max_trials"])
+        self.current = TrialRecord.empty(options["max_trials"])
         self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
         self._duration = 0.0
         self.last_trials = 0  # that the problem before the present one took
@@ -361,7 +362,7 @@ class Series:
     def _number(self, problem: int) -> int:
         return problem if self.order is None else int(self.order[problem])
 
-    def rates(self) -> Rates:
+    def rates(self) -> OptimizerSettings:
         """Return how parameters learn in the present problem."""
         o = self.options
         rate = rates_by_parameter(o, self.learnable, [name for name, _ in self.network.named_parameters()])
@@ -369,7 +370,9 @@ class Series:
             rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
         matrices = ("input_weights", "recurrent_weights", "output_weights")
         l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(matrices, float(o["l2"]))
-        return Rates(rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0))
+        return OptimizerSettings(
+            rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0)
+        )
 
     @property
     def _frozen_now(self) -> bool:
@@ -433,7 +436,7 @@ class Series:
         return status if math.isfinite(total) else 2
 
     def _begin(self) -> None:
-        self.current = Records.empty(self.options["max_trials"])
+        self.current = TrialRecord.empty(self.options["max_trials"])
         self._written, self._duration = 0, 0.0
         if self.options["between_problems"] and self.problem:
             self._between(self.options["between_problems"])
@@ -470,7 +473,7 @@ class Series:
         self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
         self._keep_properties(self.problem)
         if self.problem == 0:
-            self.learner.settle(_mean(now.rate[window]))
+            self.learner.set_rate_target(_mean(now.rate[window]))
         self.learner.reset(o["reset_optimizer"])
         self._keep_state()
         self._earlier, self.last_trials = self._earlier + self.trial, self.trial
@@ -542,14 +545,14 @@ class Series:
 
     def memory(self) -> np.ndarray:
         """Return all that the optimiser remembers as one row (entry,): with the weights, what training goes on from."""
-        memory = self.learner.memory()
+        memory = self.learner.optimizer_state()
         return np.concatenate([value.ravel() for value in memory.values()]).astype(self.options["dtype"])
 
     @undisturbed()
     def set_memory(self, row: np.ndarray) -> None:
         """Let the optimiser remember what such a row holds, and the learner see the network's present parameters."""
         state, start = self.learner.state(), 0
-        for name, value in self.learner.memory().items():
+        for name, value in self.learner.optimizer_state().items():
             state[name] = row[start : start + value.size].reshape(value.shape).astype(value.dtype)
             start += value.size
         self.learner.load(state)
