@@ -21,20 +21,10 @@ from ip2lab.records.rows import series_row
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
+from ip2lab.training import recording
 from ip2lab.training.data import TrialStream, score
 from ip2lab.training.learners import Learner, OptimizerSettings, TrialRecord, make_learner
 from ip2lab.training.options import affordable, learnable_names, rates_by_parameter, resolve, whole
-from ip2lab.training.recording import (
-    UNRECORDED,
-    WEIGHTS_BLOCK,
-    Recorder,
-    activity_rows,
-    is_kept,
-    property_rows,
-    run_template,
-    trial_rows,
-    weight_rows,
-)
 from ip2lab.training.runtime import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
@@ -263,11 +253,13 @@ class Trainer:
     def create_run(self, path: str | Path | None) -> records.Recorder:
         """Return the recorder of a new run at `path`, or in memory."""
         entries, interval = len(self.optimizer_state()), self.options["record"]["interval"]
-        template = run_template(self.model, self.network, self.setting, optimizer_entries=entries, options=self.options)
+        template = recording.run_template(
+            self.model, self.network, self.setting, optimizer_entries=entries, options=self.options
+        )
         recorder = records.Recorder(path, template, self.attributes(), interval=interval)
         try:
             if self.problem == self.trial == 0:
-                recorder.append("properties", problem=np.array([-1]), **property_rows(self.network))
+                recorder.append("properties", problem=np.array([-1]), **recording.property_rows(self.network))
             recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
         except BaseException:
             recorder.release()
@@ -390,7 +382,7 @@ class Trainer:
 
     def train_problem(
         self,
-        recorder: Recorder = UNRECORDED,
+        recorder: recording.Recorder = recording.UNRECORDED,
         report: Callable[[], None] = lambda: None,
         *,
         until: float = math.inf,
@@ -425,14 +417,14 @@ class Trainer:
         total = sum(float(parameter.detach().sum()) for parameter in self.network.parameters())
         return status if math.isfinite(total) else NOT_FINITE
 
-    def _do_block(self, last: int, recorder: Recorder) -> int:
+    def _do_block(self, last: int, recorder: recording.Recorder) -> int:
         """Do the trials up to the next row of ``/trajectories``, but no further than to `last`."""
         every, began = int(self.options["record"]["trajectories"]), time.perf_counter()
         status = self.do_trials(min(self.trial - self.trial % every + every, last))
         self._duration += time.perf_counter() - began
         if self.trial % every == 0 and status != NOT_FINITE:
             place = {"problem": np.array([self.problem]), "trial": np.array([self.trial])}
-            recorder.append("trajectories", **place, **property_rows(self.network))
+            recorder.append("trajectories", **place, **recording.property_rows(self.network))
         if status == GO_ON and recorder.due:  # a problem that is over is ended first: it must not get a trial more
             self._record_trials(recorder)
             recorder.commit(self.checkpoint())
@@ -448,7 +440,7 @@ class Trainer:
         loss, answered = score(self.activity().logits.cpu().numpy(), self.trials.probe)
         self._zero_shot = float(loss.mean()), float(answered.mean())
 
-    def _end_problem(self, status: int, recorder: Recorder) -> None:
+    def _end_problem(self, status: int, recorder: recording.Recorder) -> None:
         """Record the problem that is over and go on to the next."""
         if status == NOT_FINITE:  # what the broken trial did to the network is undone
             self.learner.load(self._before)
@@ -484,15 +476,15 @@ class Trainer:
 
     # ---------------------------------------------------------------- recording
 
-    def _record_trials(self, recorder: Recorder) -> None:
+    def _record_trials(self, recorder: recording.Recorder) -> None:
         """Record the trials of the present problem that the recorder does not have yet."""
         span = slice(self._recorded, self.trial)
         if span.start < span.stop:
-            rows = trial_rows(self.problem, self.earlier_trials, self.current, self.trials.conditions, span)
+            rows = recording.trial_rows(self.problem, self.earlier_trials, self.current, self.trials.conditions, span)
             recorder.append("trials", **rows)
         self._recorded = self.trial
 
-    def _record_problem(self, status: int, level: float, recorder: Recorder) -> None:
+    def _record_problem(self, status: int, level: float, recorder: recording.Recorder) -> None:
         """Record trials, outcome and properties of the problem that is over."""
         row = series_row(
             self.problem,
@@ -509,22 +501,22 @@ class Trainer:
         )
         self._record_trials(recorder)
         recorder.append("series", **row)
-        recorder.append("properties", problem=row["problem"], **property_rows(self.network))
+        recorder.append("properties", problem=row["problem"], **recording.property_rows(self.network))
 
-    def _record_network(self, recorder: Recorder) -> None:
+    def _record_network(self, recorder: recording.Recorder) -> None:
         """Record weights and activity after the present problem where it is one of those to be kept."""
         record, memory, place = self.options["record"], self.optimizer_state()[None], np.array([self.problem])
         keep = self._is_kept(record["kept"])
-        if keep or self.problem in WEIGHTS_BLOCK:
+        if keep or self.problem in recording.WEIGHTS_BLOCK:
             known = memory if keep and record["checkpoints"] else np.zeros_like(memory)
-            recorder.append("weights", problem=place, **weight_rows(self.network), optimizer=known)
+            recorder.append("weights", problem=place, **recording.weight_rows(self.network), optimizer=known)
         if keep:
-            recorder.append("activity", problem=place, **activity_rows(self.network, self.activity()))
+            recorder.append("activity", problem=place, **recording.activity_rows(self.network, self.activity()))
 
     def _is_kept(self, asked: Collection[int] | None) -> bool:
         if self.problem == self.problems - 1:
             return True
-        return is_kept(self.problem) if asked is None else self.problem in asked
+        return recording.is_kept(self.problem) if asked is None else self.problem in asked
 
 
 def _plain(value: Any) -> Any:
