@@ -207,6 +207,12 @@ def test_going_on_is_as_if_never_stopped():
             assert (value == rest["state"]["checkpoint"][name]).all(), name
 
 
+def test_a_run_goes_on_though_no_checkpoints_are_to_be_recorded():
+    arguments = (ip2lab.family("association"), "spiking", (), SMALL | {"record": {"checkpoints": False}}, 3, 2)
+    part = learn_series(*arguments, 30)
+    assert learn_series(*arguments, math.inf, part["state"])["trials"] == learn_series(*arguments, math.inf)["trials"]
+
+
 def test_an_executor_changes_nothing():
     asked = {"seeds": [1, 2, 3], "problems": 1, "candidates": [None, "tau_soma"], "progress": False, **SMALL}
     with ThreadPoolExecutor(2) as pool:

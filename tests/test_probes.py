@@ -223,6 +223,24 @@ def test_bad_requests_are_named(run, call, error, wording):
         call(run)
 
 
+def test_a_run_whose_problems_are_named_by_words_is_refused_with_its_labels(run):
+    words = {
+        name: node.to_dataset(inherit=False).assign_coords(problem=[f"day {k}" for k in node["problem"].values])
+        for name, node in run.children.items()
+        if "problem" in node.dims
+    }
+    named = xr.DataTree.from_dict({"/": run.to_dataset(inherit=False), **words})
+    wording = r"run: its problems are labelled day 0 to day 7; a network is made again by the numbers that ip2lab.train"
+    for call in (
+        lambda: ip2lab.probe(named, "day 2"),
+        lambda: probes.lesions(named, by="tau_soma"),
+        lambda: probes.single_lesions(named, "day 2", [0]),
+        lambda: probes.retention(named),
+    ):
+        with pytest.raises(ValueError, match=wording):
+            call()
+
+
 @pytest.mark.parametrize(
     ("model", "change", "wording"),
     [
