@@ -32,7 +32,7 @@ OUTCOMES = {
 def restore(run: Run, problem: int | None = None, *, exact: bool = False, **options: Any) -> Trainer:
     """Return the trainer of a run as it was after a problem, ready to go on, with a network of its own.
 
-    Where the weights of the problem are kept they are taken; elsewhere the series is gone through again, from the
+    Where the weights of the problem are kept they are taken; elsewhere the problems are trained again, from the
     nearest problem before it of which everything is kept, or from the start.
 
     Parameters
@@ -164,15 +164,15 @@ def probe(
     repeats : int
         Noisy trials of each condition; 0: one without noise.
     on : int or Problem, optional
-        The problem that is shown: another one of the trainer, or one drawn from any family with as many inputs and
+        The problem that is shown: another one of the series, or one drawn from any family with as many inputs and
         outputs. By default `problem` itself (the first one for -1).
     seed : int, optional
         Draws the noise, and what is shuffled; the run's own by default.
     **changes
         Settings of the family (``delay=3000``), and of the network: ``noise``, ``spiking=False``,
-        ``recurrent=False``, a property by its name (one value, or one a neuron; in its unit), ``silence`` or
+        ``recurrent=False``, a property by its name (one value, or one per neuron; in its unit), ``silence`` or
         ``clamp`` (numbers of neurons: without output, or with their mean output), ``shuffle`` (names of properties,
-        over neurons) and ``reset`` (names of properties or weights, to what they were born with).
+        over neurons) and ``reset`` (names of properties or weights, to their initial values).
 
     Returns
     -------

@@ -34,7 +34,7 @@ class Recorder(Protocol):
 
 
 class Unrecorded:
-    """Keeps nothing: for problems that are gone through again, or of which only the trials are counted."""
+    """Keeps nothing: for problems that are trained again, or of which only the number of trials counts."""
 
     due = False
 

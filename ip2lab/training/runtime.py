@@ -1,4 +1,4 @@
-"""What is around a training: progress that is told, interrupts that end it cleanly, and torch's threads."""
+"""What surrounds a training: its progress is reported, interrupts end it cleanly, and torch's settings are fixed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ip2lab.training.learners import TrialRecord
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
 
 
-class Trains(Protocol):
-    """What progress tells of a trainer, and what an interrupt asks of it."""
+class SupportsProgress(Protocol):
+    """What is shown of a trainer while it works, and how an interrupt stops it."""
 
     model: str
     problems: int
@@ -37,7 +37,7 @@ class Trains(Protocol):
         """End the series after the trials that are under way."""
 
 
-T = TypeVar("T", bound=Trains)
+T = TypeVar("T", bound=SupportsProgress)
 Progress = bool | Callable[[T], None]
 
 _inside: list[int] = []  # one entry per training under way: the number of torch's threads before the first one
@@ -51,7 +51,7 @@ def check_progress(progress: Any) -> None:
 
 
 @contextmanager
-def interruptible(trainer: Trains) -> Iterator[None]:
+def interruptible(trainer: SupportsProgress) -> Iterator[None]:
     """Make the first interrupt stop the trainer cleanly; the second raises KeyboardInterrupt.
 
     It has to be in force before there is a store: the lock of one that is begun is then released, whatever comes.
@@ -129,7 +129,7 @@ def reporter(trainer: T, progress: Progress[T]) -> Iterator[Callable[[], None]]:
 
 
 @contextmanager
-def _bar(trainer: Trains) -> Iterator[Callable[[Trains], None]]:
+def _bar(trainer: SupportsProgress) -> Iterator[Callable[[SupportsProgress], None]]:
     """Give a function that moves a progress bar."""
     with tqdm(total=trainer.problems, initial=trainer.problem, unit="problem") as bar:
         # only now: in a notebook, tqdm takes a description it is made with for HTML
@@ -137,7 +137,7 @@ def _bar(trainer: Trains) -> Iterator[Callable[[Trains], None]]:
         yield lambda trainer: _show(trainer, bar)
 
 
-def _show(trainer: Trains, bar: Any) -> None:
+def _show(trainer: SupportsProgress, bar: Any) -> None:
     bar.update(trainer.problem - bar.n)
     done = ", ".join(f"{trials:.0f}" for trials in trainer.trials_to_criterion[-5:]) or "-"
     recent = trainer.current.loss[max(0, trainer.trial - trainer.criterion.window) : trainer.trial]

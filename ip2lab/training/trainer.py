@@ -45,7 +45,7 @@ def train(
     progress: Progress[Trainer] = True,
     **options: Any,
 ) -> xr.DataTree:
-    """Train a network on a series of problems, one trial an update, each to criterion.
+    """Train a network on a series of problems, one trial per update, each to criterion.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ class Trainer:
         self.problem = self.trial = self.earlier_trials = 0
         self.trials_to_criterion: list[float] = []
         self.setting = self.draw(0)
-        self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
+        self.setting.steps(options["dt"])  # raises where dt leaves no step for an epoch
         self.trials = self._draw_trials()
         self.network = self.initial_network()
         self.learner: Learner = make_learner(self.network, self.optimizer_settings())
@@ -425,7 +425,7 @@ class Trainer:
         if self.trial % every == 0 and status != NOT_FINITE:
             place = {"problem": np.array([self.problem]), "trial": np.array([self.trial])}
             recorder.append("trajectories", **place, **recording.property_rows(self.network))
-        if status == GO_ON and recorder.due:  # a problem that is over is ended first: it must not get a trial more
+        if status == GO_ON and recorder.due:  # not where it is over: resumed from here it would get another trial
             self._record_trials(recorder)
             recorder.commit(self.checkpoint())
         return status
