@@ -328,7 +328,7 @@ def transplants(
     kinds : sequence of str
         ``"both"``: weights and properties as learnt; ``"properties"``: the learnt properties under fresh weights;
         ``"shuffled"``: these shuffled over neurons, a neuron's set staying together; ``"marginals"``: each property
-        shuffled by itself; ``"weights"``: the learnt weights with initial properties; ``"nothing"``: an untrained network.
+        shuffled by itself; ``"weights"``: the learnt weights, initial properties; ``"nothing"``: an untrained network.
     seeds : iterable of int
         Each draws fresh weights, problems and noise.
     problems : int

@@ -81,10 +81,10 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
 
 def _nearest_kept(trainer: Trainer, tree: xr.DataTree, problem: int, exact: bool) -> int | None:
     """Return the last problem up to this one that training can go on from: its optimiser's state is kept, too."""
-    kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
+    kept = sorted((int(p) for p in tree["weights"].problem.values if p <= problem), reverse=True)
     if problem in kept and not exact:
         return problem
-    return next((p for p in reversed(kept) if _remembers(trainer, tree, p)), None)
+    return next((p for p in kept if _remembers(trainer, tree, p)), None)
 
 
 def spans(numbers: np.ndarray) -> str:
