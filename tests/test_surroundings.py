@@ -342,7 +342,7 @@ def test_a_copy_in_a_zip_file(two, tmp_path):
 @pytest.mark.parametrize("model", ip2lab.models())
 @pytest.mark.parametrize("half", [False, True])
 def test_a_copy_of_every_model(model, half, tmp_path):
-    run = ip2lab.train("association", model, **TINY | {"neurons": 70}, record={"half": half, "kept": []})
+    run = ip2lab.train("association", model, **TINY | {"neurons": 70}, record={"half_precision": half, "kept": []})
     assert_same(opened(copied(run, tmp_path / "copy")), run)
 
 

@@ -91,7 +91,7 @@ RECORD = {
     "trajectories": 10,  # trials between two rows of /trajectories
     "kept": None,  # problems whose weights and activity are kept; None: 0, 1, 2, 3, 5, 8, ..., ever farther apart
     "checkpoints": True,  # whether what training goes on from is kept, for `resume` and as starting points of `replay`
-    "half": False,  # whether membrane and dendrite are kept in half precision
+    "half_precision": False,  # whether membrane and dendrite are kept in half precision
     "interval": 5.0,  # seconds of work that are lost at most where the process is killed
 }
 HAS: dict[str, tuple[str, ...]] = {
@@ -197,7 +197,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _RECORD_RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "trajectories": (_whole, "a positive whole number"),
-    **dict.fromkeys(("checkpoints", "half"), (lambda v: isinstance(v, bool), "True or False")),
+    **dict.fromkeys(("checkpoints", "half_precision"), (lambda v: isinstance(v, bool), "True or False")),
     "kept": (lambda v: v is None or (_many(v) and all(map(_seed, v))), "numbers of problems, or None"),
     "interval": (_from_zero, "0 or a positive number of seconds"),
 }

@@ -82,7 +82,7 @@ def run_template(
         adaptation="adaptation" in network.signals,
         dtype=options["dtype"],
     )
-    if options["record"]["half"]:
+    if options["record"]["half_precision"]:
         for signal in set(network.signals) - {"spikes"}:
             template["activity"][signal].encoding["dtype"] = "float16"
     return template
