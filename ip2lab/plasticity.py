@@ -26,9 +26,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -138,9 +139,9 @@ def search_plasticity(
     (('configuration', 'seed', 'round'), 1)
     """
     family, seeds, progress = make_family(family), _seeds(seeds), flag("progress", progress)
-    arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
-    _check(seeds, arguments, method)
-    names = _names(arguments)
+    configurations = [_configuration(model, each, options) for each in _candidates(model, candidates, options)]
+    _check(seeds, len(configurations), method)
+    names = _names(configurations)
     asked = {
         "family": family.name,
         "settings": json.dumps(family.settings()),
@@ -155,7 +156,8 @@ def search_plasticity(
     if place is not None and place.exists():
         return _stored(place, asked)
     journal = _Journal(place, asked)
-    race = _Race(family, model, arguments, _rounds(method, len(arguments), seeds, problems), executor, journal)
+    rounds = _rounds(method, len(configurations), seeds, problems)
+    race = _Race(family, model, configurations, rounds, executor, journal)
     race.run(halve=method == "halving", progress=progress)
     result = race.result(names, seeds).assign_attrs(asked)
     if place is not None:
@@ -178,19 +180,26 @@ def _candidates(model: str, candidates: Sequence[Any] | None, options: Mapping[s
     return several("candidates", candidates, "configurations")
 
 
-def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a candidate as arguments of training: names of what learns, and all options."""
+class _Configuration(NamedTuple):
+    """A candidate: the properties that learn, all options of training, and those of them that only it has."""
+
+    learnable: tuple[str, ...]
+    options: dict[str, Any]
+    own: dict[str, Any]
+
+
+def _configuration(model: str, candidate: Any, options: Mapping[str, Any]) -> _Configuration:
     own = dict(candidate) if isinstance(candidate, Mapping) else {"learnable": candidate}
     learnable = own.pop("learnable", None)
     chosen = {**options, **own}
     names = learnable_names(model, learnable, bool(chosen.get("adaptation", False)))
     resolve(model, chosen)
-    return {"learnable": names, "options": chosen, "own": own}
+    return _Configuration(names, chosen, own)
 
 
-def _names(arguments: list[dict[str, Any]]) -> list[str]:
+def _names(configurations: list[_Configuration]) -> list[str]:
     """Return what the configurations are called; those that differ by different names."""
-    pairs = [(each["learnable"], each["own"]) for each in arguments]
+    pairs = [(each.learnable, each.own) for each in configurations]
     words = ["; ".join([text_of(learnable), *([text_of(own)] if own else [])]) for learnable, own in pairs]
     return distinct(words, list(map(content_of, pairs)))
 
@@ -200,14 +209,14 @@ def _exact(value: Any) -> Any:
     return array_of("value", value).tolist() if hasattr(value, "__array__") else content_of(value)
 
 
-def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> None:
+def _check(seeds: list[int], candidates: int, method: str) -> None:
     if not isinstance(method, str) or method not in ("halving", "exhaustive"):
         raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
-    if len(arguments) < 2:
-        raise ValueError(f"candidates: {len(arguments)} of them leave nothing to choose; give two or more")
-    least = 2 if method == "exhaustive" else math.ceil(math.log2(len(arguments))) + 1
+    if candidates < 2:
+        raise ValueError(f"candidates: {candidates} of them leave nothing to choose; give two or more")
+    least = 2 if method == "exhaustive" else math.ceil(math.log2(candidates)) + 1
     if len(seeds) < least:
-        raise ValueError(f"seeds: {len(seeds)} are too few to choose among {len(arguments)}; give {least} or more")
+        raise ValueError(f"seeds: {len(seeds)} are too few to choose among {candidates}; give {least} or more")
 
 
 def _rounds(method: str, candidates: int, seeds: list[int], problems: int) -> list[tuple[list[int], int]]:
@@ -221,22 +230,21 @@ def _rounds(method: str, candidates: int, seeds: list[int], problems: int) -> li
     return [(part.tolist(), max(1, math.ceil(problems / 2 ** (number - 1 - k)))) for k, part in enumerate(parts)]
 
 
+@dataclass
 class _Race:
     """The runs of a search: `outcomes` by (configuration, seed), and which configurations are left."""
 
-    def __init__(
-        self,
-        family: Family,
-        model: str,
-        arguments: list[dict[str, Any]],
-        rounds: list[tuple[list[int], int]],
-        executor: Executor | None,
-        journal: _Journal,
-    ) -> None:
-        self.family, self.model, self.arguments, self.rounds, self.executor = family, model, arguments, rounds, executor
-        self.journal = journal
-        self.left = list(range(len(arguments)))
-        self.given_up = np.full(len(arguments), -1)
+    family: Family
+    model: str
+    configurations: list[_Configuration]
+    rounds: list[tuple[list[int], int]]
+    executor: Executor | None
+    journal: _Journal
+
+    def __post_init__(self) -> None:
+        """Begin with all configurations and no outcome."""
+        self.left = list(range(len(self.configurations)))
+        self.given_up = np.full(len(self.configurations), -1)
         self.outcomes: dict[tuple[int, int], dict[str, Any]] = {}
 
     def run(self, *, halve: bool, progress: bool) -> None:
@@ -285,19 +293,19 @@ class _Race:
         for (c, seed), key in pairs:
             outcome = self.journal.known[key] if key in self.journal.known else next(new)
             if isinstance(outcome, Exception):
-                raise RuntimeError(f"{self.arguments[c]}, seed {seed}: {outcome}") from outcome
+                raise RuntimeError(f"{self.configurations[c]._asdict()}, seed {seed}: {outcome}") from outcome
             self.journal.add(key, outcome)
             yield outcome
 
     def _call(self, c: int, seed: int, problems: int, budget: float) -> tuple[Any, ...]:
-        given = self.arguments[c]
+        given = self.configurations[c]
         state = self.outcomes.get((c, seed), {}).get("state")
-        return self.family, self.model, given["learnable"], given["options"], seed, problems, budget, state
+        return self.family, self.model, given.learnable, given.options, seed, problems, budget, state
 
     def _halve(self, number: int) -> None:
         """Give up the worse half after a round."""
         keep, means = math.ceil(len(self.left) / 2), self.log_ratios()[0]
-        order = sorted(self.left, key=lambda c: (means[c], len(self.arguments[c]["learnable"])))
+        order = sorted(self.left, key=lambda c: (means[c], len(self.configurations[c].learnable)))
         stopped = {c for (c, _), outcome in self.outcomes.items() if outcome["round"] == number and outcome["stopped"]}
         kept = [c for c in order[:keep] if c not in stopped] or order[:1]
         self.given_up[[c for c in order if c not in kept]] = number
@@ -306,7 +314,7 @@ class _Race:
     def log_ratios(self, seeds: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard error and number of the log ratios of trials to those of the best still in the race."""
         seeds = [seed for part, _ in self.rounds for seed in part] if seeds is None else seeds
-        logs = np.array([[self._log_trials(c, seed) for seed in seeds] for c in range(len(self.arguments))])
+        logs = np.array([[self._log_trials(c, seed) for seed in seeds] for c in range(len(self.configurations))])
         # one that is stopped counts with what it had taken by then, which is less than it would take
         best = min(self.left, key=lambda c: np.nanmean(logs[c]))
         mean, error, number = np.transpose([_mean_and_error(row[np.isfinite(row)]) for row in logs - logs[best]])
@@ -329,8 +337,8 @@ class _Race:
             factor = math.exp(min(mean[c] for c in self.left if c != best))
             how = f" by a factor of {factor:.2f} or more"
             return best, "clear", f"fewest trials{how} (paired over seeds, one-sided t-test at {ALPHA:g})"
-        chosen = min(together, key=lambda c: (len(self.arguments[c]["learnable"]), mean[c]))
-        names = ", ".join(text_of(self.arguments[c]["learnable"]) for c in together)
+        chosen = min(together, key=lambda c: (len(self.configurations[c].learnable), mean[c]))
+        names = ", ".join(text_of(self.configurations[c].learnable) for c in together)
         return chosen, "no difference", f"no difference between {names} that these seeds show; the smallest is taken"
 
     def result(self, names: list[str], seeds: list[int]) -> xr.Dataset:
@@ -338,8 +346,8 @@ class _Race:
         chosen, difference, reason = self.decide()
         mean, error, _ = self.log_ratios()
         words, one = "mean log ratio of trials to those of the best", "configuration"
-        properties = list(dict.fromkeys(name for each in self.arguments for name in each["learnable"]))
-        learns = np.array([[name in each["learnable"] for name in properties] for each in self.arguments], bool)
+        properties = list(dict.fromkeys(name for each in self.configurations for name in each.learnable))
+        learns = np.array([[name in each.learnable for name in properties] for each in self.configurations], bool)
         found = self._metrics(seeds) | {
             "log_ratio": _variable(one, mean, words),
             "standard_error": _variable(one, error, f"standard error of the {words}"),
@@ -353,9 +361,9 @@ class _Race:
             "property": np.array(properties, dtype=str),
         }
         attrs = {
-            "decision": list(self.arguments[chosen]["learnable"]),
+            "decision": list(self.configurations[chosen].learnable),
             "chosen": names[chosen],
-            "options": json.dumps(self.arguments[chosen]["own"], default=_exact),
+            "options": json.dumps(self.configurations[chosen].own, default=_exact),
             "difference": difference,
             "reason": reason,
             "cost": float(sum(outcome["cost"] for outcome in self.outcomes.values())),
@@ -365,7 +373,7 @@ class _Race:
 
     def _metrics(self, seeds: list[int]) -> dict[str, Any]:
         """Return the metrics (configuration, seed, round), NaN where a configuration did not run."""
-        shape = (len(self.arguments), len(seeds), len(self.rounds))
+        shape = (len(self.configurations), len(seeds), len(self.rounds))
         data = {name: np.full(shape, np.nan) for name in METRICS}
         for (c, seed), outcome in self.outcomes.items():
             for name, array in data.items():

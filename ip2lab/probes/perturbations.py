@@ -106,7 +106,7 @@ def _lesion(trainer: Trainer, shown: Problem, neurons: np.ndarray, *, clamp: boo
     if clamp:
         o = trainer.options
         inputs = make_stimuli(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
-        activity = network(torch.as_tensor(inputs, device=network.bias.device))
+        activity = network(torch.as_tensor(inputs, device=network.output_bias.device))
         mean = network.output_of(activity).mean((0, 1))[neurons]
         network.bias += network.recurrent_weights[:, neurons] @ mean
         network.output_bias += network.output_weights[:, neurons] @ mean

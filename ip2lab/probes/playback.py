@@ -60,8 +60,8 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     --------
     >>> import ip2lab
     >>> run = ip2lab.train("association", problems=2, neurons=20, max_trials=60, progress=False)
-    >>> restore(run, 1).network.bias.shape
-    torch.Size([20])
+    >>> restore(run, 1).network.neurons
+    20
     """
     tree = tree_of(run)
     flag("exact", exact)

@@ -109,8 +109,8 @@ def make_trainer(
 
     Examples
     --------
-    >>> make_trainer("association", neurons=20, problems=3).network.bias.shape
-    torch.Size([20])
+    >>> make_trainer("association", neurons=20, problems=3).network.neurons
+    20
     """
     if isinstance(learnable, xr.Dataset):  # a search may have chosen other options, too
         options = json.loads(learnable.attrs.get("options", "{}")) | options
