@@ -18,27 +18,12 @@ def series_row(
     reason: str,
     firing_rate: float,
     duration: float,
-    zero_shot_loss: float = np.nan,
-    zero_shot_accuracy: float = np.nan,
+    zero_shot: tuple[float, float] = (np.nan, np.nan),
 ) -> dict[str, np.ndarray]:
-    """Return the row of a problem that is over.
+    """Return the row of a problem from all its trials: at most `limit`, `window` of them in a mean of the criterion.
 
-    Parameters
-    ----------
-    problem : int
-        Its number in the series.
-    loss, correct : array (trial,)
-        Of all its trials.
-    window : int
-        The criterion is a mean over so many trials.
-    limit : int
-        How many trials there could have been.
-    solved, reason : bool, str
-        Whether the criterion was reached, and why not.
-    firing_rate, duration : float
-        Mean rate at its end (Hz), and the time that it took (s).
-    zero_shot_loss, zero_shot_accuracy : float
-        Before its first trial.
+    Why it was not `solved` is the `reason`. Rates are in Hz, durations in s. `zero_shot` is the loss and the accuracy
+    before the first trial.
 
     Examples
     --------
@@ -57,8 +42,8 @@ def series_row(
         "failure_reason": "" if solved else reason,
         "loss": _mean(loss[-window:]),
         "accuracy": _mean(correct[-window:]),
-        "zero_shot_loss": zero_shot_loss,
-        "zero_shot_accuracy": zero_shot_accuracy,
+        "zero_shot_loss": zero_shot[0],
+        "zero_shot_accuracy": zero_shot[1],
         "last_error": float(wrong[-1]) if len(wrong) else np.nan,
         "firing_rate": firing_rate,
         "duration": duration,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,22 +19,8 @@ WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for
 PROBE_LABELS = ("condition", "stimulus", "response", "context")
 
 
-class Recorder(Protocol):
-    """Takes rows: :class:`ip2lab.records.Recorder` writes them to a run, :class:`Unrecorded` keeps nothing."""
-
-    @property
-    def due(self) -> bool:
-        """Whether it is time to commit."""
-
-    def append(self, group: str, **columns: Any) -> None:
-        """Add rows to a group of the run."""
-
-    def commit(self, checkpoint: Mapping[str, np.ndarray] | None = None) -> None:
-        """Store all rows so far, and what training goes on from."""
-
-
 class Unrecorded:
-    """Keeps nothing: for problems that are trained again, or of which only the number of trials counts."""
+    """A recorder that keeps nothing: for problems trained again, or of which only the number of trials counts."""
 
     due = False
 
@@ -45,6 +31,7 @@ class Unrecorded:
         """Keep nothing."""
 
 
+Recorder = records.Recorder | Unrecorded
 UNRECORDED = Unrecorded()
 
 

@@ -496,8 +496,7 @@ class Trainer:
             reason=REASONS[status],
             firing_rate=level * 1000 / self.options["dt"] if "spikes" in self.network.signals else np.nan,
             duration=self._duration,
-            zero_shot_loss=self._zero_shot[0],
-            zero_shot_accuracy=self._zero_shot[1],
+            zero_shot=self._zero_shot,
         )
         self._record_trials(recorder)
         recorder.append("series", **row)
