@@ -35,7 +35,8 @@ import ip2lab
 from ip2lab.networks import kernel_types
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
-from ip2lab.training.learners import CompiledLearner, PlainLearner, Rates, Records, TrialStream
+from ip2lab.training.data import TrialStream
+from ip2lab.training.learners import CompiledLearner, OptimizerSettings, PlainLearner, TrialRecord
 
 RESULTS = Path(__file__).parent / "results" / "speed"
 INPUTS, OUTPUTS = 11, 3
@@ -88,13 +89,13 @@ def loss_of(
     return functional.cross_entropy(logits.reshape(-1, OUTPUTS), target.reshape(-1))
 
 
-def rates_for(network: SpikingNetwork, scale: float = 1.0) -> Rates:
+def rates_for(network: SpikingNetwork, scale: float = 1.0) -> OptimizerSettings:
     """Return the default rates of :func:`ip2lab.train`, times `scale`."""
     rate = {
         name: RATES["learning_rate"] * (3 if name.startswith("output") else 1) for name, _ in network.named_parameters()
     }
     rate |= {f"free.{name}": value for name, value in RATES["property_learning_rate"].items()}  # type: ignore[attr-defined]
-    return Rates({name: value * scale for name, value in rate.items()})
+    return OptimizerSettings({name: value * scale for name, value in rate.items()})
 
 
 def association(dtype: str = "float32") -> kernel_types.Stimuli:
@@ -103,7 +104,7 @@ def association(dtype: str = "float32") -> kernel_types.Stimuli:
 
 def learner_step(learner: Any, stimuli: kernel_types.Stimuli, trials: int) -> Callable[[], Any]:
     """Return a function that does so many trials of one problem."""
-    records, rows, goal = Records.empty(trials), np.arange(trials) % 2, kernel_types.Goal(0.0, trials)
+    records, rows, goal = TrialRecord.empty(trials), np.arange(trials) % 2, kernel_types.Criterion(0.0, trials)
     return lambda: learner.run(stimuli, rows, (0, trials), np.uint64(5), goal, records)
 
 
@@ -220,7 +221,9 @@ def series_clock(start: dict[str, torch.Tensor], trials: int) -> Callable[[], fl
     return once
 
 
-def _jax_steps(network: SpikingNetwork, stimuli: kernel_types.Stimuli, rates: Rates) -> dict[str, Callable[[], float]]:
+def _jax_steps(
+    network: SpikingNetwork, stimuli: kernel_types.Stimuli, rates: OptimizerSettings
+) -> dict[str, Callable[[], float]]:
     import jax
 
     p = jax_network.parameters(network)

@@ -47,7 +47,7 @@ def _arguments(family: str, variant: str) -> dict[str, Any]:
         "kept": [0, 7] if short else KEPT[family],
         "trajectories": EVERY[family],
         "checkpoints": False,
-        "half": True,
+        "half_precision": True,
     }
     length = {"problems": 8, "max_trials": 1500} if short else {"problems": 60}
     return {"family": family, "seed": SEED, "record": record, **length, **VARIANTS[variant]}

@@ -23,7 +23,7 @@ from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 from ip2lab.tasks.base import FAMILIES
 from ip2lab.training.options import DEFAULTS, PRESETS
-from ip2lab.training.trainer import Series, prepared, resume, train
+from ip2lab.training.trainer import Trainer, make_trainer, resume, train
 
 DEFAULT = {"model": "spiking", "learnable": "default", "problems": 100, "seed": 0}  # of what is no option of a model
 OF_ONE_RUN = ("learnable", "frozen", "filters", "problems_order")  # one run takes several of them
@@ -228,7 +228,7 @@ def series_of(arguments: dict[str, Any], path: Path | None = None) -> dict[str, 
     if path is None or not path.exists() or unstarted(path):
         run = train(**arguments, path=path, progress=False)
     else:
-        run, wanted = records.open_run(path), prepared(**arguments)
+        run, wanted = records.open_run(path), make_trainer(**arguments)
         _check_same(path, run, wanted)
         if not run.attrs["complete"] or run["series"].sizes["problem"] != wanted.problems:
             run = resume(path, problems=wanted.problems, progress=False)
@@ -238,19 +238,19 @@ def series_of(arguments: dict[str, Any], path: Path | None = None) -> dict[str, 
     return {name: series[name].values for name in KEPT}
 
 
-def _check_same(path: Path, run: xr.DataTree, wanted: Series) -> None:
+def _check_same(path: Path, run: xr.DataTree, wanted: Trainer) -> None:
     """Refuse a stored run that another plan made."""
-    stored = Series.of(run.attrs, wanted.problems)  # with the defaults of today where it knows of none
-    there, here = (_identity(series) for series in (stored, wanted))
+    stored = Trainer.from_attributes(run.attrs, wanted.problems)  # with the defaults of today where it knows of none
+    there, here = (_identity(trainer) for trainer in (stored, wanted))
     for name, value in here.items():
         if there.get(name) != value:
             came = f"{path} holds another run, with {name} {there.get(name)!r}, not {value!r}"
             raise ValueError(f"folder: {came}; give another folder")
 
 
-def _identity(series: Series) -> dict[str, Any]:
+def _identity(trainer: Trainer) -> dict[str, Any]:
     """Return all that the numbers of a series depend on."""
-    attrs = series.attributes()
+    attrs = trainer.attributes()
     settings = attrs["config"].pop("family")
     return {name: attrs[name] for name in ("family", "model", "learnable", "seed")} | settings | attrs["config"]
 

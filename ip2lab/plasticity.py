@@ -26,9 +26,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -45,18 +46,18 @@ from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family
 from ip2lab.training.options import learnable_names, resolve
 from ip2lab.training.runtime import one_torch_thread
-from ip2lab.training.trainer import Series, Unrecorded
+from ip2lab.training.trainer import Trainer
 
 START = 1000  # trials that every run may take before any is judged by what others took
 MARGIN = 1.5  # a run is not waited for when it has taken this many times the trials of those that stay in the race
 HOPELESS = 4.0  # nor when it has taken this many times the trials of the first one that was through
 ALPHA = 0.05
 METRICS = {
-    "trials": ("trials that the problems took together", "1"),
-    "problems_done": ("problems finished", "1"),
-    "failed": ("problems given up", "1"),
-    "late_trials": ("mean trials to criterion in the second half, capped", "1"),
-    "stopped": ("run was stopped because others had needed far less", "1"),
+    "trials": "trials that the problems took together",
+    "problems_done": "problems finished",
+    "failed": "problems given up",
+    "late_trials": "mean trials to criterion in the second half, capped",
+    "stopped": "run was stopped because others had needed far less",
 }
 
 
@@ -139,9 +140,9 @@ def search_plasticity(
     (('configuration', 'seed', 'round'), 1)
     """
     family, seeds, progress = make_family(family), _seeds(seeds), flag("progress", progress)
-    arguments = [_arguments(model, each, options) for each in _candidates(model, candidates, options)]
-    _check(seeds, arguments, method)
-    names = _names(arguments)
+    configurations = [_configuration(model, each, options) for each in _candidates(model, candidates, options)]
+    _check(seeds, len(configurations), method)
+    names = _names(configurations)
     asked = {
         "family": family.name,
         "settings": json.dumps(family.settings()),
@@ -155,17 +156,10 @@ def search_plasticity(
     place = None if path is None else absolute(path, "a file")
     if place is not None and place.exists():
         return _stored(place, asked)
-    rounds = _rounds(method, len(arguments), seeds, problems)
     journal = _Journal(place, asked)
-    sizes = [math.ceil(len(arguments) / 2**k) * len(part) for k, (part, _) in enumerate(rounds)]
-    with tqdm(total=sum(sizes), unit="run", disable=not progress) as bar:
-        race = _Race(family, model, arguments, rounds, executor, journal, bar)
-        for number in range(len(rounds)):
-            bar.set_postfix_str(f"round {number + 1} of {len(rounds)}, {len(race.left)} configurations")
-            race.run(number, halve=method == "halving")
-            bar.update(sum(sizes[: number + 1]) - bar.n)
-            if len(race.left) == 1:
-                break
+    rounds = _rounds(method, len(configurations), seeds, problems)
+    race = _Race(family, model, configurations, rounds, executor, journal)
+    race.run(halve=method == "halving", progress=progress)
     result = race.result(names, seeds).assign_attrs(asked)
     if place is not None:
         write_search(result, place)
@@ -175,9 +169,7 @@ def search_plasticity(
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
-    if isinstance(seeds, (str, bytes)) or not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds: {seeds!r} is not valid; give several whole numbers, as range(8)")
-    seeds = [whole("seeds", seed, 0) for seed in seeds]
+    seeds = [whole("seeds", seed, 0) for seed in several("seeds", seeds, "whole numbers")]
     if len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: {seeds} has one of them twice; networks with the same seed are no new evidence")
     return seeds
@@ -189,19 +181,26 @@ def _candidates(model: str, candidates: Sequence[Any] | None, options: Mapping[s
     return several("candidates", candidates, "configurations")
 
 
-def _arguments(model: str, candidate: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a candidate as arguments of training: names of what learns, and all options."""
+class _Configuration(NamedTuple):
+    """A candidate: the properties that learn, all options of training, and those of them that only it has."""
+
+    learnable: tuple[str, ...]
+    options: dict[str, Any]
+    own: dict[str, Any]
+
+
+def _configuration(model: str, candidate: Any, options: Mapping[str, Any]) -> _Configuration:
     own = dict(candidate) if isinstance(candidate, Mapping) else {"learnable": candidate}
     learnable = own.pop("learnable", None)
     chosen = {**options, **own}
     names = learnable_names(model, learnable, bool(chosen.get("adaptation", False)))
     resolve(model, chosen)
-    return {"learnable": names, "options": chosen, "own": own}
+    return _Configuration(names, chosen, own)
 
 
-def _names(arguments: list[dict[str, Any]]) -> list[str]:
+def _names(configurations: list[_Configuration]) -> list[str]:
     """Return what the configurations are called; those that differ by different names."""
-    pairs = [(each["learnable"], each["own"]) for each in arguments]
+    pairs = [(each.learnable, each.own) for each in configurations]
     words = ["; ".join([text_of(learnable), *([text_of(own)] if own else [])]) for learnable, own in pairs]
     return distinct(words, list(map(content_of, pairs)))
 
@@ -211,14 +210,14 @@ def _exact(value: Any) -> Any:
     return array_of("value", value).tolist() if hasattr(value, "__array__") else content_of(value)
 
 
-def _check(seeds: list[int], arguments: list[dict[str, Any]], method: str) -> None:
+def _check(seeds: list[int], candidates: int, method: str) -> None:
     if not isinstance(method, str) or method not in ("halving", "exhaustive"):
         raise ValueError(f"method: {method!r} is unknown; known: 'halving', 'exhaustive'")
-    if len(arguments) < 2:
-        raise ValueError(f"candidates: {len(arguments)} of them leave nothing to choose; give two or more")
-    least = 2 if method == "exhaustive" else math.ceil(math.log2(len(arguments))) + 1
+    if candidates < 2:
+        raise ValueError(f"candidates: {candidates} of them leave nothing to choose; give two or more")
+    least = 2 if method == "exhaustive" else math.ceil(math.log2(candidates)) + 1
     if len(seeds) < least:
-        raise ValueError(f"seeds: {len(seeds)} are too few to choose among {len(arguments)}; give {least} or more")
+        raise ValueError(f"seeds: {len(seeds)} are too few to choose among {candidates}; give {least} or more")
 
 
 def _rounds(method: str, candidates: int, seeds: list[int], problems: int) -> list[tuple[list[int], int]]:
@@ -232,45 +231,59 @@ def _rounds(method: str, candidates: int, seeds: list[int], problems: int) -> li
     return [(part.tolist(), max(1, math.ceil(problems / 2 ** (number - 1 - k)))) for k, part in enumerate(parts)]
 
 
+@dataclass
 class _Race:
-    """The runs of a search: `outcomes` by (configuration, seed), and who is still in it."""
+    """The runs of a search: `outcomes` by (configuration, seed), and which configurations are left."""
 
-    def __init__(
-        self,
-        family: Family,
-        model: str,
-        arguments: list[dict[str, Any]],
-        rounds: list[tuple[list[int], int]],
-        executor: Executor | None,
-        journal: _Journal,
-        bar: Any,
-    ) -> None:
-        self.family, self.model, self.arguments, self.rounds, self.executor = family, model, arguments, rounds, executor
-        self.journal, self.bar = journal, bar
-        self.left = list(range(len(arguments)))
-        self.given_up = np.full(len(arguments), -1)
+    family: Family
+    model: str
+    configurations: list[_Configuration]
+    rounds: list[tuple[list[int], int]]
+    executor: Executor | None
+    journal: _Journal
+
+    def __post_init__(self) -> None:
+        """Begin with all configurations and no outcome."""
+        self.left = list(range(len(self.configurations)))
+        self.given_up = np.full(len(self.configurations), -1)
         self.outcomes: dict[tuple[int, int], dict[str, Any]] = {}
 
-    def run(self, number: int, *, halve: bool) -> None:
-        """Do a round; with `halve`, give up the worse half after it."""
+    def run(self, *, halve: bool, progress: bool) -> None:
+        """Do all rounds, or as many as it takes until one configuration is left."""
+        sizes = [math.ceil(len(self.left) / 2**k) * len(seeds) for k, (seeds, _) in enumerate(self.rounds)]
+        with tqdm(total=sum(sizes), unit="run", disable=not progress) as bar:
+            for number in range(len(self.rounds)):
+                bar.set_postfix_str(f"round {number + 1} of {len(self.rounds)}, {len(self.left)} configurations")
+                self._round(number, START if halve else math.inf, bar)
+                if halve and number < len(self.rounds) - 1:
+                    self._halve(number)
+                bar.update(sum(sizes[: number + 1]) - bar.n)
+                if len(self.left) == 1:
+                    break
+
+    def _round(self, number: int, budget: float, bar: tqdm[Any]) -> None:
+        """Do a round in which every run has so many trials at first."""
         seeds, problems = self.rounds[number]
-        keep = math.ceil(len(self.left) / 2) if halve else len(self.left)
-        budget: float = START if halve else math.inf
         unfinished = [(c, seed) for c in self.left for seed in seeds]
         while unfinished:
             for place, outcome in zip(unfinished, self._outcomes(unfinished, problems, budget), strict=True):
                 self.outcomes[place] = outcome | {"round": number}
-                self.bar.update(not outcome["stopped"])
+                bar.update(not outcome["stopped"])
             unfinished = [place for place in unfinished if self.outcomes[place]["stopped"]]
-            waiting = {c for c, _ in unfinished}
-            costs = sorted(max(self.outcomes[c, seed]["cost"] for seed in seeds) for c in set(self.left) - waiting)
-            enough = HOPELESS * costs[0] if halve and costs else math.inf
-            enough = min(enough, MARGIN * costs[keep - 1]) if len(costs) >= keep else enough
+            enough = self._enough(unfinished, seeds)
             if budget >= enough:
                 break
             budget = min(2 * budget, enough)
-        if halve and number < len(self.rounds) - 1:
-            self._halve(keep, number)
+
+    def _enough(self, unfinished: list[tuple[int, int]], seeds: list[int]) -> float:
+        """Return after how many trials unfinished runs are not waited for any more."""
+        waiting = {c for c, _ in unfinished}
+        finished = [c for c in self.left if c not in waiting]
+        costs = sorted(max(self.outcomes[c, seed]["cost"] for seed in seeds) for c in finished)
+        if not costs:
+            return math.inf
+        keep = math.ceil(len(self.left) / 2)
+        return min(HOPELESS * costs[0], MARGIN * costs[keep - 1] if len(costs) >= keep else math.inf)
 
     def _outcomes(self, places: list[tuple[int, int]], problems: int, budget: float) -> Iterator[dict[str, Any]]:
         """Yield what every run came to, from the journal where an interrupted search has left it."""
@@ -281,18 +294,19 @@ class _Race:
         for (c, seed), key in pairs:
             outcome = self.journal.known[key] if key in self.journal.known else next(new)
             if isinstance(outcome, Exception):
-                raise RuntimeError(f"{self.arguments[c]}, seed {seed}: {outcome}") from outcome
+                raise RuntimeError(f"{self.configurations[c]._asdict()}, seed {seed}: {outcome}") from outcome
             self.journal.add(key, outcome)
             yield outcome
 
     def _call(self, c: int, seed: int, problems: int, budget: float) -> tuple[Any, ...]:
-        given = self.arguments[c]
+        given = self.configurations[c]
         state = self.outcomes.get((c, seed), {}).get("state")
-        return self.family, self.model, given["learnable"], given["options"], seed, problems, budget, state
+        return self.family, self.model, given.learnable, given.options, seed, problems, budget, state
 
-    def _halve(self, keep: int, number: int) -> None:
-        means = self.log_ratios()[0]
-        order = sorted(self.left, key=lambda c: (means[c], len(self.arguments[c]["learnable"])))
+    def _halve(self, number: int) -> None:
+        """Give up the worse half after a round."""
+        keep, means = math.ceil(len(self.left) / 2), self.log_ratios()[0]
+        order = sorted(self.left, key=lambda c: (means[c], len(self.configurations[c].learnable)))
         stopped = {c for (c, _), outcome in self.outcomes.items() if outcome["round"] == number and outcome["stopped"]}
         kept = [c for c in order[:keep] if c not in stopped] or order[:1]
         self.given_up[[c for c in order if c not in kept]] = number
@@ -301,17 +315,14 @@ class _Race:
     def log_ratios(self, seeds: Sequence[int] | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return mean, standard error and number of the log ratios of trials to those of the best still in the race."""
         seeds = [seed for part, _ in self.rounds for seed in part] if seeds is None else seeds
-        logs = np.full((len(self.arguments), len(seeds)), np.nan)
-        for k, seed in enumerate(seeds):
-            for c in range(len(self.arguments)):
-                if (c, seed) in self.outcomes:
-                    logs[c, k] = math.log(self.outcomes[c, seed]["trials"])
+        logs = np.array([[self._log_trials(c, seed) for seed in seeds] for c in range(len(self.configurations))])
         # one that is stopped counts with what it had taken by then, which is less than it would take
         best = min(self.left, key=lambda c: np.nanmean(logs[c]))
-        rows = [row[np.isfinite(row)] for row in logs - logs[best]]
-        mean = np.array([row.mean() if len(row) else np.nan for row in rows])
-        error = np.array([row.std(ddof=1) / math.sqrt(len(row)) if len(row) > 1 else np.nan for row in rows])
-        return mean, error, np.array([len(row) for row in rows])
+        mean, error, number = np.transpose([_mean_and_error(row[np.isfinite(row)]) for row in logs - logs[best]])
+        return mean, error, number
+
+    def _log_trials(self, c: int, seed: int) -> float:
+        return math.log(self.outcomes[c, seed]["trials"]) if (c, seed) in self.outcomes else math.nan
 
     def decide(self) -> tuple[int, str, str]:
         """Return the chosen configuration, whether the difference is clear, and the reason in words."""
@@ -327,31 +338,23 @@ class _Race:
             factor = math.exp(min(mean[c] for c in self.left if c != best))
             how = f" by a factor of {factor:.2f} or more"
             return best, "clear", f"fewest trials{how} (paired over seeds, one-sided t-test at {ALPHA:g})"
-        chosen = min(together, key=lambda c: (len(self.arguments[c]["learnable"]), mean[c]))
-        names = ", ".join(text_of(self.arguments[c]["learnable"]) for c in together)
+        chosen = min(together, key=lambda c: (len(self.configurations[c].learnable), mean[c]))
+        names = ", ".join(text_of(self.configurations[c].learnable) for c in together)
         return chosen, "no difference", f"no difference between {names} that these seeds show; the smallest is taken"
 
     def result(self, names: list[str], seeds: list[int]) -> xr.Dataset:
         """Return all that was seen, with the decision."""
-        shape = (len(names), len(seeds), len(self.rounds))
-        data = {name: np.full(shape, np.nan) for name in METRICS}
-        for (c, seed), outcome in self.outcomes.items():
-            for name, array in data.items():
-                array[c, seeds.index(seed), outcome["round"]] = outcome[name]
         chosen, difference, reason = self.decide()
         mean, error, _ = self.log_ratios()
-        dims = ("configuration", "seed", "round")
-        found: dict[str, Any] = {
-            name: (dims, data[name], {"long_name": words, "units": units}) for name, (words, units) in METRICS.items()
+        words, one = "mean log ratio of trials to those of the best", "configuration"
+        properties = list(dict.fromkeys(name for each in self.configurations for name in each.learnable))
+        learns = np.array([[name in each.learnable for name in properties] for each in self.configurations], bool)
+        found = self._metrics(seeds) | {
+            "log_ratio": _variable(one, mean, words),
+            "standard_error": _variable(one, error, f"standard error of the {words}"),
+            "given_up": _variable(one, self.given_up, "round in which it was given up, -1: none"),
+            "learns": _variable((one, "property"), learns, "the property may learn"),
         }
-        one = "configuration"
-        words = "mean log ratio of trials to those of the best"
-        found["log_ratio"] = one, mean, {"long_name": words, "units": "1"}
-        found["standard_error"] = one, error, {"long_name": f"standard error of the {words}", "units": "1"}
-        found["given_up"] = one, self.given_up, {"long_name": "round in which it was given up, -1: none", "units": "1"}
-        properties = list(dict.fromkeys(name for each in self.arguments for name in each["learnable"]))
-        learns = np.array([[name in each["learnable"] for name in properties] for each in self.arguments], bool)
-        found["learns"] = (one, "property"), learns, {"long_name": "the property may learn", "units": "1"}
         coords = {
             "configuration": names,
             "seed": seeds,
@@ -359,17 +362,36 @@ class _Race:
             "property": np.array(properties, dtype=str),
         }
         attrs = {
-            "decision": list(self.arguments[chosen]["learnable"]),
+            "decision": list(self.configurations[chosen].learnable),
             "chosen": names[chosen],
-            "options": json.dumps(self.arguments[chosen]["own"], default=_exact),
+            "options": json.dumps(self.configurations[chosen].own, default=_exact),
             "difference": difference,
             "reason": reason,
             "cost": float(sum(outcome["cost"] for outcome in self.outcomes.values())),
         }
-        result = xr.Dataset(found, coords, attrs)
-        result["problems"] = "round", [problems for _, problems in self.rounds]
-        result["problems"].attrs = {"long_name": "length of the series", "units": "1"}
-        return result
+        lengths = _variable("round", [problems for _, problems in self.rounds], "length of the series")
+        return xr.Dataset(found, coords, attrs).assign(problems=lengths)
+
+    def _metrics(self, seeds: list[int]) -> dict[str, Any]:
+        """Return the metrics (configuration, seed, round), NaN where a configuration did not run."""
+        shape = (len(self.configurations), len(seeds), len(self.rounds))
+        data = {name: np.full(shape, np.nan) for name in METRICS}
+        for (c, seed), outcome in self.outcomes.items():
+            for name, array in data.items():
+                array[c, seeds.index(seed), outcome["round"]] = outcome[name]
+        dims = ("configuration", "seed", "round")
+        return {name: _variable(dims, array, METRICS[name]) for name, array in data.items()}
+
+
+def _variable(dims: str | tuple[str, ...], values: Any, words: str) -> tuple[Any, Any, dict[str, str]]:
+    return dims, values, {"long_name": words, "units": "1"}
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float, int]:
+    """Return mean, standard error and number of values, NaN where there are too few."""
+    number = len(values)
+    mean = values.mean() if number else math.nan
+    return mean, values.std(ddof=1) / math.sqrt(number) if number > 1 else math.nan, number
 
 
 def learn_series(
@@ -396,31 +418,26 @@ def learn_series(
     (True, 100.0)
     """
     given = resolve(model, dict(options))
-    series = Series(family, model, learnable, problems, seed, given)
-    series.recorder = Unrecorded()  # type: ignore[assignment]
-    before: list[int] = []
+    given["record"]["checkpoints"] = True  # what `state` holds
+    trainer = Trainer(family, model, learnable, problems, seed, given)
     budget = math.floor(budget) if math.isfinite(budget) else budget
     if state is not None:
-        series.take(state["checkpoint"])
-        series.trials_to_criterion, before = list(state["done"]), list(state["trials"])
+        trainer.load_checkpoint(state["checkpoint"])
+        trainer.trials_to_criterion = list(state["trials_to_criterion"])
     with one_torch_thread():
-        while series.problem < problems and sum(before) + series.trial < budget:
-            series.pause = int(min(given["max_trials"], budget - sum(before)))
-            now = series.problem
-            series.work(lambda: None)
-            if series.problem > now:
-                before.append(int(series.last_trials))
+        while trainer.problem < problems and trainer.earlier_trials + trainer.trial < budget:
+            trainer.train_problem(until=budget - trainer.earlier_trials)
     cap = given["max_trials"] - given["window"]
-    done = np.nan_to_num(np.array(series.trials_to_criterion, float), nan=cap)
-    taken = done.sum() + series.trial
+    done = np.nan_to_num(np.array(trainer.trials_to_criterion, float), nan=cap)
+    taken = done.sum() + trainer.trial
     return {
         "trials": float(max(taken, 1)),
-        "problems_done": series.problem,
-        "failed": int(np.isnan(series.trials_to_criterion).sum()),
-        "late_trials": float(done[problems // 2 :].mean()) if series.problem == problems else np.nan,
-        "stopped": series.problem < problems,
-        "cost": float(sum(before) + series.trial),
-        "state": {"checkpoint": series.checkpoint(), "done": series.trials_to_criterion, "trials": before},
+        "problems_done": trainer.problem,
+        "failed": int(np.isnan(trainer.trials_to_criterion).sum()),
+        "late_trials": float(done[problems // 2 :].mean()) if trainer.problem == problems else np.nan,
+        "stopped": trainer.problem < problems,
+        "cost": float(trainer.earlier_trials + trainer.trial),
+        "state": {"checkpoint": trainer.checkpoint(), "trials_to_criterion": trainer.trials_to_criterion},
     }
 
 
@@ -469,12 +486,20 @@ class _Journal:
             self.path.unlink()
 
 
-def _disjoint(choices: Mapping[str, Any], family: Family, seeds: list[int]) -> None:
+def _check_choices(choices: Mapping[str, Any], family: Family, seeds: list[int]) -> None:
+    if not isinstance(choices, Mapping):
+        raise TypeError(f"choices: {choices!r} is not valid; give a mapping of names to what to compare")
+    if not choices or not seeds:
+        raise ValueError(f"{'seeds' if choices else 'choices'}: there is none; give one or more")
+    _check_disjoint(choices, family, seeds)
+
+
+def _check_disjoint(choices: Mapping[str, Any], family: Family, seeds: list[int]) -> None:
     """Refuse seeds of the evaluation that a search has seen, and searches in the family that share some."""
     searches = {name: each.attrs for name, each in choices.items() if isinstance(each, xr.Dataset)}
     for name, asked in searches.items():
         if seen := sorted(set(seeds) & set(asked["seeds"])):
-            raise ValueError(f"seeds: {seen} were used to find {name!r}; judge it on others")
+            raise ValueError(f"seeds: {seen} were used to find {name!r}; evaluate it on others")
     for one, other in combinations([name for name in searches if searches[name]["family"] == family.name], 2):
         if shared := sorted(set(searches[one]["seeds"]) & set(searches[other]["seeds"])):
             raise ValueError(f"seeds: {shared} were used to find {one!r} and {other!r}; find each on seeds of its own")
@@ -520,43 +545,34 @@ def evaluate(
     (0.0, ('choice', 'seed'))
     """
     family, seeds, problems = make_family(family), _seeds(seeds), whole("problems", problems, 1)
-    if not isinstance(choices, Mapping):
-        raise TypeError(f"choices: {choices!r} is not valid; give a mapping of names to what to compare")
-    if not choices or not seeds:
-        raise ValueError(f"{'seeds' if choices else 'choices'}: there is none; give one or more")
-    _disjoint(choices, family, seeds)
-    calls = []
-    for choice in choices.values():
-        own = json.loads(choice.attrs["options"]) if isinstance(choice, xr.Dataset) else {}
-        given = {**options, **own}
-        names = learnable_names(model, choice, bool(given.get("adaptation", False)))
-        calls += [(family, model, names, given, seed, problems, math.inf) for seed in seeds]
-    outcomes = list(run_each(learn_series, calls, executor))
+    _check_choices(choices, family, seeds)
+    calls = [call for choice in choices.values() for call in _calls(choice, family, model, options, seeds, problems)]
+    outcomes = list(_raised(run_each(learn_series, calls, executor)))
+    found: dict[str, Any] = {}
+    for name in [name for name in METRICS if name != "stopped"]:
+        values = np.array([outcome[name] for outcome in outcomes], float).reshape(len(choices), len(seeds))
+        found[name] = _variable(("choice", "seed"), values, METRICS[name])
+    logs = np.log(found["trials"][1])
+    mean, error, _ = np.transpose([_mean_and_error(row) for row in logs - logs[0]])
+    reach = stats.t.ppf(0.975, max(len(seeds) - 1, 1)) * error
+    found["regret"] = _variable("choice", np.expm1(mean), "trials more than the first choice")
+    found["low"] = _variable("choice", np.expm1(mean - reach), "lower end of 95 %")
+    found["high"] = _variable("choice", np.expm1(mean + reach), "upper end of 95 %")
+    return xr.Dataset(found, {"choice": list(choices), "seed": seeds}, {"family": family.name, "problems": problems})
+
+
+def _raised(outcomes: Iterable[Any]) -> Iterator[Any]:
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise outcome
-    shape = (len(choices), len(seeds))
-    metrics: dict[str, Any] = {
-        name: (
-            ("choice", "seed"),
-            np.array([o[name] for o in outcomes], float).reshape(shape),
-            {"long_name": words, "units": units},
-        )
-        for name, (words, units) in METRICS.items()
-        if name != "stopped"
-    }
-    logs = np.log(metrics["trials"][1])
-    ratios = logs - logs[0]
-    mean, error = (
-        ratios.mean(1),
-        ratios.std(1, ddof=1) / math.sqrt(len(seeds)) if len(seeds) > 1 else np.nan * ratios[:, 0],
-    )
-    reach = stats.t.ppf(0.975, max(len(seeds) - 1, 1)) * error
-    for name, value in (("regret", mean), ("low", mean - reach), ("high", mean + reach)):
-        words = {
-            "regret": "trials more than the first choice",
-            "low": "lower end of 95 %",
-            "high": "upper end of 95 %",
-        }[name]
-        metrics[name] = "choice", np.expm1(value), {"long_name": words, "units": "1"}
-    return xr.Dataset(metrics, {"choice": list(choices), "seed": seeds}, {"family": family.name, "problems": problems})
+        yield outcome
+
+
+def _calls(
+    choice: Any, family: Family, model: str, options: Mapping[str, Any], seeds: list[int], problems: int
+) -> list[tuple[Any, ...]]:
+    """Return the arguments of :func:`learn_series` for a choice, one call per seed."""
+    own = json.loads(choice.attrs["options"]) if isinstance(choice, xr.Dataset) else {}
+    given = {**options, **own}
+    names = learnable_names(model, choice, bool(given.get("adaptation", False)))
+    return [(family, model, names, given, seed, problems, math.inf) for seed in seeds]

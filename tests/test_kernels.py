@@ -20,7 +20,7 @@ from ip2lab.networks import compilation
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.neuron import SPIKING
 from ip2lab.properties import PROPERTIES
-from ip2lab.training.learners import CompiledLearner, Rates, draw_noise
+from ip2lab.training.learners import CompiledLearner, OptimizerSettings, draw_noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 ROOT = Path(__file__).parents[1]
@@ -228,7 +228,7 @@ def test_autapses_set_by_hand_are_refused_where_there_are_none():
         with pytest.raises(ValueError, match=r"recurrent_weights: neurons are connected to themselves.*autapses=True"):
             net(x, compiled=compiled)
     with pytest.raises(ValueError, match="set the diagonal to 0"):
-        CompiledLearner(net, Rates({}))
+        CompiledLearner(net, OptimizerSettings({}))
     own = network(neurons=12, seed=1, autapses=True)
     with torch.no_grad():
         own.recurrent_weights[3, 3] = 0.5

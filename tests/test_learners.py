@@ -10,12 +10,12 @@ from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
+from ip2lab.training.data import TrialStream
 from ip2lab.training.learners import (
     CompiledLearner,
+    OptimizerSettings,
     PlainLearner,
-    Rates,
-    Records,
-    TrialStream,
+    TrialRecord,
     draw_noise,
     make_learner,
 )
@@ -37,15 +37,15 @@ def stream(dtype="float64", trials=400, **settings) -> TrialStream:
     return TrialStream(problem, np.random.SeedSequence([0, 1]), trials, 20.0, dtype)
 
 
-def rates_of(net, rate=0.004, **changes) -> Rates:
+def rates_of(net, rate=0.004, **changes) -> OptimizerSettings:
     each = {name: rate for name, p in net.named_parameters() if p.requires_grad}
     each |= {name: 0.02 for name in each if name.startswith("free.")}
-    return Rates(each | changes.pop("rate", {}), **changes)
+    return OptimizerSettings(each | changes.pop("rate", {}), **changes)
 
 
-def learn(learner, shown: TrialStream, trials: int, goal=NEVER, every: int = 10) -> tuple[Records, int, int]:
+def learn(learner, shown: TrialStream, trials: int, goal=NEVER, every: int = 10) -> tuple[TrialRecord, int, int]:
     """Do trials in blocks; return the records, how many were done and how it ended."""
-    records, done, status = Records.empty(len(shown.conditions)), 0, 0
+    records, done, status = TrialRecord.empty(len(shown.conditions)), 0, 0
     while done < trials and not status:
         last = min(done + every, trials)
         done, status = learner.run(*shown.between(done, last), (done, last), KEY, goal, records)
@@ -160,7 +160,7 @@ def test_no_weight_decay_for_what_is_frozen():
     net = network(shown)
     rates = rates_of(net)
     del rates.rate["recurrent_weights"]
-    learner = PlainLearner(net, Rates(rates.rate, l2={"recurrent_weights": 1.0}, singular=2))
+    learner = PlainLearner(net, OptimizerSettings(rates.rate, l2={"recurrent_weights": 1.0}, singular=2))
     before = parameters(net)
     learn(learner, shown, 3)
     after = parameters(net)
@@ -175,7 +175,9 @@ def test_frozen_is_frozen_to_the_bit(kind):
     before = parameters(net)
     rates = rates_of(net)
     frozen = {"input_weights", "free.tau_soma", "output_bias"}
-    learn(kind(net, Rates({name: rate for name, rate in rates.rate.items() if name not in frozen})), shown, 20)
+    learn(
+        kind(net, OptimizerSettings({name: rate for name, rate in rates.rate.items() if name not in frozen})), shown, 20
+    )
     after = parameters(net)
     same = {name for name in before if before[name].tobytes() == after[name].tobytes()}
     assert same == frozen
@@ -188,7 +190,7 @@ def test_rates_may_change_while_it_learns(kind):
     learner = kind(net, rates_of(net))
     learn(learner, shown, 20)
     before = parameters(net)
-    learner.set_rates(Rates({"free.bias": 0.01}))
+    learner.set_rates(OptimizerSettings({"free.bias": 0.01}))
     learn(learner, shown, 20)
     after = parameters(net)
     assert {name for name in before if not np.array_equal(before[name], after[name])} == {"free.bias"}
@@ -200,7 +202,9 @@ def test_what_stops_learning_stays_where_it_came_to():
     for learner in both(shown):
         learn(learner, shown, 20)
         rates = rates_of(learner.network)
-        learner.set_rates(Rates({name: rate for name, rate in rates.rate.items() if not name.startswith("free.")}))
+        learner.set_rates(
+            OptimizerSettings({name: rate for name, rate in rates.rate.items() if not name.startswith("free.")})
+        )
         losses.append(learn(learner, shown, 20)[0].loss[:20])
     np.testing.assert_allclose(*losses, rtol=1e-7)
 
@@ -213,7 +217,7 @@ def test_forgetting_is_the_same_in_both(what):
     for learner in (fast, plain):
         learn(learner, shown, 20)
         learner.reset(what)
-        memories.append(learner.memory())
+        memories.append(learner.optimizer_state())
     first, second = memories[0]["moment1"], memories[0]["moment2"]
     assert first.any() == (what == "none")
     assert second.any() == (what != "all")

@@ -22,7 +22,8 @@ import ip2lab
 from ip2lab.records import Recorder
 from ip2lab.tasks import family
 from ip2lab.training import runtime, trainer
-from ip2lab.training.trainer import Series, kept
+from ip2lab.training.recording import is_kept
+from ip2lab.training.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 SHORT = family("association", stimulus=200.0, delay=200.0, response=200.0, grace_period=40.0)
@@ -125,7 +126,7 @@ def test_zero_shot_is_before_the_first_trial_over_all_conditions(whole):
 
 
 def test_kept_problems_are_the_same_whatever_the_length_and_grow_apart():
-    chosen = [problem for problem in range(1000) if kept(problem)]
+    chosen = [problem for problem in range(1000) if is_kept(problem)]
     assert chosen[:7] == [0, 1, 2, 3, 5, 8, 10] and 25 <= len(chosen) <= 35
     run = train(problems=5, max_trials=52)
     assert run["weights"].problem.values.tolist() == [0, 1, 2, 3, 4]  # the last one too
@@ -257,12 +258,12 @@ def test_every_kind_of_network_learns(changes):
     assert loss[-10:].mean() < loss[:10].mean() / 2
 
 
-# ---------------------------------------------------------------- a loss that is no number
+# ---------------------------------------------------------------- a loss that is not finite
 
 
 def poison(monkeypatch, when: int, what) -> None:
     """Let `what` happen to the learner after trial `when` of problem 1."""
-    plain = Series.do_trials
+    plain = Trainer.do_trials
     done = []
 
     def do_trials(self, last):
@@ -271,21 +272,21 @@ def poison(monkeypatch, when: int, what) -> None:
             done.append(what(self))
         return status
 
-    monkeypatch.setattr(Series, "do_trials", do_trials)
+    monkeypatch.setattr(Trainer, "do_trials", do_trials)
 
 
-def break_weights(series: Series) -> None:
+def break_weights(trainer: Trainer) -> None:
     with torch.no_grad():
-        series.network.input_weights[3] = float("nan")
+        trainer.network.input_weights[3] = float("nan")
 
 
-def break_moments(series: Series) -> None:
-    series.learner.load(series.learner.state() | {"moment1": series.learner.state()["moment1"] + np.float32("inf")})
+def break_moments(trainer: Trainer) -> None:
+    trainer.learner.load(trainer.learner.state() | {"moment1": trainer.learner.state()["moment1"] + np.float32("inf")})
 
 
 @pytest.mark.parametrize("what", [break_weights, break_moments])
 @pytest.mark.parametrize("when", [10, 40])
-def test_a_loss_that_is_no_number_fails_the_problem_and_the_series_goes_on(monkeypatch, what, when):
+def test_a_loss_that_is_not_finite_fails_the_problem_and_the_series_goes_on(monkeypatch, what, when):
     poison(monkeypatch, when, what)
     run = train(problems=4)
     series = run["series"].to_dataset()
@@ -304,10 +305,10 @@ def test_a_loss_that_is_no_number_fails_the_problem_and_the_series_goes_on(monke
 
 @pytest.mark.parametrize("model", ["rate", "attention", "filters"])
 def test_other_models_that_break_fail_the_problem_too(monkeypatch, model):
-    def break_readout(series):
+    def break_readout(trainer):
         with torch.no_grad():
-            series.network.output_weights[0, 0] = float("nan")
-        series.learner.load(series.learner.state())
+            trainer.network.output_weights[0, 0] = float("nan")
+        trainer.learner.load(trainer.learner.state())
 
     poison(monkeypatch, 10, break_readout)
     run = train(problems=3, model=model, criterion=1e-9, max_trials=60, window=20, neurons=70)
@@ -325,14 +326,14 @@ def test_trajectories_hold_no_nan_either(monkeypatch):
 
 
 def test_a_network_that_is_broken_from_the_first_trial_on_is_told(monkeypatch):
-    plain = Series._begin
+    plain = Trainer._begin
 
     def begin(self):
         plain(self)
         if self.problem == 1:
             break_weights(self)
 
-    monkeypatch.setattr(Series, "_begin", begin)
+    monkeypatch.setattr(Trainer, "_begin", begin)
     series = train(problems=3)["series"]
     assert series.failure_reason.values[1] == "loss not finite" and int(series.trials[1]) < 10
     assert not series.failed.values[2] or series.failure_reason.values[2] == "criterion not reached"
@@ -394,7 +395,7 @@ def test_other_models_make_the_same_bits_in_another_process_with_two_threads(tmp
 def test_recording_and_progress_change_nothing(whole, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     calls = []
-    watched = train(path=tmp_path / "run.zarr", progress=lambda series: calls.append((series.problem, series.trial)))
+    watched = train(path=tmp_path / "run.zarr", progress=lambda trainer: calls.append((trainer.problem, trainer.trial)))
     assert_same_bits(watched, whole)
     assert len(calls) > 20 and calls == sorted(calls) and calls[-1][0] == 3
     sparse = train(record={"trajectories": 37, "kept": [0]})
@@ -407,7 +408,7 @@ def test_it_trains_with_one_thread_and_leaves_the_setting(monkeypatch):
     before, seen = torch.get_num_threads(), set()
     torch.set_num_threads(2)
     try:
-        train(problems=1, progress=lambda series: seen.add(torch.get_num_threads()))
+        train(problems=1, progress=lambda trainer: seen.add(torch.get_num_threads()))
         assert seen == {1}
         assert torch.get_num_threads() == 2
     finally:
@@ -450,7 +451,7 @@ def test_trainings_in_threads_leave_the_number_of_threads_as_it_was():
 def test_progress_is_not_told_more_often_than_asked(monkeypatch):
     now, calls = itertools.count(1000.0, 0.03), []
     monkeypatch.setattr(runtime.time, "monotonic", lambda: next(now))
-    train(progress=lambda series: calls.append(next(now)))
+    train(progress=lambda trainer: calls.append(next(now)))
     assert len(calls) > 5
     assert min(np.diff(calls[:-1])) >= runtime.CALL_EVERY  # the last one is told in any case
 
@@ -459,9 +460,9 @@ def test_a_rate_network_is_held_at_the_level_of_its_first_problem(monkeypatch):
     monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
     found = {}
 
-    def look(series: Series) -> None:
-        if series.problem not in found and series.trial == 0 and series.problem:
-            found[series.problem] = float(series.learner.buffers.target[0])
+    def look(trainer: Trainer) -> None:
+        if trainer.problem not in found and trainer.trial == 0 and trainer.problem:
+            found[trainer.problem] = float(trainer.learner.buffers.target[0])
 
     levels = train(model="rate", problems=2, rate_weight=0.01, progress=look)
     assert levels.attrs["complete"] and found[1] > 0 and found.get(2, found[1]) == found[1]
@@ -498,7 +499,7 @@ def test_no_clock_that_can_be_set_is_asked_for_a_duration(whole, tmp_path, monke
     monkeypatch.setattr(time, "time", lambda: 3600.0 * next(hours))
     monkeypatch.setattr(Recorder, "commit", lambda *given, **named: (commits.append(given), commit(*given, **named)))
     monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
-    run = train(path=tmp_path / "run.zarr", record={"interval": 0.01}, progress=lambda series: None)
+    run = train(path=tmp_path / "run.zarr", record={"interval": 0.01}, progress=lambda trainer: None)
     assert_same_bits(run, whole)
     assert (run["series"].duration > 0).all()
     assert len(commits) > 5
@@ -514,9 +515,9 @@ def test_another_seed_is_another_run(whole):
 def stopped_at(path, problem: int, trial: int, monkeypatch, **changes) -> xr.DataTree:
     monkeypatch.setattr(runtime, "CALL_EVERY", 0.0)
 
-    def stop(series: Series) -> None:
-        if (series.problem, series.trial) >= (problem, trial):
-            series.stop()
+    def stop(trainer: Trainer) -> None:
+        if (trainer.problem, trainer.trial) >= (problem, trial):
+            trainer.stop()
 
     with pytest.warns(UserWarning, match="the run was stopped before its end: it holds the . problems done"):
         return train(path=path, **(changes | {"progress": stop}))
@@ -541,9 +542,9 @@ def test_resumed_again_and_again(whole, tmp_path, monkeypatch):
     stopped_at(path, 0, 10, monkeypatch)
     for problem, trial in ((0, 20), (0, 60), (1, 10), (2, 10)):
 
-        def stop(series: Series, here=(problem, trial)) -> None:
-            if (series.problem, series.trial) >= here:
-                series.stop()
+        def stop(trainer: Trainer, here=(problem, trial)) -> None:
+            if (trainer.problem, trainer.trial) >= here:
+                trainer.stop()
 
         with pytest.warns(UserWarning, match="the run was stopped before its end"):
             ip2lab.resume(path, progress=stop)
@@ -573,8 +574,8 @@ def test_a_run_that_failed_goes_on_too(tmp_path, monkeypatch):
 
 def test_stopped_before_its_first_trial_it_begins_anew(whole, tmp_path, monkeypatch):
     path = str(tmp_path / "run.zarr")
-    go_through = Series.run
-    monkeypatch.setattr(Series, "run", lambda self, progress: (self.stop(), go_through(self, progress))[1])
+    go_through = Trainer.run
+    monkeypatch.setattr(Trainer, "run", lambda self, *given: (self.stop(), go_through(self, *given))[1])
     with pytest.warns(UserWarning, match="0 problems done and 0 trials"):
         train(path=path)
     monkeypatch.undo()
@@ -602,8 +603,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 runtime.CALL_EVERY = 0.0
 interrupts = {interrupts}
 
-def interrupt(series):
-    if interrupts and (series.problem, series.trial) >= interrupts[0]:
+def interrupt(trainer):
+    if interrupts and (trainer.problem, trainer.trial) >= interrupts[0]:
         interrupts.pop(0)
         os.kill(os.getpid(), signal.SIGINT)
         if interrupts:  # the second one while the first is being obeyed
@@ -672,7 +673,7 @@ def test_the_progress_bar_shows_where_it_is(capsys):
         ({"max_trials": 50}, ValueError, "max_trials: 50 trials cannot hold a window of 50; give more"),
         ({"dt": 300.0}, ValueError, "dt = 300 ms leaves no step for the epoch"),
         ({"problems_order": [1]}, ValueError, "problems_order: 1 entries are too few for 3 problems"),
-        ({"progress": "yes"}, TypeError, "progress: 'yes' is not valid; give True, False or a function of the series"),
+        ({"progress": "yes"}, TypeError, "progress: 'yes' is not valid; give True, False or a function of the trainer"),
         ({"spiking": False}, ValueError, "without spiking there are no spikes to read; give readout='membrane'"),
     ],
 )
@@ -697,7 +698,7 @@ def test_resuming_what_is_not_there(tmp_path):
 
 
 def test_an_error_in_a_progress_function_leaves_the_store_readable(tmp_path):
-    def wrong(series: Series) -> None:
+    def wrong(trainer: Trainer) -> None:
         raise RuntimeError("mine")
 
     with pytest.raises(RuntimeError, match="mine"):
@@ -707,14 +708,14 @@ def test_an_error_in_a_progress_function_leaves_the_store_readable(tmp_path):
 
 def test_stopped_while_a_problem_begins_it_does_not_begin_twice(tmp_path, monkeypatch):
     """Shuffling twice is not shuffling once: the stop waits until the problem has trials."""
-    whole, begin = train(between_problems="shuffle_properties"), Series._begin
+    whole, begin = train(between_problems="shuffle_properties"), Trainer._begin
 
-    def begin_and_stop(series: Series) -> None:
-        begin(series)
-        if series.problem == 1:
-            series.stop()
+    def begin_and_stop(trainer: Trainer) -> None:
+        begin(trainer)
+        if trainer.problem == 1:
+            trainer.stop()
 
-    monkeypatch.setattr(Series, "_begin", begin_and_stop)
+    monkeypatch.setattr(Trainer, "_begin", begin_and_stop)
     with pytest.warns(UserWarning, match="stopped before its end"):
         train(path=tmp_path / "run", between_problems="shuffle_properties")
     monkeypatch.undo()

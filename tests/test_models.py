@@ -18,7 +18,7 @@ from ip2lab.networks.attention import AttentionNetwork
 from ip2lab.networks.filters import FilterBank
 from ip2lab.networks.rate import RateNetwork
 from ip2lab.tasks import families, family
-from ip2lab.training import learners
+from ip2lab.training import data, learners
 from ip2lab.training.options import DEFAULTS, rates_by_parameter, resolve
 
 REFERENCE = Path(__file__).parent / "data" / "goudar"
@@ -53,17 +53,19 @@ def rate_learner(kind, dtype="float64", **changes):
         network.recurrent_weights.mul_(torch.tensor(rng.uniform(0.2, 1, (13, 13))))
         network.output_weights.copy_(torch.tensor(rng.normal(size=(3, 13))))
     rate = rates_by_parameter(options, ("bias", "tau"), [name for name, _ in network.named_parameters()])
-    rates = learners.Rates(rate, options["l2"], 0.3, 1.0, options["rate_weight"], None, options["singular_values"])
+    rates = learners.OptimizerSettings(
+        rate, options["l2"], 0.3, 1.0, options["rate_weight"], None, options["singular_values"]
+    )
     return network, kind(network, rates)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-5), ("float32", 2e-2)])
 def test_compiled_training_equals_autograd_and_adam(dtype, tolerance):
-    stimuli = learners.show(family("dms").problem(0), np.arange(4), 20.0, dtype)
+    stimuli = data.make_stimuli(family("dms").problem(0), np.arange(4), 20.0, dtype)
     rows, seen = np.random.default_rng(0).integers(4, size=50), []
     for kind in (learners.CompiledLearner, learners.PlainLearner):
         network, learner = rate_learner(kind, dtype)
-        records = learners.Records.empty(50)
+        records = learners.TrialRecord.empty(50)
         for first in (0, 25):  # the target is settled in between
             learner.run(
                 stimuli,
@@ -110,12 +112,12 @@ def test_without_input_rates_relax_exponentially(dt, tau):
 
 def test_without_a_target_the_first_problem_sets_it():
     _, learner = rate_learner(learners.CompiledLearner)
-    assert learner.memory()["target"] == 0
+    assert learner.optimizer_state()["target"] == 0
     learner.set_rate_target(0.7)
-    assert learner.memory()["target"] == 0.7
-    learner.set_rates(learners.Rates(learner.rates.rate, rate_weight=1.0, rate_target=0.3))
+    assert learner.optimizer_state()["target"] == 0.7
+    learner.set_rates(learners.OptimizerSettings(learner.rates.rate, rate_weight=1.0, rate_target=0.3))
     learner.set_rate_target(0.9)
-    assert learner.memory()["target"] == 0.7
+    assert learner.optimizer_state()["target"] == 0.7
 
 
 def published():

@@ -12,7 +12,7 @@ import torch
 import ip2lab
 from ip2lab.analysis import curves, neurons, population
 from ip2lab.records import Recorder, TrainingRecorder, open_run
-from ip2lab.training.trainer import Series
+from ip2lab.training.trainer import Trainer
 
 SETTINGS: dict[str, Any] = {
     "neurons": 4,
@@ -115,7 +115,10 @@ def test_analysis_and_explorers_make_no_difference() -> None:
 def test_a_configuration_that_makes_no_series_is_refused_by_name(config: dict[str, Any]) -> None:
     run = ip2lab.train("dms", problems=1, neurons=20, max_trials=60, progress=False)
     run.attrs["config"] = config
-    for call in (lambda: ip2lab.probe(run, 0), lambda: Series.of(run.attrs, 3)):  # the second is what resume does
+    for call in (
+        lambda: ip2lab.probe(run, 0),
+        lambda: Trainer.from_attributes(run.attrs, 3),
+    ):  # the second is what resume does
         with pytest.raises(ValueError, match=r"^run: its configuration \(config\) holds .*'family' .* 'problems'"):
             call()
 

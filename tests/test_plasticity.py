@@ -207,6 +207,12 @@ def test_going_on_is_as_if_never_stopped():
             assert (value == rest["state"]["checkpoint"][name]).all(), name
 
 
+def test_a_run_goes_on_though_no_checkpoints_are_to_be_recorded():
+    arguments = (ip2lab.family("association"), "spiking", (), SMALL | {"record": {"checkpoints": False}}, 3, 2)
+    part = learn_series(*arguments, 30)
+    assert learn_series(*arguments, math.inf, part["state"])["trials"] == learn_series(*arguments, math.inf)["trials"]
+
+
 def test_an_executor_changes_nothing():
     asked = {"seeds": [1, 2, 3], "problems": 1, "candidates": [None, "tau_soma"], "progress": False, **SMALL}
     with ThreadPoolExecutor(2) as pool:
@@ -231,7 +237,7 @@ def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
     assert float(judged.regret[0]) == 0
     assert float(judged.regret[1]) == pytest.approx(math.exp(1.5) - 1)
     assert (judged.low <= judged.regret).all()
-    with pytest.raises(ValueError, match=r"seeds: \[3\] were used to find 'found'; judge it on others"):
+    with pytest.raises(ValueError, match=r"seeds: \[3\] were used to find 'found'; evaluate it on others"):
         evaluate({"found": found}, "dms", seeds=[3, 30], problems=4)
     asked = {"problems": 4, "method": "exhaustive", "progress": False}
     choices = {"found": found, "best": search_plasticity("dms", seeds=[6, 7], **asked)}
@@ -239,7 +245,7 @@ def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
         ValueError, match=r"seeds: \[6\] were used to find 'found' and 'best'; find each on seeds of its"
     ):
         evaluate(choices, "dms", seeds=[20, 21], problems=4)
-    with pytest.raises(ValueError, match=r"seeds: \[7\] were used to find 'best'; judge it on others"):
+    with pytest.raises(ValueError, match=r"seeds: \[7\] were used to find 'best'; evaluate it on others"):
         evaluate(choices | {"best": search_plasticity("dms", seeds=[7, 8], **asked)}, "dms", seeds=[7, 20], problems=4)
     choices["best"] = search_plasticity("dms", seeds=[7, 8], **asked)
     assert float(evaluate(choices, "dms", seeds=[20, 21], problems=4).regret[1]) == pytest.approx(0)
@@ -264,7 +270,7 @@ def test_bad_requests_are_named(changes, wording):
 
 
 def test_seeds_are_several():
-    with pytest.raises(TypeError, match=r"seeds: 5 is not valid; give several whole numbers, as range\(8\)"):
+    with pytest.raises(TypeError, match=r"seeds: 5 is not valid; give a list of whole numbers"):
         search_plasticity("dms", seeds=5, problems=2)
     with pytest.raises(ValueError, match=r"seeds: there is none; give one or more"):
         evaluate({"all": "all"}, "dms", seeds=[], problems=2)

@@ -104,23 +104,23 @@ def born_membrane(run: xr.DataTree, on: int) -> np.ndarray:
 
 
 def test_a_clamped_neuron_goes_on_with_its_mean(run):
-    series = probes.restore(run, 5)
-    shown = series.draw(5)
+    trainer = probes.restore(run, 5)
+    shown = trainer.draw(5)
     mean = ip2lab.probe(run, 5).spikes[..., 2].mean().item()
-    before = series.network.free["bias"].detach().numpy().copy()
-    weights = series.network.recurrent_weights.detach().numpy()[:, 2].copy()
-    change(series, shown, 0, clamp=[2])
+    before = trainer.network.free["bias"].detach().numpy().copy()
+    weights = trainer.network.recurrent_weights.detach().numpy()[:, 2].copy()
+    change(trainer, shown, 0, clamp=[2])
     others = np.arange(30) != 2
-    after = series.network.free["bias"].detach().numpy()
+    after = trainer.network.free["bias"].detach().numpy()
     assert np.allclose(after[others], (before + weights * mean)[others], rtol=1e-5)
-    assert series.network.output_weights[:, 2].abs().max() == 0
+    assert trainer.network.output_weights[:, 2].abs().max() == 0
 
 
 def test_shuffled_properties_keep_their_sets(run):
-    series = probes.restore(run, 5)
-    before = {name: p.detach().numpy().copy() for name, p in series.network.free.items()}
-    change(series, series.draw(5), 4, shuffle="properties")
-    after = {name: p.detach().numpy() for name, p in series.network.free.items()}
+    trainer = probes.restore(run, 5)
+    before = {name: p.detach().numpy().copy() for name, p in trainer.network.free.items()}
+    change(trainer, trainer.draw(5), 4, shuffle="properties")
+    after = {name: p.detach().numpy() for name, p in trainer.network.free.items()}
     order = np.array([np.flatnonzero(before["tau_dendrite"] == value)[0] for value in after["tau_dendrite"]])
     assert sorted(order) == list(range(30))
     assert (order != np.arange(30)).any()
@@ -152,11 +152,11 @@ def test_what_is_changed_stays_changed_while_learning(run):
 
 
 def test_another_family_keeps_channels_of_the_same_name(run):
-    series = probes.restore(run, 7)
+    trainer = probes.restore(run, 7)
     on = ip2lab.continue_training(run, problems=1, family="gng_dr_2", frozen=["input_weights"])
     learnt = on["weights"].input_weights[0]
     assert learnt.sizes["input"] == 13
-    here = series.network.input_weights.detach().numpy()
+    here = trainer.network.input_weights.detach().numpy()
     names = [f"stimulus channel {k + 1}" for k in range(10)] + ["fixation"]
     assert (learnt.sel(input=names).values == here).all()
 
@@ -221,6 +221,24 @@ def test_another_family_keeps_channels_of_the_same_name(run):
 def test_bad_requests_are_named(run, call, error, wording):
     with pytest.raises(error, match=wording):
         call(run)
+
+
+def test_a_run_whose_problems_are_named_by_words_is_refused_with_its_labels(run):
+    words = {
+        name: node.to_dataset(inherit=False).assign_coords(problem=[f"day {k}" for k in node["problem"].values])
+        for name, node in run.children.items()
+        if "problem" in node.dims
+    }
+    named = xr.DataTree.from_dict({"/": run.to_dataset(inherit=False), **words})
+    wording = r"run: its problems are labelled day 0 to day 7; a network is made again by the numbers that ip2lab.train"
+    for call in (
+        lambda: ip2lab.probe(named, "day 2"),
+        lambda: probes.lesions(named, by="tau_soma"),
+        lambda: probes.single_lesions(named, "day 2", [0]),
+        lambda: probes.retention(named),
+    ):
+        with pytest.raises(ValueError, match=wording):
+            call()
 
 
 @pytest.mark.parametrize(
@@ -323,9 +341,9 @@ def test_a_lesion_by_what_is_not_there(run):
 def test_ablations_between_problems(what):
     run = ip2lab.train("association", problems=3, seed=3, between_problems=what, record={"kept": range(3)}, **OPTIONS)
     learnt = ip2lab.train("association", problems=1, seed=3, **OPTIONS)
-    series = probes.restore(run, 0)
-    series.start_problem()  # the next problem begins
-    end, start = series.network, probes.restore(run, -1).network
+    trainer = probes.restore(run, 0)
+    trainer.start_problem()  # the next problem begins
+    end, start = trainer.network, probes.restore(run, -1).network
     for name, parameter in end.free.items():
         value, born = parameter.detach().numpy(), start.free[name].detach().numpy()
         unchanged = learnt["weights"][f"free_{name}"].values[-1]

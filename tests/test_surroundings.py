@@ -342,7 +342,7 @@ def test_a_copy_in_a_zip_file(two, tmp_path):
 @pytest.mark.parametrize("model", ip2lab.models())
 @pytest.mark.parametrize("half", [False, True])
 def test_a_copy_of_every_model(model, half, tmp_path):
-    run = ip2lab.train("association", model, **TINY | {"neurons": 70}, record={"half": half, "kept": []})
+    run = ip2lab.train("association", model, **TINY | {"neurons": 70}, record={"half_precision": half, "kept": []})
     assert_same(opened(copied(run, tmp_path / "copy")), run)
 
 
@@ -576,10 +576,10 @@ def test_a_network_that_was_made_under_inference_mode_learns_outside_of_it(tmp_p
     for model in ip2lab.models():
         with torch.inference_mode():
             run = ip2lab.train("association", model, path=tmp_path / model, **TINY | {"neurons": 70})
-            series = restore(run, 1, exact=True)
+            trainer = restore(run, 1, exact=True)
         ip2lab.resume(tmp_path / model, problems=3, progress=False)
-        series.problems = 3
-        series.work(lambda: None)
+        trainer.problems = 3
+        trainer.train_problem()
         assert bits(ip2lab.probe(tmp_path / model, 2)) == bits(
             ip2lab.probe(ip2lab.continue_training(run, problems=1), 0).assign_coords(problem=2)
         )

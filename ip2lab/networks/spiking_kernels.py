@@ -3,14 +3,12 @@
 The equations stand in :mod:`ip2lab.neuron`, with the same names; the plain loop of :mod:`ip2lab.networks.spiking` is
 the oracle of what is here. What makes it fast: spikes are rare, so recurrent input and weight gradients visit only the
 neurons that fired; the pseudo-derivative is zero for most neurons most of the time, so the backward pass visits only
-the others;
-inputs are constant over an epoch, so they are multiplied with their weights once; the filter of the readout is
-applied to the few outputs instead of to the many neurons. All of that is exact.
+the others; inputs are constant over an epoch, so they are multiplied with their weights once; the filter of the readout
+is applied to the few outputs instead of to the many neurons. All of that is exact.
 
 Arrays are C-contiguous, (trial, time, neuron). Weights lie with the presynaptic side first. Loops write one array
-each and read few, and what they write is allocated beside them or handed over row by row, in functions of few loops:
-otherwise LLVM cannot tell that arrays do not overlap, and no longer vectorises. Such functions are compiled into their
-callers.
+each and read few, in functions of few loops: otherwise LLVM cannot tell that arrays do not overlap, and no longer
+vectorises. Such functions are compiled into their callers, and those that a step calls count no references.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from ip2lab.checks import whole
 from ip2lab.probes.perturbations import change
 from ip2lab.probes.playback import Run, restore, tree_of
 from ip2lab.properties import in_order
-from ip2lab.tasks import Family
+from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
 from ip2lab.training.options import learnable_names
 from ip2lab.training.runtime import Progress, check_progress, interruptible, undisturbed
-from ip2lab.training.trainer import Series
+from ip2lab.training.trainer import Trainer
 
 MADE_ONCE = ("noise", "spiking", "readout")
 
@@ -31,7 +31,7 @@ def continue_training(
     learnable: Any = "same",
     seed: int | None = None,
     path: str | Path | None = None,
-    progress: Progress = False,
+    progress: Progress[Trainer] = False,
     **changes: Any,
 ) -> xr.DataTree:
     """Let the network of a run learn on from a problem, with something changed.
@@ -76,12 +76,12 @@ def continue_training(
     """
     check_progress(progress)
     given = {"family": family, "learnable": learnable, "seed": seed}
-    series = changed_series(run, problem, problems, **given, **changes)
-    with interruptible(series):
-        return series.record(path).run(progress)
+    trainer = changed_trainer(run, problem, problems, **given, **changes)
+    with interruptible(trainer):
+        return trainer.run(trainer.create_run(path), progress)
 
 
-def changed_series(
+def changed_trainer(
     run: Run,
     problem: int | None,
     problems: int,
@@ -90,8 +90,8 @@ def changed_series(
     learnable: Any = "same",
     seed: int | None = None,
     **changes: Any,
-) -> Series:
-    """Return the series that :func:`continue_training` goes through."""
+) -> Trainer:
+    """Return the trainer of :func:`continue_training`."""
     problems, tree = whole("problems", problems, 1), tree_of(run)
     old = restore(tree, problem, exact=True)
     options = {name: changes.pop(name) for name in list(changes) if name in old.options and name not in MADE_ONCE}
@@ -99,7 +99,27 @@ def changed_series(
         raise ValueError(
             "silence: a silenced neuron's membrane is still read out; only runs that read spikes can learn on"
         )
-    order = None if seed is not None else list(range(old.problem, old.problem + problems))
+    attrs = _changed_attributes(tree, old, family, learnable, seed)
+    new = Trainer.from_attributes(attrs, problems, **_streams(old, problems, seed) | options)
+    _carry_over(old, new)
+    changes = {name: in_order(name, value, old.network.neurons) for name, value in changes.items()}
+    origin = {name: attrs[name] for name in ("family", "model", "seed")}
+    new.origin = origin | {"problem": old.problem - 1, "changes": changes}
+    change(new, new.setting, new.seed, **changes)
+    return new
+
+
+def _streams(old: Trainer, problems: int, seed: int | None) -> dict[str, Any]:
+    """Return the options with which a trainer draws the run's own next problems; with a seed, those of that seed."""
+    if seed is None:
+        return {"problems_order": list(range(old.problem, old.problem + problems))}
+    return dict.fromkeys(("network_seed", "problem_seed", "problems_order"))
+
+
+def _changed_attributes(
+    tree: xr.DataTree, old: Trainer, family: str | Family | None, learnable: Any, seed: int | None
+) -> dict[str, Any]:
+    """Return the attributes of a run with another family, other learnable properties, or another seed."""
     attrs: dict[str, Any] = {str(name): value for name, value in tree.attrs.items()}
     attrs["config"] = {**attrs["config"], "record": {**old.options["record"], "kept": None}}
     if family is not None:
@@ -107,36 +127,29 @@ def changed_series(
         attrs["family"], attrs["config"]["family"] = other.name, other.settings()
     if not isinstance(learnable, str) or learnable != "same":
         attrs["learnable"] = learnable_names(old.model, learnable, "adaptation" in old.network.signals, old.seed)
-    if seed is not None:
-        attrs["seed"], options = whole("seed", seed, 0), {"network_seed": None, "problem_seed": None} | options
-    new = Series.of(attrs, problems, **{"problems_order": order} | options)
-    _carry_over(old, new)
-    changes = {name: in_order(name, value, old.network.neurons) for name, value in changes.items()}
-    origin = {name: attrs[name] for name in ("family", "model", "seed")}
-    new.origin = origin | {"problem": old.problem - 1, "changes": changes}
-    change(new, new.setting, old.seed if seed is None else seed, **changes)
-    return new
+    return attrs if seed is None else attrs | {"seed": whole("seed", seed, 0)}
 
 
 @undisturbed()
 @torch.no_grad()
-def _carry_over(old: Series, new: Series) -> None:
+def _carry_over(old: Trainer, new: Trainer) -> None:
     """Copy what one network has learnt into another; where channels differ, by their names."""
-    channels = {"input": (old.setting.input_names, new.setting.input_names)}
-    channels["output"] = (old.setting.output_names, new.setting.output_names)
     for name, dims in new.network.weights.items():
-        pairs = [
-            channels.get(dim, (range(size), range(size)))
-            for dim, size in zip(dims, getattr(new.network, name).shape, strict=True)
-        ]
-        common = [[x for x in there if x in here] for there, here in pairs]
-        source, target = (
-            np.ix_(*([names.index(x) for x in both] for names, both in zip(side, common, strict=True)))
-            for side in zip(*pairs, strict=True)
-        )
-        getattr(new.network, name)[target] = getattr(old.network, name)[source]
+        source, target = getattr(old.network, name), getattr(new.network, name)
+        pairs = [_places(old.setting, new.setting, *axis) for axis in zip(dims, target.shape, strict=True)]
+        there, here = zip(*pairs, strict=True)
+        target[np.ix_(*here)] = source[np.ix_(*there)]
     for name, parameter in new.network.free.items():
         parameter.copy_(old.network.free[name])
     new.learner.load(new.learner.state())
     if old.setting.input_names == new.setting.input_names and old.setting.output_names == new.setting.output_names:
-        new.set_memory(old.memory())
+        new.load_optimizer_state(old.optimizer_state())
+
+
+def _places(old: Problem, new: Problem, dim: str, size: int) -> tuple[list[int], list[int]]:
+    """Return where the channels stand that both problems have, in the old one and in the new one."""
+    if dim not in ("input", "output"):  # neurons: all, in their order
+        return list(range(size)), list(range(size))
+    there, here = (list(getattr(problem, f"{dim}_names")) for problem in (old, new))
+    common = [name for name in there if name in here]
+    return [there.index(name) for name in common], [here.index(name) for name in common]

@@ -10,11 +10,10 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.checks import flag, from_zero, several, whole
-from ip2lab.probes.continuation import changed_series
-from ip2lab.probes.playback import Run, probe, restore, tree_of
+from ip2lab.probes.continuation import changed_trainer
+from ip2lab.probes.playback import Run, advance, probe, restore, tree_of
 from ip2lab.properties import PROPERTIES, in_order
-from ip2lab.training.runtime import one_torch_thread
-from ip2lab.training.trainer import Series, Unrecorded, train
+from ip2lab.training.trainer import Trainer, train
 
 TRIALS = {"units": "1", "long_name": "trials to criterion"}
 LOSS = {"units": "nats", "long_name": "loss"}
@@ -58,13 +57,28 @@ def delays(
     """
     delays = [from_zero("delays", delay) for delay in several("delays", delays, "numbers of ms")]
     probes = [probe(run, problem, repeats=repeats, delay=delay, **changes) for delay in delays]
-    return xr.Dataset(
-        {
-            "loss": ("delay", [float(each.loss.mean()) for each in probes], LOSS),
-            "accuracy": ("delay", [float(each.correct.mean()) for each in probes], ACCURACY),
-        },
-        {"delay": ("delay", delays, {"units": "ms", "long_name": "delay"})},
-    )
+    coords = {"delay": ("delay", delays, {"units": "ms", "long_name": "delay"})}
+    return xr.Dataset(_outcomes(probes, "delay"), coords)
+
+
+def _outcomes(probes: Iterable[xr.Dataset], dim: str) -> dict[str, Any]:
+    """Return mean loss and accuracy of each of several probes along a dim."""
+    means = [_mean_outcome(each) for each in probes]
+    return {
+        "loss": (dim, [loss for loss, _ in means], LOSS),
+        "accuracy": (dim, [share for _, share in means], ACCURACY),
+    }
+
+
+def _mean_outcome(probe: xr.Dataset) -> tuple[float, float]:
+    """Return mean loss and share of right answers over the trials of a probe."""
+    return float(probe.loss.mean()), float(probe.correct.mean())
+
+
+def _intact(probe: xr.Dataset) -> dict[str, Any]:
+    """Return what the outcome of a lesion is compared with."""
+    loss, accuracy = _mean_outcome(probe)
+    return {"intact_loss": ((), loss, LOSS), "intact_accuracy": ((), accuracy, ACCURACY)}
 
 
 def retention(
@@ -101,25 +115,18 @@ def retention(
     after = int(done.max(initial=-1)) if after is None else whole("after", after, 0)
     on = done[done <= after].tolist() if on is None else on
     old = [whole("on", each, 0) for each in several("on", on, "problems")]
-    probes = [probe(tree, after, on=each) for each in old]
-    found = {
-        "loss": ("problem", [float(each.loss.mean()) for each in probes], LOSS),
-        "accuracy": ("problem", [float(each.correct.mean()) for each in probes], ACCURACY),
-        "trials_to_criterion": ("problem", tree["series"].trials_to_criterion.sel(problem=old).values, TRIALS),
-    }
+    found = _outcomes([probe(tree, after, on=each) for each in old], "problem")
+    found["trials_to_criterion"] = "problem", tree["series"].trials_to_criterion.sel(problem=old).values, TRIALS
     if flag("relearn", relearn):
-        again = [_learn(changed_series(tree, after, 1, problems_order=[each]))[0] for each in old]
+        again = [_learn(changed_trainer(tree, after, 1, problems_order=[each]))[0] for each in old]
         found["trials_again"] = "problem", again, TRIALS | {"long_name": "trials to criterion, learnt again"}
     return xr.Dataset(found, {"problem": ("problem", old, {"units": "1", "long_name": "problem of the series"})})
 
 
-def _learn(series: Series) -> np.ndarray:
-    """Go through a series without recording it; return trials to criterion (problem,)."""
-    series.recorder = Unrecorded()  # type: ignore[assignment]
-    with one_torch_thread():
-        while series.problem < series.problems:
-            series.work(lambda: None)
-    return np.array(series.trials_to_criterion)
+def _learn(trainer: Trainer) -> np.ndarray:
+    """Go through the problems of a trainer without recording them; return trials to criterion (problem,)."""
+    advance(trainer, trainer.problems)
+    return np.array(trainer.trials_to_criterion)
 
 
 def lesions(
@@ -184,37 +191,49 @@ def lesions(
     before = probe(tree, problem)
     strata = _strata(before, intact)
     rng = np.random.default_rng([seed, problem])
-    sets = [[part, *(_matched(part, strata, rng) for _ in range(controls))] for part in parts]
+    sets = [[part, *_controls(part, strata, controls, rng)] for part in parts]
     kind = "clamp" if flag("clamp", clamp) else "silence"
-    effects = [[probe(tree, problem, **_change(kind, chosen)) for chosen in row] for row in sets]
-    loss = np.array([[float(each.loss.mean()) for each in row] for row in effects])
-    right = np.array([[float(each.correct.mean()) for each in row] for row in effects])
-    unit = {"units": PROPERTIES[by].unit}
+    loss, accuracy = np.moveaxis(np.array([_lesioned(tree, problem, kind, row) for row in sets]), -1, 0)
+    share = ((loss[:, 1:] >= loss[:, :1]).sum(1) + 1) / (controls + 1)
     found: dict[str, Any] = {
         "loss": ("bin", loss[:, 0], LOSS),
-        "accuracy": ("bin", right[:, 0], ACCURACY),
+        "accuracy": ("bin", accuracy[:, 0], ACCURACY),
         "control_loss": (("bin", "control"), loss[:, 1:], LOSS),
-        "control_accuracy": (("bin", "control"), right[:, 1:], ACCURACY),
-        "intact_loss": ((), float(before.loss.mean()), LOSS),
-        "intact_accuracy": ((), float(before.correct.mean()), ACCURACY),
-        "p": (
-            "bin",
-            ((loss[:, 1:] >= loss[:, :1]).sum(1) + 1) / (controls + 1),
-            {"units": "1", "long_name": "share of controls with at least this loss"},
-        ),
-        "low": ("bin", [values[part].min() for part in parts], unit | {"long_name": f"smallest {of} of {by}"}),
-        "high": ("bin", [values[part].max() for part in parts], unit | {"long_name": f"largest {of} of {by}"}),
-        "lesioned": (
-            ("bin", "neuron"),
-            np.array([np.isin(np.arange(len(values)), part) for part in parts]),
-            {"units": "1", "long_name": "neuron is lesioned"},
-        ),
+        "control_accuracy": (("bin", "control"), accuracy[:, 1:], ACCURACY),
+        **_intact(before),
+        "p": ("bin", share, {"units": "1", "long_name": "share of controls with at least this loss"}),
+        **_bins(values, parts, f"{of} of {by}", PROPERTIES[by].unit),
     }
     if next_problems:
-        learnt = [_learn(changed_series(tree, problem, next_problems, **_change(kind, part))) for part in parts]
-        found["trials_to_criterion"] = ("bin", "problem"), np.array(learnt), TRIALS
-        found["intact_trials"] = "problem", _learn(changed_series(tree, problem, next_problems)), TRIALS
+        found |= _learning_after(tree, problem, next_problems, [{kind: part} for part in parts])
     return xr.Dataset(found, {"bin": np.arange(bins), "neuron": np.arange(len(values))}, {"by": by, "of": of})
+
+
+def _bins(values: np.ndarray, parts: list[np.ndarray], words: str, unit: str) -> dict[str, Any]:
+    """Return the edges of bins, and which neurons are in each."""
+    lesioned = np.array([np.isin(np.arange(len(values)), part) for part in parts])
+    low, high = ([edge(values[part]) for part in parts] for edge in (np.min, np.max))
+    return {
+        "low": ("bin", low, {"units": unit, "long_name": f"smallest {words}"}),
+        "high": ("bin", high, {"units": unit, "long_name": f"largest {words}"}),
+        "lesioned": (("bin", "neuron"), lesioned, {"units": "1", "long_name": "neuron is lesioned"}),
+    }
+
+
+def _lesioned(tree: xr.DataTree, problem: int, kind: str, sets: list[np.ndarray]) -> list[tuple[float, float]]:
+    """Return mean loss and share of right answers with each of several sets of neurons silenced or clamped."""
+    changes: list[dict[str, Any]] = [{kind: neurons} for neurons in sets]
+    return [_mean_outcome(probe(tree, problem, **change)) for change in changes]
+
+
+def _learning_after(tree: xr.DataTree, problem: int, problems: int, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return how fast the next problems are learnt with each of several lesions, and with none."""
+    learnt = [_learn(changed_trainer(tree, problem, problems, **each)) for each in changes]
+    intact = _learn(changed_trainer(tree, problem, problems))
+    return {
+        "trials_to_criterion": (("bin", "problem"), np.array(learnt), TRIALS),
+        "intact_trials": ("problem", intact, TRIALS),
+    }
 
 
 def single_lesions(run: Run, problem: int | None = None, neurons: Iterable[int] | None = None) -> xr.Dataset:
@@ -250,19 +269,9 @@ def single_lesions(run: Run, problem: int | None = None, neurons: Iterable[int] 
         if neurons is None
         else [whole("neurons", each, 0) for each in several("neurons", neurons, "neurons")]
     )
-    before = probe(tree, problem)
-    each = [probe(tree, problem, silence=[neuron]) for neuron in chosen]
-    found = {
-        "loss": ("neuron", [float(one.loss.mean()) for one in each], LOSS),
-        "accuracy": ("neuron", [float(one.correct.mean()) for one in each], ACCURACY),
-        "intact_loss": ((), float(before.loss.mean()), LOSS),
-        "intact_accuracy": ((), float(before.correct.mean()), ACCURACY),
-    }
+    intact = _intact(probe(tree, problem))
+    found = _outcomes([probe(tree, problem, silence=[neuron]) for neuron in chosen], "neuron") | intact
     return xr.Dataset(found, {"neuron": ("neuron", chosen, {"units": "1", "long_name": "silenced neuron"})})
-
-
-def _change(name: str, value: Any) -> dict[str, Any]:
-    return {name: value}
 
 
 def _binned_by(tree: xr.DataTree, problem: int, by: str, of: str) -> np.ndarray:
@@ -278,13 +287,18 @@ def _binned_by(tree: xr.DataTree, problem: int, by: str, of: str) -> np.ndarray:
     return values[of]
 
 
-def _strata(before: xr.Dataset, intact: Series) -> np.ndarray:
+def _strata(before: xr.Dataset, intact: Trainer) -> np.ndarray:
     """Return the number of the cell of each neuron: the third of its activity and the third of its output weight."""
     signal = before["spikes"] if "spikes" in before else before["activity"]
     rate = signal.mean(("probe", "time")).values
     weight = abs(intact.network.output_weights.detach().cpu().numpy()).sum(0)
     thirds = [np.searchsorted(np.quantile(x, [1 / 3, 2 / 3]), x, side="left") for x in (rate, weight)]
     return 3 * thirds[0] + thirds[1]
+
+
+def _controls(part: np.ndarray, strata: np.ndarray, number: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Draw sets of neurons that are matched to those in `part`."""
+    return [_matched(part, strata, rng) for _ in range(number)]
 
 
 def _matched(part: np.ndarray, strata: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -314,7 +328,7 @@ def transplants(
     kinds : sequence of str
         ``"both"``: weights and properties as learnt; ``"properties"``: the learnt properties under fresh weights;
         ``"shuffled"``: these shuffled over neurons, a neuron's set staying together; ``"marginals"``: each property
-        shuffled by itself; ``"weights"``: the learnt weights with properties as born; ``"nothing"``: a newborn network.
+        shuffled by itself; ``"weights"``: the learnt weights, initial properties; ``"nothing"``: an untrained network.
     seeds : iterable of int
         Each draws fresh weights, problems and noise.
     problems : int
@@ -339,9 +353,7 @@ def transplants(
     kinds, problems = several("kinds", kinds, "words"), whole("problems", problems, 1)
     if not kinds or not seeds:
         raise ValueError(f"kinds: {kinds}, seeds: {seeds}; give at least one of each")
-    wrong = [kind for kind in kinds if kind not in KINDS]
-    if wrong:
-        raise ValueError(f"kinds: {wrong[0]!r} is unknown; known: {', '.join(KINDS)}")
+    _check_kinds(kinds)
     if int(tree.attrs["seed"]) in seeds:
         raise ValueError(f"seeds: {tree.attrs['seed']} is the run's own; its problems would not be new")
     trials = [[_transplanted(tree, kind, seed, problems, learnable) for seed in seeds] for kind in kinds]
@@ -349,27 +361,35 @@ def transplants(
     return xr.Dataset({"trials_to_criterion": (dims, np.array(trials), TRIALS)}, {"kind": list(kinds), "seed": seeds})
 
 
+def _check_kinds(kinds: list[str]) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            raise ValueError(f"kinds: {kind!r} is unknown; known: {', '.join(KINDS)}")
+
+
 def _transplanted(tree: xr.DataTree, kind: str, seed: int, problems: int, learnable: Any) -> np.ndarray:
+    """Return the trials to criterion of a network into which parts of the trained one were put."""
     if kind in ("both", "weights"):
         reset = {"reset": "properties"} if kind == "weights" else {}
-        return _learn(changed_series(tree, None, problems, learnable=learnable, seed=seed, **reset))
-    table = tree["properties"].to_dataset().sortby("problem").isel(problem=-1)
-    learnt = {str(name): values.astype(float) for name, values in table.data_vars.items()}
-    learnt = {name: in_order(name, values, values.size) for name, values in learnt.items()}
-    rng = np.random.default_rng([seed, 0])
-    size = tree["properties"].sizes.get("neuron", 1)  # none: the first probe says why
-    order = rng.permutation(size)
-    start = {
-        "properties": learnt,
-        "shuffled": {name: values[order] for name, values in learnt.items()},
-        "marginals": {name: rng.permutation(values) for name, values in learnt.items()},
-    }
-    series = restore(tree, -1)
-    settings = {"network_seed": None, "problem_seed": None, "problems_order": None}
-    options = series.options | settings | ({"start": start[kind]} if kind != "nothing" else {})
-    options["record"] = {}
+        return _learn(changed_trainer(tree, None, problems, learnable=learnable, seed=seed, **reset))
+    trainer = restore(tree, -1)
+    settings: dict[str, Any] = {"network_seed": None, "problem_seed": None, "problems_order": None, "record": {}}
+    start = {} if kind == "nothing" else {"start": _start(tree, kind, seed)}
     arguments = {"learnable": learnable, "problems": problems, "seed": seed, "progress": False}
     with warnings.catch_warnings():  # that learnt time constants are short for dt was so in the run, too
         warnings.filterwarnings("ignore", message="tau_soma of .* is not resolved")
-        run = train(series.family, series.model, **arguments, **options)
+        run = train(trainer.family, trainer.model, **arguments, **trainer.options | settings | start)
     return run["series"].trials_to_criterion.values
+
+
+def _start(tree: xr.DataTree, kind: str, seed: int) -> dict[str, np.ndarray]:
+    """Return the learnt properties that a new network starts with, shuffled as `kind` says."""
+    table = tree["properties"].to_dataset().sortby("problem").isel(problem=-1)
+    learnt = {str(name): in_order(str(name), one.astype(float), one.size) for name, one in table.data_vars.items()}
+    rng = np.random.default_rng([seed, 0])
+    order = rng.permutation(tree["properties"].sizes.get("neuron", 1))
+    if kind == "shuffled":
+        return {name: values[order] for name, values in learnt.items()}
+    if kind == "marginals":
+        return {name: rng.permutation(values) for name, values in learnt.items()}
+    return learnt

@@ -11,32 +11,37 @@ import torch
 from ip2lab.checks import flag, from_zero, several
 from ip2lab.properties import hint, in_order
 from ip2lab.tasks import Problem
-from ip2lab.training.learners import show
+from ip2lab.training.data import make_stimuli
 from ip2lab.training.runtime import undisturbed
-from ip2lab.training.trainer import PROBES, Series
+from ip2lab.training.trainer import PROBES, Trainer
 
 FAR_BELOW = -1000.0  # bias of a silenced neuron: below any threshold, and beyond the reach of its pseudo-derivative
 NETWORK_CHANGES = ("noise", "spiking", "recurrent", "readout", "silence", "clamp", "shuffle", "reset")
 
 
 @undisturbed()
-def change(series: Series, shown: Problem, seed: int, **changes: Any) -> None:
-    """Change the network of a series in place; see `changes` of :func:`probe`. Clamped means are those in `shown`."""
-    network = series.network
-    for name in changes:
-        if name not in NETWORK_CHANGES and name not in network.free:
-            known = ", ".join([*network.free, *NETWORK_CHANGES, *(field.name for field in fields(series.family))])
-            raise TypeError(f"there is no change {name!r}; there is {known}{hint(name, known.split(', '))}")
+def change(trainer: Trainer, shown: Problem, seed: int, **changes: Any) -> None:
+    """Change the network of a trainer in place; see `changes` of :func:`probe`. Clamped means are those in `shown`."""
+    network = trainer.network
+    _check_names(trainer, changes)
     with torch.no_grad():
         for name in set(changes) & set(network.free):
             _set_property(network, name, changes[name])
-        _reset(series, _names(changes, "reset"))
+        _reset(trainer, _names(changes, "reset"))
         _shuffle(network, _names(changes, "shuffle"), seed)
         for name in ("silence", "clamp"):
             if changes.get(name) is not None:
-                _lesion(series, shown, _neurons(network, name, changes[name]), clamp=name == "clamp")
+                _lesion(trainer, shown, _neurons(network, name, changes[name]), clamp=name == "clamp")
         _switch(network, changes)
-    series.learner.load(series.learner.state())
+    trainer.learner.load(trainer.learner.state())
+
+
+def _check_names(trainer: Trainer, changes: dict[str, Any]) -> None:
+    known = [*trainer.network.free, *NETWORK_CHANGES]
+    for name in changes:
+        if name not in known:
+            known += [field.name for field in fields(trainer.family)]  # which `probe` takes itself
+            raise TypeError(f"there is no change {name!r}; there is {', '.join(known)}{hint(name, known)}")
 
 
 def _names(changes: dict[str, Any], name: str) -> list[str]:
@@ -66,15 +71,15 @@ def _set_property(network: Any, name: str, values: Any) -> None:
     network.free[name].copy_(free.expand_as(network.free[name]))
 
 
-def _reset(series: Series, names: list[str]) -> None:
-    """Give properties and weights the values with which they were born; "properties" and "weights" stand for all."""
+def _reset(trainer: Trainer, names: list[str]) -> None:
+    """Give properties and weights their initial values; "properties" and "weights" stand for all."""
     if not names:
         return
-    born, network = series.born(), series.network
+    initial, network = trainer.initial_network(), trainer.network
     parts = {"weights": list(network.weights), "properties": list(network.free)}
     for name in names:
         for part in parts.get(name, [name]):
-            _part(network, part).copy_(_part(born, part))
+            _part(network, part).copy_(_part(initial, part))
 
 
 def _shuffle(network: Any, names: list[str], seed: int) -> None:
@@ -93,14 +98,14 @@ def _part(network: Any, name: str) -> torch.Tensor:
     return network.free[name] if name in network.free else getattr(network, name)
 
 
-def _lesion(series: Series, shown: Problem, neurons: np.ndarray, *, clamp: bool) -> None:
+def _lesion(trainer: Trainer, shown: Problem, neurons: np.ndarray, *, clamp: bool) -> None:
     """Silence neurons for good, also while learning goes on; clamped, their mean output goes on without them."""
-    network = series.network
+    network = trainer.network
     if "recurrent_weights" not in network.weights:
         raise ValueError(f"this network ({type(network).__name__}) has no recurrent neurons to silence or clamp")
     if clamp:
-        o = series.options
-        inputs = show(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
+        o = trainer.options
+        inputs = make_stimuli(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
         activity = network(torch.as_tensor(inputs, device=network.output_bias.device))
         mean = network.output_of(activity).mean((0, 1))[neurons]
         network.free["bias"] += network.recurrent_weights[:, neurons] @ mean
@@ -117,18 +122,20 @@ def _switch(network: Any, changes: dict[str, Any]) -> None:
         network.noise = from_zero("noise", changes["noise"])
     if "recurrent" in changes and not flag("recurrent", changes["recurrent"]):
         network.recurrent_weights.zero_()
-    switches = {name: changes[name] for name in ("spiking", "readout") if name in changes}
-    if switches and not hasattr(network, "model"):
-        raise ValueError(f"{next(iter(switches))}: only the spiking network has it")
-    if "spiking" in switches:
-        switches["spiking"] = flag("spiking", switches["spiking"])
-    if switches.get("readout") not in (None, "spikes", "membrane"):
-        raise ValueError(f"readout: {switches['readout']!r} is not valid; give 'spikes' or 'membrane'")
-    if switches.get("spiking") is False and changes.get("readout") != "membrane":
+    if "spiking" in changes or "readout" in changes:
+        _switch_spikes(network, changes)
+
+
+def _switch_spikes(network: Any, changes: dict[str, Any]) -> None:
+    if not hasattr(network, "model"):
+        name = "spiking" if "spiking" in changes else "readout"
+        raise ValueError(f"{name}: only the spiking network has it")
+    spiking = flag("spiking", changes.get("spiking", bool(network.model.spiking)))
+    readout = changes.get("readout", "spikes" if network.model.read_spikes else "membrane")
+    if readout not in ("spikes", "membrane"):
+        raise ValueError(f"readout: {readout!r} is not valid; give 'spikes' or 'membrane'")
+    if not spiking and readout == "spikes":
         raise ValueError(
             "spiking: without spikes there is nothing to read but the membrane; give readout='membrane' too"
         )
-    if "spiking" in switches:
-        network.model = network.model._replace(spiking=int(switches["spiking"]))
-    if "readout" in switches:
-        network.model = network.model._replace(read_spikes=int(switches["readout"] == "spikes"))
+    network.model = network.model._replace(spiking=int(spiking), read_spikes=int(readout == "spikes"))

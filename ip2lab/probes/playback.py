@@ -12,15 +12,15 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.checks import affordable, flag, whole
-from ip2lab.networks.intrinsic import stored_name
 from ip2lab.probes.perturbations import NETWORK_CHANGES, change
-from ip2lab.properties import PROPERTIES
 from ip2lab.records.schema import GROUPS, Variable
 from ip2lab.records.writing import by_labels
 from ip2lab.tasks import Problem
-from ip2lab.training.learners import draw_noise, score, show
+from ip2lab.training.data import make_stimuli, score
+from ip2lab.training.learners import draw_noise
+from ip2lab.training.recording import activity_arrays, recorded_parameters
 from ip2lab.training.runtime import one_torch_thread, undisturbed
-from ip2lab.training.trainer import PROBES, Series, Unrecorded
+from ip2lab.training.trainer import PROBES, Trainer
 
 Run = xr.DataTree | str | os.PathLike[str]
 OUTCOMES = {
@@ -29,10 +29,10 @@ OUTCOMES = {
 }
 
 
-def restore(run: Run, problem: int | None = None, *, exact: bool = False, **options: Any) -> Series:
-    """Return the series of a run as it was after a problem, ready to go on, with a network of its own.
+def restore(run: Run, problem: int | None = None, *, exact: bool = False, **options: Any) -> Trainer:
+    """Return the trainer of a run as it was after a problem, ready to go on, with a network of its own.
 
-    Where the weights of the problem are kept they are taken; elsewhere the series is gone through again, from the
+    Where the weights of the problem are kept they are taken; elsewhere the problems are trained again, from the
     nearest problem before it of which everything is kept, or from the start.
 
     Parameters
@@ -48,7 +48,7 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
 
     Returns
     -------
-    Series
+    Trainer
         Its ``network`` is the network, its ``learner`` trains it.
 
     Raises
@@ -69,19 +69,22 @@ def restore(run: Run, problem: int | None = None, *, exact: bool = False, **opti
     problem = int(done.max(initial=-1)) if problem is None else whole("problem", problem, -1)
     if problem not in (-1, *done):
         raise ValueError(f"problem: {problem} is not among those that this run has done; it has {spans(done)}")
-    series = Series.of(tree.attrs, **options)
-    series.recorder = Unrecorded()  # type: ignore[assignment]
-    kept = [int(p) for p in tree["weights"].problem.values if p <= problem]
-    if problem in kept and not exact:
-        _load(series, tree, problem)
-        return series
-    complete = [p for p in kept if _remembers(series, tree, p)]
-    if complete:
-        _load(series, tree, complete[-1])
+    trainer = Trainer.from_attributes(tree.attrs, **options)
+    start = _nearest_kept(trainer, tree, problem, exact)
+    if start is not None:
+        _load(trainer, tree, start)
     elif "origin" in tree.attrs["config"]:
         raise ValueError("this run went on from another one; nothing of its own start is kept: probe a kept problem")
-    advance(series, problem + 1)
-    return series
+    advance(trainer, problem + 1)
+    return trainer
+
+
+def _nearest_kept(trainer: Trainer, tree: xr.DataTree, problem: int, exact: bool) -> int | None:
+    """Return the last problem up to this one that training can go on from: its optimiser's state is kept, too."""
+    kept = sorted((int(p) for p in tree["weights"].problem.values if p <= problem), reverse=True)
+    if problem in kept and not exact:
+        return problem
+    return next((p for p in kept if _remembers(trainer, tree, p)), None)
 
 
 def spans(numbers: np.ndarray) -> str:
@@ -91,14 +94,13 @@ def spans(numbers: np.ndarray) -> str:
     return ", ".join(words) or "none"
 
 
-def advance(series: Series, problem: int, trial: int = 0) -> None:
-    """Go on with a series up to a trial of a problem, which is then the next one to do."""
+def advance(trainer: Trainer, problem: int, trial: int = 0) -> None:
+    """Let a trainer go on up to a trial of a problem, which is then the next one to do."""
     with one_torch_thread():
-        while series.problem < problem:
-            series.work(lambda: None)
+        while trainer.problem < problem:
+            trainer.train_problem()
         if trial:
-            series.pause = trial
-            series.work(lambda: None)
+            trainer.train_problem(until=trial)
 
 
 def tree_of(run: Run) -> xr.DataTree:
@@ -106,31 +108,40 @@ def tree_of(run: Run) -> xr.DataTree:
     if isinstance(run, xr.DataTree):
         if "weights" not in run or "config" not in run.attrs:
             raise ValueError(f"run: this tree holds {list(run.children) or 'nothing'}; give what ip2lab.train returned")
+        _check_numbered(run)
         return run
     if not isinstance(run, (str, os.PathLike)):
         raise TypeError(f"run: {type(run).__name__} is not valid; give what ip2lab.train returned, or its path")
     return records.open_run(run)
 
 
-def _remembers(series: Series, tree: xr.DataTree, problem: int) -> bool:
+def _check_numbered(run: xr.DataTree) -> None:
+    """Refuse a run whose problems were given other labels: their numbers say how each was drawn."""
+    labels = np.atleast_1d(run["weights"].to_dataset().get("problem", []))
+    if labels.size and labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"run: its problems are labelled {labels[0]} to {labels[-1]}; a network is made again by the numbers that "
+            "ip2lab.train gave them: give the run as it was recorded"
+        )
+
+
+def _remembers(trainer: Trainer, tree: xr.DataTree, problem: int) -> bool:
     """Tell whether what the optimiser remembered after a problem is kept: a count of 0 updates says that it is not."""
-    return series.options["reset_optimizer"] == "all" or bool(tree["weights"].optimizer.sel(problem=problem).any())
+    return trainer.options["reset_optimizer"] == "all" or bool(tree["weights"].optimizer.sel(problem=problem).any())
 
 
 @undisturbed()
 @torch.no_grad()
-def _load(series: Series, tree: xr.DataTree, problem: int) -> None:
+def _load(trainer: Trainer, tree: xr.DataTree, problem: int) -> None:
     weights = tree["weights"].sel(problem=problem).to_dataset()
-    targets = {name: getattr(series.network, name) for name in series.network.weights}
-    targets |= {stored_name(PROPERTIES[name]): parameter for name, parameter in series.network.free.items()}
-    for name, parameter in targets.items():
+    for name, parameter in recorded_parameters(trainer.network).items():
         values = by_labels(f"run: weights/{name}", weights[name], [str(dim) for dim in weights[name].dims])
         if values.shape != parameter.shape:
             needed = tuple(parameter.shape)
             raise ValueError(f"run: weights/{name} has shape {values.shape}; its network needs {needed}")
         parameter.copy_(torch.as_tensor(values.values))
-    series.set_memory(weights.optimizer.values)
-    series.problem, series.trial = problem + 1, 0
+    trainer.load_optimizer_state(weights.optimizer.values)
+    trainer.problem, trainer.trial = problem + 1, 0
 
 
 def probe(
@@ -159,9 +170,9 @@ def probe(
         Draws the noise, and what is shuffled; the run's own by default.
     **changes
         Settings of the family (``delay=3000``), and of the network: ``noise``, ``spiking=False``,
-        ``recurrent=False``, a property by its name (one value, or one a neuron; in its unit), ``silence`` or
+        ``recurrent=False``, a property by its name (one value, or one per neuron; in its unit), ``silence`` or
         ``clamp`` (numbers of neurons: without output, or with their mean output), ``shuffle`` (names of properties,
-        over neurons) and ``reset`` (names of properties or weights, to what they were born with).
+        over neurons) and ``reset`` (names of properties or weights, to their initial values).
 
     Returns
     -------
@@ -181,52 +192,54 @@ def probe(
     >>> ip2lab.probe(run, 0, repeats=3, delay=2000).spikes.shape
     (6, 150, 20)
     """
-    repeats = whole("repeats", repeats, 0)
-    series = restore(run, whole("problem", problem, -1))
-    known = {field.name for field in fields(series.family)} - set(NETWORK_CHANGES)
+    repeats, tree = whole("repeats", repeats, 0), tree_of(run)
+    problem = whole("problem", problem, -1)
+    trainer = restore(tree, problem)
+    known = {field.name for field in fields(trainer.family)} - set(NETWORK_CHANGES)
     settings = {name: changes.pop(name) for name in list(changes) if name in known}
-    shown = setting_of(series, max(problem, 0) if on is None else on, settings)
-    seed = series.seed if seed is None else whole("seed", seed, 0)
-    change(series, shown, seed, **changes)
-    return _activity(series, shown, repeats, np.random.SeedSequence([seed, PROBES, max(problem, 0)]))
+    shown = setting_of(trainer, max(problem, 0) if on is None else on, settings)
+    seed = trainer.seed if seed is None else whole("seed", seed, 0)
+    change(trainer, shown, seed, **changes)
+    return _activity(trainer, shown, repeats, np.random.SeedSequence([seed, PROBES, max(problem, 0)]))
 
 
-def setting_of(series: Series, on: int | Problem, settings: dict[str, Any]) -> Problem:
+def setting_of(trainer: Trainer, on: int | Problem, settings: dict[str, Any]) -> Problem:
     """Return the problem to show: a given one, or one of the series, drawn with some settings of the family changed."""
     if not isinstance(on, Problem):
-        if settings:
-            series.family = replace(series.family, **settings)
-        on = series.draw(whole("on", on, 0))
+        trainer.family = replace(trainer.family, **settings)
+        on = trainer.draw(whole("on", on, 0))
     elif settings:
         raise TypeError(f"{', '.join(settings)}: this problem is drawn already; change it where its family is made")
-    weights = series.network.weights
-    wanted = tuple(len(getattr(series.setting, f"{kind}_names")) for kind in ("input", "output"))
-    if weights and (len(on.input_names), len(on.output_names)) != wanted:
-        came = f"{len(on.input_names)} inputs and {len(on.output_names)} outputs"
-        raise ValueError(f"on: a problem with {came} does not fit a network with {wanted[0]} and {wanted[1]}")
+    if trainer.network.weights:
+        _check_channels(on, trainer.setting)
     middle = tuple(replace(epoch, duration=epoch.length(0.5)) for epoch in on.epochs)
     return replace(on, epochs=middle)  # probes of one dataset have one time axis
 
 
-def _activity(series: Series, shown: Problem, repeats: int, stream: np.random.SeedSequence) -> xr.Dataset:
-    o, network = series.options, series.network
+def _check_channels(shown: Problem, learnt: Problem) -> None:
+    came, wanted = ((len(each.input_names), len(each.output_names)) for each in (shown, learnt))
+    if came != wanted:
+        words = f"a problem with {came[0]} inputs and {came[1]} outputs"
+        raise ValueError(f"on: {words} does not fit a network with {wanted[0]} and {wanted[1]}")
+
+
+def _activity(trainer: Trainer, shown: Problem, repeats: int, stream: np.random.SeedSequence) -> xr.Dataset:
+    o, network = trainer.options, trainer.network
     steps = int(shown.steps(o["dt"]).sum())
     affordable("repeats", repeats, 32.0 * repeats * shown.conditions * steps * network.neurons)
     conditions = np.tile(np.arange(shown.conditions), max(repeats, 1))
-    stimuli = show(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
-    bias = network.output_bias
+    stimuli = make_stimuli(shown, conditions, o["dt"], o["dtype"], np.random.default_rng(stream) if repeats else None)
     key = stream.generate_state(1, np.uint64)[0]
     drawn = [draw_noise(network, key, i, steps) for i in range(len(conditions))] if repeats else []
     noise = [each for each in drawn if each is not None]
     with one_torch_thread(), torch.no_grad():
-        inputs = torch.as_tensor(stimuli.inputs, device=bias.device)
+        inputs = torch.as_tensor(stimuli.inputs, device=network.output_bias.device)
         activity = network(inputs, torch.cat(noise) if noise else None)
-    found = {name: getattr(activity, name).cpu().numpy() for name in network.signals}
     loss, correct = score(activity.logits.cpu().numpy(), stimuli)
-    found |= {"readout": torch.softmax(activity.logits, -1).cpu().numpy(), "loss": loss, "correct": correct}
+    found = activity_arrays(network, activity) | {"loss": loss, "correct": correct}
     repeat = np.repeat(np.arange(max(repeats, 1)), shown.conditions)
     epoch = shown.trials([0], dt=o["dt"]).epoch.values[0]
-    return labelled(shown, conditions, repeat, epoch, o["dt"], found).assign_coords(problem=series.problem - 1)
+    return labelled(shown, conditions, repeat, epoch, o["dt"], found).assign_coords(problem=trainer.problem - 1)
 
 
 def labelled(
@@ -238,26 +251,25 @@ def labelled(
     arrays: dict[str, np.ndarray],
 ) -> xr.Dataset:
     """Label arrays (probe, time, ...) of what a network did, as ``/activity`` does."""
-    rows = GROUPS["activity"].variables
+    rows = {**GROUPS["activity"].variables, **OUTCOMES}
     found: dict[str, Any] = {}
     for name, array in arrays.items():
-        row = rows.get(name) or OUTCOMES[name]
+        row = rows[name]
         attrs = {"units": row.units, "long_name": row.long_name}
         found[name] = row.dims[1:], array > 0 if row.dtype == "bool" else array, attrs
-    neurons = next(array for array in arrays.values() if array.ndim == 3).shape[-1]
     coords: dict[str, Any] = {name: ("probe", [values[c] for c in conditions]) for name, values in shown.labels.items()}
     coords |= {
         "condition": ("probe", conditions),
         "repeat": ("probe", repeat),
         "time": ("time", np.arange(len(epoch)) * dt),
         "epoch": ("time", epoch),
-        "neuron": ("neuron", np.arange(neurons)),
         "output": ("output", list(shown.output_names)),
     }
     data = xr.Dataset(found, coords)
-    for name in coords:
-        known = rows.get(name)
-        data[name].attrs = {"units": known.units if known else "1", "long_name": known.long_name if known else name}
+    data = data.assign_coords(neuron=np.arange(data.sizes["neuron"]))
+    for name in map(str, data.coords):
+        row = rows.get(name, Variable((), "", "1", name))
+        data[name].attrs = {"units": row.units, "long_name": row.long_name}
     return data
 
 
@@ -269,7 +281,7 @@ def replay(run: Run, problem: int, trial: int) -> xr.Dataset:
     run : DataTree or path
         A run.
     problem, trial : int
-        The problem of the series, and the trial within it.
+        The problem of the trainer, and the trial within it.
 
     Returns
     -------
@@ -298,20 +310,19 @@ def replay(run: Run, problem: int, trial: int) -> xr.Dataset:
         raise ValueError(
             f"trial: {trial} is not among the {len(recorded)} trials that problem {problem} of this run has"
         )
-    series = restore(tree, problem - 1, exact=True)
-    advance(series, problem, trial)
+    trainer = restore(tree, problem - 1, exact=True)
+    advance(trainer, problem, trial)
     with one_torch_thread():
-        series.start_problem()
-        stimuli, rows = series.trials.between(trial, trial + 1)
+        trainer.start_problem()
+        stimuli, rows = trainer.trials.between(trial, trial + 1)
         steps = int(stimuli.length[rows[0]])
-        series.do_trials(trial + 1)
-    found = {name: array[None] for name, array in series.learner.last_trial(steps).items()}
-    logits = found.pop("logits")
-    found["readout"] = torch.softmax(torch.from_numpy(logits), -1).numpy()
-    now, names = series.current, list(series.setting.input_names)
+        trainer.do_trials(trial + 1)
+    found = {name: array[None] for name, array in trainer.learner.last_trial(steps).items()}
+    found["readout"] = torch.softmax(torch.from_numpy(found.pop("logits")), -1).numpy()
+    now, names = trainer.current, list(trainer.setting.input_names)
     found |= {"loss": now.loss[trial : trial + 1], "correct": now.correct[trial : trial + 1]}
-    condition, epoch = series.trials.conditions[trial : trial + 1], series.trials.epochs(trial)
-    data = labelled(series.setting, condition, np.zeros(1, int), epoch, series.options["dt"], found).squeeze("probe")
+    condition, epoch = trainer.trials.conditions[trial : trial + 1], trainer.trials.epochs(trial)
+    data = labelled(trainer.setting, condition, np.zeros(1, int), epoch, trainer.options["dt"], found).squeeze("probe")
     data["inputs"] = ("time", "input"), stimuli.inputs[rows[0], :steps], {"units": "1", "long_name": "input"}
     identical = bool(now.loss[trial] == recorded[trial])
     return data.assign_coords(problem=problem, trial=trial, input=names).assign_attrs(identical=identical)

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.properties import PROPERTIES, hint
+from ip2lab.records.rows import series_row
 from ip2lab.records.schema import PROBE_LABELS, TRACES, template
 from ip2lab.records.writing import Recorder, array_of, by_labels
 from ip2lab.tasks import Family
@@ -237,25 +238,20 @@ class TrainingRecorder:
             rows["activity"] = self._checked("activity", activity, self._problem)
             _check_readout(rows["activity"]["readout"])
             rate = float(np.mean(rows["activity"].get("spikes", np.nan))) * 1000 / self._dt
-        last, criterion = self._trials[-self._window :], float(trials - self._window)
-        wrong = [k for k, row in enumerate(self._trials) if not row[2]]
-        series = {
-            "problem": self._problem,
-            "trials_to_criterion": criterion if solved else np.nan,
-            "censored_trials": np.nan if solved else max(criterion, 0.0),
-            "trials": trials,
-            "failed": not solved,
-            "failure_reason": "" if solved else reason,
-            "loss": float(np.mean([row[0] for row in last])),
-            "accuracy": float(np.mean([row[2] for row in last])),
-            "zero_shot_loss": np.nan,
-            "zero_shot_accuracy": np.nan,
-            "last_error": float(wrong[-1]) if wrong else np.nan,
-            "firing_rate": rate,
-            "duration": time.monotonic() - self._since,
-        }
+        loss, correct = (np.array([trial[column] for trial in self._trials]) for column in (0, 2))
+        series = series_row(
+            self._problem,
+            loss,
+            correct,
+            window=self._window,
+            limit=trials,
+            solved=solved,
+            reason=reason,
+            firing_rate=rate,
+            duration=time.monotonic() - self._since,
+        )
         self._flush()
-        self._recorder.append("series", **{name: np.array([value]) for name, value in series.items()})
+        self._recorder.append("series", **series)
         for group, columns in rows.items():
             self._recorder.append(group, **columns)
         self._problem, self._earlier = self._problem + 1, self._earlier + trials

@@ -5,7 +5,7 @@ The plain one is what the compiled one must equal, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,11 +17,10 @@ from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.neuron import constant_of
 from ip2lab.properties import PROPERTIES
-from ip2lab.tasks import Problem
 
 
 @dataclass(frozen=True)
-class Rates:
+class OptimizerSettings:
     """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network.
 
     Of the recurrent weights `l2` counts the `singular` largest squared singular values (0: all squared weights).
@@ -41,7 +40,7 @@ class Rates:
 
 
 @dataclass
-class Records:
+class TrialRecord:
     """What is kept of every trial of one problem, (trial,) each, filled as it goes."""
 
     loss: np.ndarray
@@ -50,7 +49,7 @@ class Records:
     rate: np.ndarray
 
     @classmethod
-    def empty(cls, trials: int) -> Records:
+    def empty(cls, trials: int) -> TrialRecord:
         """Return room for at most `trials` trials."""
         loss, response_loss, rate = np.full((3, trials), np.nan)
         return cls(loss, response_loss, np.zeros(trials, bool), rate)
@@ -66,11 +65,11 @@ class Learner(Protocol):
         span: tuple[int, int],
         key: np.uint64,
         criterion: kernel_types.Criterion,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on."""
 
     def reset(self, what: str) -> None:
@@ -82,7 +81,7 @@ class Learner(Protocol):
     def last_trial(self, steps: int) -> dict[str, np.ndarray]:
         """Return logits and signals (time, ...) of the last trial done, which had `steps` steps."""
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: with the network's parameters, all that changes."""
 
     def state(self) -> dict[str, np.ndarray]:
@@ -98,7 +97,7 @@ class CompiledLearner:
     The parameters of the network become views of one flat array, so the module always shows the present state.
     """
 
-    def __init__(self, network: Any, rates: Rates) -> None:
+    def __init__(self, network: Any, rates: OptimizerSettings) -> None:
         self.network, self.rates = network, rates
         if isinstance(network, SpikingNetwork):
             network.check_autapses()
@@ -180,7 +179,7 @@ class CompiledLearner:
         """Let the kernels see the present properties, also those that do not learn."""
         training_step.set_values(self.buffers.flat, self.transform, self.buffers.values, self.buffers.slopes, False)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on."""
         self.rates = rates
         learns = np.array([f"free.{row.name}" in rates.rate for row in self.rows])
@@ -213,7 +212,7 @@ class CompiledLearner:
         span: tuple[int, int],
         key: np.uint64,
         criterion: kernel_types.Criterion,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         longest, net = stimuli.inputs.shape[1], self.network
@@ -243,9 +242,9 @@ class CompiledLearner:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
-        return {"flat": self.buffers.flat.copy()} | self.memory()
+        return {"flat": self.buffers.flat.copy()} | self.optimizer_state()
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers: both moments and the number of updates."""
         return {name: getattr(self.buffers, name).copy() for name in self.kept}
 
@@ -276,13 +275,13 @@ def _sets_target(network: Any) -> bool:
 class PlainLearner:
     """Trains any network with autograd and :class:`torch.optim.Adam`, on any device."""
 
-    def __init__(self, network: Any, rates: Rates) -> None:
+    def __init__(self, network: Any, rates: OptimizerSettings) -> None:
         self.network = network
         self.optimizer = torch.optim.Adam([torch.zeros(1)])
         self.target = np.array([rates.rate_target or 0.0])
         self.set_rates(rates)
 
-    def set_rates(self, rates: Rates) -> None:
+    def set_rates(self, rates: OptimizerSettings) -> None:
         """Learn with other rates from now on; the optimiser starts anew for parameters that did not learn before."""
         old = {id(p): self.optimizer.state[p] for p in self.optimizer.state}
         self.rates = rates
@@ -300,7 +299,7 @@ class PlainLearner:
         span: tuple[int, int],
         key: np.uint64,
         criterion: kernel_types.Criterion,
-        records: Records,
+        records: TrialRecord,
     ) -> tuple[int, int]:
         """Do trials ``span[0]`` to ``span[1]``; return how many are done and 0 (go on), 1 (solved), 2 (not finite)."""
         for trial in range(*span):
@@ -392,9 +391,9 @@ class PlainLearner:
     def state(self) -> dict[str, np.ndarray]:
         """Return copies of everything that changes while it learns."""
         kept = {f"parameter.{name}": p.detach().cpu().numpy().copy() for name, p in self.network.named_parameters()}
-        return kept | self.memory()
+        return kept | self.optimizer_state()
 
-    def memory(self) -> dict[str, np.ndarray]:
+    def optimizer_state(self) -> dict[str, np.ndarray]:
         """Return copies of what the optimiser remembers, zeros for a parameter that has not learnt yet."""
         kept = {"target": self.target.copy()}
         for name, p in self.network.named_parameters():
@@ -420,7 +419,7 @@ class PlainLearner:
             }
 
 
-def make_learner(network: Any, rates: Rates) -> Learner:
+def make_learner(network: Any, rates: OptimizerSettings) -> Learner:
     """Return the fastest learner there is for a network where it is."""
     compiled = hasattr(network, "kernels") and network.output_bias.device.type == "cpu"
     return CompiledLearner(network, rates) if compiled else PlainLearner(network, rates)
@@ -433,84 +432,3 @@ def draw_noise(network: Any, key: np.uint64, trial: int, steps: int) -> torch.Te
     noise = np.empty((steps, network.neurons), network.output_bias.detach().cpu().numpy().dtype)
     training_step.fill_noise(key, trial, network.noise_scale, np.zeros(network.neurons, np.uint64), noise)
     return torch.from_numpy(noise[None]).to(network.output_bias.device)
-
-
-class TrialStream:
-    """The trials of one problem in the order in which they come; any stretch of them can be had again.
-
-    Attributes
-    ----------
-    conditions : ndarray (trial,)
-        Condition of each trial.
-    probe : kernel_types.Stimuli
-        One noise-free trial of each condition.
-    """
-
-    def __init__(self, problem: Problem, stream: np.random.SeedSequence, trials: int, dt: float, dtype: str) -> None:
-        self.problem, self.dt, self.dtype = problem, dt, dtype
-        self.conditions = np.random.default_rng(stream).integers(problem.conditions, size=trials)
-        self.probe = show(problem, np.arange(problem.conditions), dt, dtype)
-        self._entropy = stream.entropy
-
-    def between(self, first: int, last: int) -> tuple[kernel_types.Stimuli, np.ndarray]:
-        """Return what trials `first` to `last` show, and which row of it each of them is."""
-        conditions = self.conditions[first:last]
-        if not self.problem.varies and not self.problem.noise:
-            return self.probe, conditions
-        parts = [
-            show(self.problem, self.conditions[[i]], self.dt, self.dtype, self._rng(i)) for i in range(first, last)
-        ]
-        return _stack(parts), np.arange(last - first)
-
-    def epochs(self, trial: int) -> np.ndarray:
-        """Return the epoch of each step of a trial (time,)."""
-        _, _, epoch = self.problem.arrays(self.conditions[[trial]], self.dt, self._rng(trial))
-        return np.array([e.name for e in self.problem.epochs])[epoch[0]]
-
-    def _rng(self, trial: int) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence(self._entropy, spawn_key=(trial,)))
-
-
-def show(
-    problem: Problem, conditions: np.ndarray, dt: float, dtype: str, rng: np.random.Generator | None = None
-) -> kernel_types.Stimuli:
-    """Return one trial of each of `conditions`; without `rng` noise-free and with epochs of their middle length."""
-    inputs, target, epoch = problem.arrays(conditions, dt, rng)
-    scored = np.array([e.scored for e in problem.epochs] + [False])[epoch]
-    responding = scored & np.array([e.name.startswith("response") for e in problem.epochs] + [False])[epoch]
-    return kernel_types.Stimuli(
-        np.ascontiguousarray(inputs, dtype),
-        np.ascontiguousarray(target, np.int64),
-        np.ascontiguousarray(scored / scored.sum(1, keepdims=True), dtype),
-        responding.astype(dtype),
-        (epoch >= 0).sum(1),
-    )
-
-
-def score(logits: np.ndarray, stimuli: kernel_types.Stimuli) -> tuple[np.ndarray, np.ndarray]:
-    """Return the loss of each trial (trial,) and whether it was answered (trial,), as the kernels do."""
-    logits = logits.astype(float)
-    shifted = logits - logits.max(-1, keepdims=True)
-    probability = np.exp(shifted)
-    total = probability.sum(-1, keepdims=True)
-    right = np.take_along_axis(shifted, stimuli.target[..., None], -1)[..., 0]
-    loss = (stimuli.weight * (np.log(total[..., 0]) - right)).sum(1)
-    answering = stimuli.response > 0
-    kept = (shifted.argmax(-1) == stimuli.target) | answering | (stimuli.weight == 0)
-    mean = (probability / total * answering[..., None]).sum(1)
-    last = np.where(answering, np.arange(answering.shape[1]), 0).argmax(1)
-    return loss, kept.all(1) & (mean.argmax(-1) == np.take_along_axis(stimuli.target, last[:, None], 1)[:, 0])
-
-
-def _stack(parts: Sequence[kernel_types.Stimuli]) -> kernel_types.Stimuli:
-    """Put trials of different lengths into one set of arrays, the shorter ones filled up with zeros."""
-    longest = max(part.inputs.shape[1] for part in parts)
-
-    def joined(name: str) -> np.ndarray:
-        arrays = [getattr(part, name) for part in parts]
-        return np.concatenate(
-            [np.pad(a, [(0, 0), (0, longest - a.shape[1])] + [(0, 0)] * (a.ndim - 2)) for a in arrays]
-        )
-
-    filled = {name: joined(name) for name in ("inputs", "target", "weight", "response")}
-    return kernel_types.Stimuli(**filled, length=np.concatenate([part.length for part in parts]))

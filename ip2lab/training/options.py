@@ -70,7 +70,7 @@ RECORD = {
     "trajectories": 10,  # trials between two rows of /trajectories
     "kept": None,  # problems whose weights and activity are kept; None: 0, 1, 2, 3, 5, 8, ..., ever farther apart
     "checkpoints": True,  # whether what training goes on from is kept, for `resume` and as starting points of `replay`
-    "half": False,  # whether membrane and dendrite are kept in half precision
+    "half_precision": False,  # whether membrane and dendrite are kept in half precision
     "interval": 5.0,  # seconds of work that are lost at most where the process is killed
 }
 WEIGHT_COPIES = 32.0  # bytes a recurrent weight: itself, its gradient, two moments, what is undone, what is stored
@@ -126,7 +126,7 @@ RULES: dict[str, Rule] = {
 }
 RECORD_RULES: dict[str, Rule] = {
     "trajectories": COUNT,
-    **dict.fromkeys(("checkpoints", "half"), FLAG),
+    **dict.fromkeys(("checkpoints", "half_precision"), FLAG),
     "kept": Rule(lambda v: v is None or each(SEED, "").valid(v), "numbers of problems, or None"),
     "interval": Rule(FROM_ZERO.valid, "0 or a positive number of seconds"),
 }

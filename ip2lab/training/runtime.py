@@ -1,4 +1,4 @@
-"""What is around a training: progress that is told, interrupts that end it cleanly, and torch's threads."""
+"""What surrounds a training: its progress is reported, interrupts end it cleanly, and torch's settings are fixed."""
 
 from __future__ import annotations
 
@@ -7,32 +7,54 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from tqdm.auto import tqdm
 
-if TYPE_CHECKING:
-    from ip2lab.training.trainer import Series
+from ip2lab.networks import kernel_types
+from ip2lab.training.learners import TrialRecord
 
 CALL_EVERY = 0.1  # seconds between two calls of a progress function
-Progress = bool | Callable[["Series"], None]
 
-_inside: list[int] = []  # one entry a training that is under way: the number of torch's threads before the first one
+
+class SupportsProgress(Protocol):
+    """What is shown of a trainer while it works, and how an interrupt stops it."""
+
+    model: str
+    problems: int
+    problem: int
+    trial: int
+    trials_to_criterion: list[float]
+    current: TrialRecord
+    criterion: kernel_types.Criterion
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers learn."""
+
+    def stop(self) -> None:
+        """End the series after the trials that are under way."""
+
+
+T = TypeVar("T", bound=SupportsProgress)
+Progress = bool | Callable[[T], None]
+
+_inside: list[int] = []  # one entry per training under way: the number of torch's threads before the first one
 _entering = threading.Lock()
 
 
 def check_progress(progress: Any) -> None:
     """Raise TypeError unless `progress` is one."""
     if not (isinstance(progress, bool) or callable(progress)):
-        raise TypeError(f"progress: {progress!r} is not valid; give True, False or a function of the series")
+        raise TypeError(f"progress: {progress!r} is not valid; give True, False or a function of the trainer")
 
 
 @contextmanager
-def interruptible(series: Series) -> Iterator[None]:
-    """Make the first interrupt stop the series cleanly; the second raises KeyboardInterrupt.
+def interruptible(trainer: SupportsProgress) -> Iterator[None]:
+    """Make the first interrupt stop the trainer cleanly; the second raises KeyboardInterrupt.
 
-    It has to be in force before there is a store: one that is begun is then given free, whatever comes.
+    It has to be in force before there is a store: the lock of one that is begun is then released, whatever comes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -40,7 +62,7 @@ def interruptible(series: Series) -> Iterator[None]:
 
     def handle(number: int, frame: Any) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        series.stop()
+        trainer.stop()
 
     previous = signal.signal(signal.SIGINT, handle)
     try:
@@ -87,35 +109,37 @@ def one_torch_thread() -> Iterator[None]:
 
 
 @contextmanager
-def reporter(series: Series, progress: Progress) -> Iterator[Callable[[], None]]:
-    """Give a function that tells `progress` where the series is, at most every `CALL_EVERY` seconds."""
+def reporter(trainer: T, progress: Progress[T]) -> Iterator[Callable[[], None]]:
+    """Give a function that tells `progress` where the trainer is, at most every `CALL_EVERY` seconds."""
     if progress is False:
         yield lambda: None
         return
-    named = f"{series.model} ({series.parameters:,} parameters)"
-    bar = tqdm(total=series.problems, initial=series.problem, unit="problem") if progress is True else None
-    if bar is not None:
-        bar.set_description(named)  # not before: in a notebook, tqdm takes its first description for HTML
-    tell = progress if callable(progress) else lambda series: _show(series, bar)
-    last = 0.0
+    with ExitStack() as stack:
+        tell = progress if callable(progress) else stack.enter_context(_bar(trainer))
+        last = 0.0
 
-    def report() -> None:
-        nonlocal last
-        now = time.monotonic()
-        if now - last >= CALL_EVERY or series.problem == series.problems:
-            last = now
-            tell(series)
+        def report() -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= CALL_EVERY or trainer.problem == trainer.problems:
+                last = now
+                tell(trainer)
 
-    try:
         yield report
-    finally:
-        if bar is not None:
-            bar.close()
 
 
-def _show(series: Series, bar: Any) -> None:
-    bar.update(series.problem - bar.n)
-    done = ", ".join(f"{trials:.0f}" for trials in series.trials_to_criterion[-5:]) or "-"
-    recent = series.current.loss[max(0, series.trial - series.goal.window) : series.trial]
-    now = f"trial {series.trial}, loss {float(recent.mean()):.4f}, " if series.trial else ""
+@contextmanager
+def _bar(trainer: SupportsProgress) -> Iterator[Callable[[SupportsProgress], None]]:
+    """Give a function that moves a progress bar."""
+    with tqdm(total=trainer.problems, initial=trainer.problem, unit="problem") as bar:
+        # only now: in a notebook, tqdm takes a description it is made with for HTML
+        bar.set_description(f"{trainer.model} ({trainer.parameters:,} parameters)")
+        yield lambda trainer: _show(trainer, bar)
+
+
+def _show(trainer: SupportsProgress, bar: Any) -> None:
+    bar.update(trainer.problem - bar.n)
+    done = ", ".join(f"{trials:.0f}" for trials in trainer.trials_to_criterion[-5:]) or "-"
+    recent = trainer.current.loss[max(0, trainer.trial - trainer.criterion.window) : trainer.trial]
+    now = f"trial {trainer.trial}, loss {float(recent.mean()):.4f}, " if trainer.trial else ""
     bar.set_postfix_str(f"{now}trials to criterion {done}")

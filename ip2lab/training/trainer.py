@@ -1,4 +1,4 @@
-"""The series of problems: train to criterion, then the next problem, everything recorded as it goes."""
+"""The trainer: goes through a series of problems, each to criterion, and hands rows of the run to a recorder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import threading
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,34 +18,21 @@ import xarray as xr
 from ip2lab import networks, records
 from ip2lab.checks import affordable, whole
 from ip2lab.networks import kernel_types
-from ip2lab.networks.intrinsic import stored_name
-from ip2lab.properties import PROPERTIES
+from ip2lab.records.rows import series_row
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family, Problem
 from ip2lab.tasks import family as make_family
-from ip2lab.training.learners import Learner, Rates, Records, TrialStream, make_learner, score
+from ip2lab.training import recording
+from ip2lab.training.data import TrialStream, score
+from ip2lab.training.learners import Learner, OptimizerSettings, TrialRecord, make_learner
 from ip2lab.training.options import learnable_names, rates_by_parameter, resolve
 from ip2lab.training.runtime import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
-WEIGHTS_BLOCK = range(450, 500)  # problems whose weights are kept in a row, for averages over 50 of them
 NOT_OPTIONS = ("family", "problems", "parameters", "origin")  # what else stands in a run's configuration
 PROBLEM_BYTES = 100  # of its row in the series
-REASONS = {0: "criterion not reached", 1: "", 2: "loss not finite"}
-
-
-def kept(problem: int) -> bool:
-    """Tell whether activity and weights of a problem are kept: the first ones, later ones ever farther apart.
-
-    Examples
-    --------
-    >>> [problem for problem in range(40) if kept(problem)]
-    [0, 1, 2, 3, 5, 8, 10, 12, 16, 20, 24, 31, 38]
-    """
-    problem, step = whole("problem", problem, -1), 8.0
-    while round(step) < problem:
-        step *= 1.25
-    return problem in (0, 1, 2, 3, 5) or round(step) == problem
+GO_ON, SOLVED, NOT_FINITE = range(3)  # how trials end
+REASONS = {GO_ON: "criterion not reached", SOLVED: "", NOT_FINITE: "loss not finite"}
 
 
 def train(
@@ -56,10 +43,10 @@ def train(
     problems: int = 100,
     seed: int = 0,
     path: str | Path | None = None,
-    progress: Progress = True,
+    progress: Progress[Trainer] = True,
     **options: Any,
 ) -> xr.DataTree:
-    """Train a network on a series of problems, one trial an update, each to criterion.
+    """Train a network on a series of problems, one trial per update, each to criterion.
 
     Parameters
     ----------
@@ -79,7 +66,7 @@ def train(
         Where the run is stored while it trains; in memory by default. Whatever ends the process, at most the last
         5 seconds of work are lost (``record={"interval": ...}``), and :func:`ip2lab.resume` goes on.
     progress : bool or callable
-        A progress bar, nothing, or a function called with this :class:`Series` some ten times a second.
+        A progress bar, nothing, or a function called with the :class:`Trainer` some ten times per second.
     **options
         What the network is, how it learns, what is kept: docs/options.md has them all with their defaults
         (``ip2lab.training.options.DEFAULTS``); all are recorded with the run.
@@ -105,12 +92,12 @@ def train(
     (2, True)
     """
     check_progress(progress)
-    series = prepared(family, model, learnable=learnable, problems=problems, seed=seed, **options)
-    with interruptible(series):
-        return series.record(path).run(progress)
+    trainer = make_trainer(family, model, learnable=learnable, problems=problems, seed=seed, **options)
+    with interruptible(trainer):
+        return trainer.run(trainer.create_run(path), progress)
 
 
-def prepared(
+def make_trainer(
     family: str | Family,
     model: str = "spiking",
     *,
@@ -118,12 +105,12 @@ def prepared(
     problems: int = 100,
     seed: int = 0,
     **options: Any,
-) -> Series:
-    """Return the series that :func:`train` with these arguments goes through, before anything is learnt or recorded.
+) -> Trainer:
+    """Return the trainer of :func:`train` with these arguments, before anything is learnt or recorded.
 
     Examples
     --------
-    >>> prepared("association", neurons=20, problems=3).network.neurons
+    >>> make_trainer("association", neurons=20, problems=3).network.neurons
     20
     """
     if isinstance(learnable, xr.Dataset):  # a search may have chosen other options, too
@@ -131,10 +118,10 @@ def prepared(
     chosen = resolve(model, options)
     problems, seed = whole("problems", problems, 1), whole("seed", seed, 0)
     names = learnable_names(model, learnable, chosen.get("adaptation", False), seed)
-    return Series(make_family(family), model, names, problems, seed, chosen)
+    return Trainer(make_family(family), model, names, problems, seed, chosen)
 
 
-def resume(path: str | Path, *, problems: int | None = None, progress: Progress = True) -> xr.DataTree:
+def resume(path: str | Path, *, problems: int | None = None, progress: Progress[Trainer] = True) -> xr.DataTree:
     """Go on with a stored run where its last checkpoint is, bit for bit as if it had never stopped.
 
     A finished run can be made longer. What it had kept of its last problem stays: weights and activity of that problem
@@ -163,21 +150,13 @@ def resume(path: str | Path, *, problems: int | None = None, progress: Progress 
     2
     """
     check_progress(progress)
-    series = Series.of(records.open_run(path).attrs, None if problems is None else whole("problems", problems, 1))
-    with interruptible(series):
-        return series.go_on(path).run(progress)
+    problems = None if problems is None else whole("problems", problems, 1)
+    trainer = Trainer.from_attributes(records.open_run(path).attrs, problems)
+    with interruptible(trainer):
+        return trainer.run(trainer.resume_run(path), progress)
 
 
-class Unrecorded:
-    """Stands in for a recorder where a series is gone through without being recorded."""
-
-    due = False
-
-    def append(self, group: str, **columns: Any) -> None:
-        """Keep nothing."""
-
-
-class Series:
+class Trainer:
     """A network on its way through a series of problems; what a progress function is given.
 
     Attributes
@@ -186,13 +165,11 @@ class Series:
         Where it is: the problem it works on and the trials of it that are done.
     trials_to_criterion : list of float
         Of the problems done; NaN where the criterion was not reached.
-    current : Records
+    current : TrialRecord
         Loss, correctness and rate of every trial of this problem, filled up to `trial`.
     network : torch.nn.Module
         The network as it is now; see :mod:`ip2lab.networks`.
     """
-
-    recorder: records.Recorder
 
     @undisturbed()
     def __init__(
@@ -206,25 +183,24 @@ class Series:
         self.order = options["problems_order"]
         if self.order is not None and len(self.order) < problems:
             raise ValueError(f"problems_order: {len(self.order)} entries are too few for {problems} problems")
-        self.problem = self.trial = 0
-        self.trials_to_criterion: list[float] = []
-        self._stop = threading.Event()
-        self.setting = self.draw(0)
-        self.setting.steps(options["dt"])  # an epoch that dt leaves no step for is told here
-        self.network = self.born()
-        self.learner: Learner = make_learner(self.network, self.rates())
-        self.goal = kernel_types.Criterion(float(options["criterion"]), int(options["window"]))
-        self.current = Records.empty(options["max_trials"])
-        self._earlier = self._written = 0  # trials of earlier problems, and those of this one that went to the store
-        self._duration = 0.0
-        self.last_trials = 0  # that the problem before the present one took
-        self._zero_shot = (np.nan, np.nan)
-        self._undo = self.learner.state()
         self.origin: dict[str, Any] = {}  # the run that this one went on from
-        self.pause = options["max_trials"]  # no trial from this one on is done
+        self.problem = self.trial = self.earlier_trials = 0
+        self.trials_to_criterion: list[float] = []
+        self.setting = self.draw(0)
+        self.setting.steps(options["dt"])  # raises where dt leaves no step for an epoch
+        self.trials = self._draw_trials()
+        self.network = self.initial_network()
+        self.learner: Learner = make_learner(self.network, self.optimizer_settings())
+        self.criterion = kernel_types.Criterion(float(options["criterion"]), int(options["window"]))
+        self.current = TrialRecord.empty(options["max_trials"])
+        self._recorded = 0  # trials of this problem that the recorder has
+        self._duration = 0.0
+        self._zero_shot = (np.nan, np.nan)
+        self._before = self.learner.state()  # the present problem: a loss that is not finite goes back to it
+        self._stop = threading.Event()
 
     @undisturbed()
-    def born(self) -> Any:
+    def initial_network(self) -> Any:
         """Return the network as it is before anything is learnt, a new one each time."""
         return networks.build(
             self.model,
@@ -240,103 +216,7 @@ class Series:
         """How many numbers learn: what networks that are compared have alike within 3 %."""
         return sum(p.numel() for p in self.network.parameters() if p.requires_grad)
 
-    @classmethod
-    def of(cls, attrs: Mapping[Any, Any], problems: int | None = None, **changes: Any) -> Series:
-        """Make the series that a run with these attributes was, with changed options, where it began."""
-        if attrs["model"] not in networks.models():
-            known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
-            raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
-        config = dict(attrs["config"])
-        if not isinstance(config.get("family"), Mapping) or "problems" not in config:
-            names = f"its configuration (config) holds {list(config)}, from which no series can be made"
-            raise ValueError(f"run: {names}; ip2lab.train writes 'family' (its settings) and 'problems' there")
-        problems = whole("problems", config["problems"], 1) if problems is None else problems
-        family = make_family(attrs["family"], **config["family"])
-        config = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
-        options = resolve(attrs["model"], config | changes)
-        seed = whole("seed", attrs["seed"], 0)
-        return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, seed, options)
-
-    # ---------------------------------------------------------------- the store
-
-    def record(self, path: str | Path | None) -> Series:
-        """Start a new store at `path`, or in memory."""
-        probe = self.setting.trials(dt=self.options["dt"])
-        labels = {name: probe[name].values for name in ("condition", "stimulus", "response", "context")}
-        template = records.template(
-            model=self.model,
-            neurons=self.network.neurons,
-            properties=tuple(self.network.free),
-            inputs=self.setting.input_names,
-            outputs=self.setting.output_names,
-            time=probe.time.values,
-            epochs=probe.epoch.values[0],
-            probes=labels | {"repeat": np.zeros(probe.sizes["trial"], int)},
-            weights=self.network.weights
-            | {stored_name(PROPERTIES[name]): ("neuron",) for name in self.network.free}
-            | {"optimizer": {"entry": len(self.memory())}},
-            adaptation="adaptation" in self.network.signals,
-            dtype=self.options["dtype"],
-        )
-        if self.options["record"]["half"]:
-            for signal in set(self.network.signals) - {"spikes"}:
-                template["activity"][signal].encoding["dtype"] = "float16"
-        interval = self.options["record"]["interval"]
-        self.recorder = records.Recorder(path, template, self.attributes(), interval=interval)
-        try:
-            if self.problem == self.trial == 0:
-                self._keep_properties(-1)
-            self.recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
-        except BaseException:
-            self.recorder.release()
-            raise
-        return self
-
-    def go_on(self, path: str | Path) -> Series:
-        """Continue the store at `path` from its checkpoint."""
-        interval = self.options["record"]["interval"]
-        self.recorder = records.Recorder.reopen(path, interval=interval)  # first: no other process can go on meanwhile
-        try:
-            self.take(records.read_checkpoint(path))
-        except BaseException:
-            self.recorder.release()
-            raise
-        done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
-        self.trials_to_criterion = done.tolist()
-        self.recorder.attrs["config"] = self.attributes()["config"]
-        return self
-
-    @undisturbed()
-    def take(self, state: dict[str, np.ndarray]) -> None:
-        """Go to where a checkpoint was made."""
-        state = dict(state)
-        self.problem, self.trial, self._earlier = (int(i) for i in state.pop("position"))
-        if self.problem > self.problems:
-            raise ValueError(f"problems: {self.problems} are fewer than the {self.problem} that this run has done")
-        self._duration, *zero_shot = state.pop("measures").tolist()
-        self._zero_shot = (zero_shot[0], zero_shot[1])
-        for name in ("loss", "response_loss", "correct", "rate"):
-            getattr(self.current, name)[: self.trial] = state.pop(name)
-        self._undo = {name.removeprefix("undo."): state.pop(name) for name in list(state) if name.startswith("undo.")}
-        self.learner.load(state)
-        self._written = self.trial
-        if self.trial:
-            self.setting = self.draw(self.problem)
-            if self._frozen_now:
-                self.learner.set_rates(self.rates())
-
-    def checkpoint(self) -> dict[str, np.ndarray] | None:
-        """Return what training goes on from, None where that is not to be kept."""
-        if not self.options["record"]["checkpoints"]:
-            return None
-        now = self.current
-        return {
-            "position": np.array([self.problem, self.trial, self._earlier]),
-            "measures": np.array([self._duration, *self._zero_shot]),
-            **{name: getattr(now, name)[: self.trial] for name in ("loss", "response_loss", "correct", "rate")},
-            **self.learner.state(),
-            **{f"undo.{name}": value for name, value in self._undo.items()},
-        }
+    # ---------------------------------------------------------------- what a run says of it
 
     def attributes(self) -> dict[str, Any]:
         """Return what is written down of the run beside its numbers: what it is, and what it is made with."""
@@ -354,29 +234,133 @@ class Series:
             },
         }
 
+    @classmethod
+    def from_attributes(cls, attrs: Mapping[Any, Any], problems: int | None = None, **changes: Any) -> Trainer:
+        """Return the trainer of a run with these attributes, with changed options, where the run began."""
+        if attrs["model"] not in networks.models():
+            known = f"only networks of ip2lab ({', '.join(networks.models())}) can be made again"
+            raise ValueError(f"run: its network, {attrs['model']!r}, is another trainer's; {known}")
+        config = dict(attrs["config"])
+        if not isinstance(config.get("family"), Mapping) or "problems" not in config:
+            names = f"its configuration (config) holds {list(config)}, from which no series can be made"
+            raise ValueError(f"run: {names}; ip2lab.train writes 'family' (its settings) and 'problems' there")
+        problems = whole("problems", config["problems"], 1) if problems is None else problems
+        family = make_family(attrs["family"], **config["family"])
+        config = {name: value for name, value in config.items() if name not in NOT_OPTIONS}
+        options = resolve(attrs["model"], config | changes)
+        seed = whole("seed", attrs["seed"], 0)
+        return cls(family, attrs["model"], tuple(attrs["learnable"]), problems, seed, options)
+
+    def create_run(self, path: str | Path | None) -> records.Recorder:
+        """Return the recorder of a new run at `path`, or in memory."""
+        entries, interval = len(self.optimizer_state()), self.options["record"]["interval"]
+        template = recording.run_template(
+            self.model, self.network, self.setting, optimizer_entries=entries, options=self.options
+        )
+        recorder = records.Recorder(path, template, self.attributes(), interval=interval)
+        try:
+            if self.problem == self.trial == 0:
+                recorder.append("properties", problem=np.array([-1]), **recording.property_rows(self.network))
+            recorder.commit(self.checkpoint())  # so that a run killed at once can be resumed too
+        except BaseException:
+            recorder.release()
+            raise
+        return recorder
+
+    def resume_run(self, path: str | Path) -> records.Recorder:
+        """Go to the checkpoint of the run at `path` and return the recorder that continues it."""
+        interval = self.options["record"]["interval"]
+        recorder = records.Recorder.reopen(path, interval=interval)  # first: no other process can go on meanwhile
+        try:
+            self.load_checkpoint(records.read_checkpoint(path))
+        except BaseException:
+            recorder.release()
+            raise
+        done = records.open_run(path)["series"].trials_to_criterion.values[: self.problem]
+        self.trials_to_criterion = done.tolist()
+        recorder.attrs["config"] = self.attributes()["config"]
+        return recorder
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def checkpoint(self) -> dict[str, np.ndarray] | None:
+        """Return what training goes on from, None where that is not to be kept."""
+        if not self.options["record"]["checkpoints"]:
+            return None
+        return {
+            "position": np.array([self.problem, self.trial, self.earlier_trials]),
+            "measures": np.array([self._duration, *self._zero_shot]),
+            **{name: values[: self.trial] for name, values in vars(self.current).items()},
+            **self.learner.state(),
+            **{f"undo.{name}": value for name, value in self._before.items()},
+        }
+
+    @undisturbed()
+    def load_checkpoint(self, checkpoint: Mapping[str, np.ndarray]) -> None:
+        """Go to where a checkpoint was made."""
+        state = dict(checkpoint)
+        self.problem, self.trial, self.earlier_trials = (int(i) for i in state.pop("position"))
+        if self.problem > self.problems:
+            raise ValueError(f"problems: {self.problems} are fewer than the {self.problem} that this run has done")
+        self._duration, *zero_shot = state.pop("measures").tolist()
+        self._zero_shot = (zero_shot[0], zero_shot[1])
+        for name, values in vars(self.current).items():
+            values[: self.trial] = state.pop(name)
+        self._before = {name.removeprefix("undo."): state.pop(name) for name in list(state) if name.startswith("undo.")}
+        self.learner.load(state)
+        self._recorded = self.trial
+        if self.trial:
+            self.setting = self.draw(self.problem)
+            self._freeze_properties()
+
+    def optimizer_state(self) -> np.ndarray:
+        """Return all that the optimiser remembers as one row (entry,): with the weights, what training goes on from."""
+        arrays = self.learner.optimizer_state().values()
+        return np.concatenate([values.ravel() for values in arrays]).astype(self.options["dtype"])
+
+    @undisturbed()
+    def load_optimizer_state(self, row: np.ndarray) -> None:
+        """Let the optimiser remember what such a row holds, and the learner see the network's present parameters."""
+        state, start = self.learner.state(), 0
+        for name, value in self.learner.optimizer_state().items():
+            state[name] = row[start : start + value.size].reshape(value.shape).astype(value.dtype)
+            start += value.size
+        self.learner.load(state)
+
     # ---------------------------------------------------------------- what is drawn and how it learns
 
     def draw(self, problem: int) -> Problem:
         """Draw a problem of the series, the same for every model."""
         return self.family.problem(np.random.SeedSequence([self.problem_seed, PROBLEMS, self._number(problem)]))
 
+    def _draw_trials(self) -> TrialStream:
+        """Return the trials of the present problem."""
+        stream, o = np.random.SeedSequence([self.problem_seed, TRIALS, self._number(self.problem)]), self.options
+        return TrialStream(self.setting, stream, o["max_trials"], o["dt"], o["dtype"])
+
     def _number(self, problem: int) -> int:
         return problem if self.order is None else int(self.order[problem])
 
-    def rates(self) -> Rates:
+    def optimizer_settings(self) -> OptimizerSettings:
         """Return how parameters learn in the present problem."""
         o = self.options
         rate = rates_by_parameter(o, self.learnable, [name for name, _ in self.network.named_parameters()])
-        if self._frozen_now:
+        if self._properties_frozen:
             rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
         matrices = ("input_weights", "recurrent_weights", "output_weights")
         l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(matrices, float(o["l2"]))
-        return Rates(rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0))
+        return OptimizerSettings(
+            rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0)
+        )
 
     @property
-    def _frozen_now(self) -> bool:
+    def _properties_frozen(self) -> bool:
         after = self.options["freeze_after"]
         return after is not None and self.problem > after
+
+    def _freeze_properties(self) -> None:
+        if self._properties_frozen:
+            self.learner.set_rates(self.optimizer_settings())
 
     # ---------------------------------------------------------------- running
 
@@ -384,179 +368,106 @@ class Series:
         """End the series after the trials that are under way; everything learnt so far is kept."""
         self._stop.set()
 
-    def run(self, progress: Progress = False) -> xr.DataTree:
+    def run(self, recorder: records.Recorder, progress: Progress[Trainer] = False) -> xr.DataTree:
         """Go through the problems that are left and return the run."""
-        with one_torch_thread(), reporter(self, progress) as report, self.recorder:
+        with one_torch_thread(), reporter(self, progress) as report, recorder:
             while self.problem < self.problems and not self._stop.is_set():
-                self.work(report)
-            self._append_trials()
+                self.train_problem(recorder, report)
+            self._record_trials(recorder)
             complete = self.problem >= self.problems
-            tree = self.recorder.close(complete=complete, checkpoint=self.checkpoint())
+            tree = recorder.close(complete=complete, checkpoint=self.checkpoint())
         if not complete:
             done = f"it holds the {self.problem} problems done and {self.trial} trials of the next"
             warnings.warn(f"the run was stopped before its end: {done}", stacklevel=3)
         return tree
 
-    def work(self, report: Callable[[], None]) -> None:
-        """Work on the present problem until it is over or the series is stopped."""
+    def train_problem(
+        self,
+        recorder: recording.Recorder = recording.UNRECORDED,
+        report: Callable[[], None] = lambda: None,
+        *,
+        until: float = math.inf,
+    ) -> None:
+        """Work on the present problem until it is over, the trainer is stopped, or `until` so many trials are done."""
         self.start_problem()
-        most, every, status = self.options["max_trials"], int(self.options["record"]["trajectories"]), 0
+        limit, status = self.options["max_trials"], GO_ON
+        last = int(min(until, limit))
         # one that was begun gets its first trials though it is stopped: what was done between problems is done once
-        while status == 0 and self.trial < min(most, self.pause) and not (self.trial and self._stop.is_set()):
-            began = time.perf_counter()
-            status = self.do_trials(min(self.trial - self.trial % every + every, most, self.pause))
-            self._duration += time.perf_counter() - began
-            if self.trial % every == 0 and status != 2:
-                self._keep_trajectory()
-            if status == 0 and self.recorder.due:  # one that is over is finished first: it must not get a trial more
-                self._commit()
+        while status == GO_ON and self.trial < last and not (self.trial and self._stop.is_set()):
+            status = self._do_block(last, recorder)
             report()
-        if status or self.trial >= most:
-            self._finish(status)
+        if status != GO_ON or self.trial >= limit:
+            self._end_problem(status, recorder)
             report()
 
     def start_problem(self) -> None:
         """Draw the present problem and its trials; where it is new, begin with it."""
-        o, number = self.options, self._number(self.problem)
         if self.trial == 0:
             self.setting = self.draw(self.problem)
-        stream = np.random.SeedSequence([self.problem_seed, TRIALS, number])
-        self.trials = TrialStream(self.setting, stream, o["max_trials"], o["dt"], o["dtype"])
-        self.key = np.random.SeedSequence([self.network_seed, NOISE, number]).generate_state(1, np.uint64)[0]
+        self.trials = self._draw_trials()
         if self.trial == 0:
             self._begin()
 
     def do_trials(self, last: int) -> int:
-        """Do the trials up to `last`; return 0 (go on), 1 (solved) or 2 (loss not finite)."""
-        shown = self.trials.between(self.trial, last)
-        self.trial, status = self.learner.run(*shown, (self.trial, last), self.key, self.goal, self.current)
-        # a neuron that is no number any more is silent: the loss of spikes that are read may stay finite
+        """Do the trials up to `last` and return how they ended: GO_ON, SOLVED or NOT_FINITE."""
+        span, shown = (self.trial, last), self.trials.between(self.trial, last)
+        noise = np.random.SeedSequence([self.network_seed, NOISE, self._number(self.problem)])
+        key = noise.generate_state(1, np.uint64)[0]
+        self.trial, status = self.learner.run(*shown, span, key, self.criterion, self.current)
+        # a neuron whose parameter is not a number is silent: the loss of spikes that are read may stay finite
         total = sum(float(parameter.detach().sum()) for parameter in self.network.parameters())
-        return status if math.isfinite(total) else 2
+        return status if math.isfinite(total) else NOT_FINITE
+
+    def _do_block(self, last: int, recorder: recording.Recorder) -> int:
+        """Do the trials up to the next row of ``/trajectories``, but no further than to `last`."""
+        every, began = int(self.options["record"]["trajectories"]), time.perf_counter()
+        status = self.do_trials(min(self.trial - self.trial % every + every, last))
+        self._duration += time.perf_counter() - began
+        if self.trial % every == 0 and status != NOT_FINITE:
+            place = {"problem": np.array([self.problem]), "trial": np.array([self.trial])}
+            recorder.append("trajectories", **place, **recording.property_rows(self.network))
+        if status == GO_ON and recorder.due:  # not where it is over: resumed from here it would get another trial
+            self._record_trials(recorder)
+            recorder.commit(self.checkpoint())
+        return status
 
     def _begin(self) -> None:
-        self.current = Records.empty(self.options["max_trials"])
-        self._written, self._duration = 0, 0.0
+        self.current = TrialRecord.empty(self.options["max_trials"])
+        self._recorded, self._duration = 0, 0.0
         if self.options["between_problems"] and self.problem:
-            self._between(self.options["between_problems"])
-        self._undo = self.learner.state()
-        if self._frozen_now:
-            self.learner.set_rates(self.rates())
-        self._zero_shot = self._test()
+            self._ablate(self.options["between_problems"])
+        self._before = self.learner.state()
+        self._freeze_properties()
+        loss, answered = score(self.activity().logits.cpu().numpy(), self.trials.probe)
+        self._zero_shot = float(loss.mean()), float(answered.mean())
 
-    def _finish(self, status: int) -> None:
+    def _end_problem(self, status: int, recorder: recording.Recorder) -> None:
         """Record the problem that is over and go on to the next."""
-        if status == 2:  # what the broken trial did to the network is undone
-            self.learner.load(self._undo)
+        if status == NOT_FINITE:  # what the broken trial did to the network is undone
+            self.learner.load(self._before)
             self.trial -= 1
-        self._append_trials()
-        o, now, solved = self.options, self.current, status == 1
-        window = slice(max(0, self.trial - o["window"]), self.trial)
-        wrong = np.flatnonzero(~now.correct[: self.trial])
-        self.trials_to_criterion.append(float(self.trial - o["window"]) if solved else np.nan)
-        row = {
-            "problem": self.problem,
-            "trials_to_criterion": self.trials_to_criterion[-1],
-            "censored_trials": np.nan if solved else float(o["max_trials"] - o["window"]),
-            "trials": self.trial,
-            "failed": not solved,
-            "failure_reason": REASONS[status],
-            "loss": _mean(now.loss[window]),
-            "accuracy": _mean(now.correct[window]),
-            "zero_shot_loss": self._zero_shot[0],
-            "zero_shot_accuracy": self._zero_shot[1],
-            "last_error": float(wrong[-1]) if len(wrong) else np.nan,
-            "firing_rate": _mean(now.rate[window]) * 1000 / o["dt"] if "spikes" in self.network.signals else np.nan,
-            "duration": self._duration,
-        }
-        self.recorder.append("series", **{name: np.array([value]) for name, value in row.items()})
-        self._keep_properties(self.problem)
+        window, rates = self.criterion.window, self.current.rate[: self.trial]
+        level = float(np.mean(rates[-window:])) if self.trial else np.nan
+        self.trials_to_criterion.append(float(self.trial - window) if status == SOLVED else np.nan)
+        self._record_problem(status, level, recorder)
         if self.problem == 0:
-            self.learner.set_rate_target(_mean(now.rate[window]))
-        self.learner.reset(o["reset_optimizer"])
-        self._keep_state()
-        self._earlier, self.last_trials = self._earlier + self.trial, self.trial
-        self.problem, self.trial, self._written = self.problem + 1, 0, 0
+            self.learner.set_rate_target(level)
+        self.learner.reset(self.options["reset_optimizer"])
+        self._record_network(recorder)
+        self.earlier_trials += self.trial
+        self.problem, self.trial, self._recorded = self.problem + 1, 0, 0
 
     @torch.no_grad()
-    def _between(self, what: str) -> None:
-        """Do an ablation between two problems: shuffle properties over neurons, or give back what was born."""
-        network, born = self.network, self.born()
+    def _ablate(self, what: str) -> None:
+        """Do an ablation between two problems: shuffle properties over neurons, or reset to initial values."""
+        network, initial = self.network, self.initial_network()
         parts = {name: getattr(network, name) for name in network.weights} if what == "reset_weights" else network.free
         stream = np.random.SeedSequence([self.network_seed, SHUFFLE, self.problem])
         order = torch.from_numpy(np.random.default_rng(stream).permutation(network.neurons))
         for name, part in parts.items():
-            old = getattr(born, name) if what == "reset_weights" else born.free[name]
+            old = getattr(initial, name) if what == "reset_weights" else initial.free[name]
             part.copy_(part[order] if what == "shuffle_properties" else old)
         self.learner.load(self.learner.state())
-
-    # ---------------------------------------------------------------- keeping
-
-    def _append_trials(self) -> None:
-        span, now = slice(self._written, self.trial), self.current
-        if span.start < span.stop:
-            self.recorder.append(
-                "trials",
-                trial=self._earlier + np.arange(span.start, span.stop),
-                loss=now.loss[span],
-                response_loss=now.response_loss[span],
-                correct=now.correct[span],
-                problem=np.full(span.stop - span.start, self.problem),
-                condition=self.trials.conditions[span],
-            )
-        self._written = self.trial
-
-    def _commit(self) -> None:
-        self._append_trials()
-        self.recorder.commit(self.checkpoint())
-
-    def _values(self) -> dict[str, np.ndarray]:
-        free = {name: parameter.detach().cpu().numpy() for name, parameter in self.network.free.items()}
-        return {name: self.network.table[name].to_value(v).astype(v.dtype)[None] for name, v in free.items()}
-
-    def _keep_properties(self, problem: int) -> None:
-        self.recorder.append("properties", problem=np.array([problem]), **self._values())
-
-    def _keep_trajectory(self) -> None:
-        place = {"problem": np.array([self.problem]), "trial": np.array([self.trial])}
-        self.recorder.append("trajectories", **place, **self._values())
-
-    def _keep_state(self) -> None:
-        """Keep weights and activity after the present problem where it is one of those to be kept."""
-        asked, place = self.options["record"]["kept"], np.array([self.problem])
-        keep = (kept(self.problem) if asked is None else self.problem in asked) or self.problem == self.problems - 1
-        if keep or self.problem in WEIGHTS_BLOCK:
-            weights = {name: getattr(self.network, name) for name in self.network.weights}
-            weights |= {stored_name(PROPERTIES[name]): parameter for name, parameter in self.network.free.items()}
-            kept_weights = {name: value.detach().cpu().numpy()[None] for name, value in weights.items()}
-            memory = self.memory()[None]
-            known = keep and self.options["record"]["checkpoints"]
-            self.recorder.append(
-                "weights", problem=place, **kept_weights, optimizer=memory if known else np.zeros_like(memory)
-            )
-        if keep:
-            activity = self.activity()
-            states = {name: getattr(activity, name).cpu().numpy()[None] for name in self.network.signals}
-            if "spikes" in states:
-                states["spikes"] = states["spikes"] > 0
-            readout = torch.softmax(activity.logits, -1).cpu().numpy()[None]
-            self.recorder.append("activity", problem=place, readout=readout, **states)
-
-    def memory(self) -> np.ndarray:
-        """Return all that the optimiser remembers as one row (entry,): with the weights, what training goes on from."""
-        memory = self.learner.memory()
-        return np.concatenate([value.ravel() for value in memory.values()]).astype(self.options["dtype"])
-
-    @undisturbed()
-    def set_memory(self, row: np.ndarray) -> None:
-        """Let the optimiser remember what such a row holds, and the learner see the network's present parameters."""
-        state, start = self.learner.state(), 0
-        for name, value in self.learner.memory().items():
-            state[name] = row[start : start + value.size].reshape(value.shape).astype(value.dtype)
-            start += value.size
-        self.learner.load(state)
-
-    # ---------------------------------------------------------------- looking
 
     @torch.no_grad()
     def activity(self) -> Any:
@@ -564,14 +475,48 @@ class Series:
         bias = self.network.output_bias
         return self.network(torch.as_tensor(self.trials.probe.inputs, dtype=bias.dtype, device=bias.device))
 
-    def _test(self) -> tuple[float, float]:
-        """Return loss and accuracy over all conditions, frozen and noise-free."""
-        loss, answered = score(self.activity().logits.cpu().numpy(), self.trials.probe)
-        return float(loss.mean()), float(answered.mean())
+    # ---------------------------------------------------------------- recording
 
+    def _record_trials(self, recorder: recording.Recorder) -> None:
+        """Record the trials of the present problem that the recorder does not have yet."""
+        span = slice(self._recorded, self.trial)
+        if span.start < span.stop:
+            rows = recording.trial_rows(self.problem, self.earlier_trials, self.current, self.trials.conditions, span)
+            recorder.append("trials", **rows)
+        self._recorded = self.trial
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+    def _record_problem(self, status: int, level: float, recorder: recording.Recorder) -> None:
+        """Record trials, outcome and properties of the problem that is over."""
+        row = series_row(
+            self.problem,
+            self.current.loss[: self.trial],
+            self.current.correct[: self.trial],
+            window=self.criterion.window,
+            limit=self.options["max_trials"],
+            solved=status == SOLVED,
+            reason=REASONS[status],
+            firing_rate=level * 1000 / self.options["dt"] if "spikes" in self.network.signals else np.nan,
+            duration=self._duration,
+            zero_shot=self._zero_shot,
+        )
+        self._record_trials(recorder)
+        recorder.append("series", **row)
+        recorder.append("properties", problem=row["problem"], **recording.property_rows(self.network))
+
+    def _record_network(self, recorder: recording.Recorder) -> None:
+        """Record weights and activity after the present problem where it is one of those to be kept."""
+        record, memory, place = self.options["record"], self.optimizer_state()[None], np.array([self.problem])
+        keep = self._is_kept(record["kept"])
+        if keep or self.problem in recording.WEIGHTS_BLOCK:
+            known = memory if keep and record["checkpoints"] else np.zeros_like(memory)
+            recorder.append("weights", problem=place, **recording.weight_rows(self.network), optimizer=known)
+        if keep:
+            recorder.append("activity", problem=place, **recording.activity_rows(self.network, self.activity()))
+
+    def _is_kept(self, asked: Collection[int] | None) -> bool:
+        if self.problem == self.problems - 1:
+            return True
+        return recording.is_kept(self.problem) if asked is None else self.problem in asked
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ from ip2lab import experiments, networks, plasticity, probes, records
 from ip2lab.analysis import connectivity, curves, from_events, from_pynapple, neurons, population, to_pynapple
 from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import family
-from ip2lab.training import options, trainer
+from ip2lab.training import options, recording
 
 NAN, INF = float("nan"), float("inf")
 HUGE = 10**9
@@ -367,7 +367,7 @@ REST: dict[str, Call] = {
     "learnable_names": (
         options.learnable_names, lambda: {"model": "spiking", "learnable": "all", "adaptation": True, "seed": 0},
     ),
-    "kept": (trainer.kept, lambda: {"problem": 8}),
+    "is_kept": (recording.is_kept, lambda: {"problem": 8}),
     "build": (
         networks.build,
         lambda: {"model": "rate", "inputs": 3, "outputs": 2, "options": options.resolve("rate", {"neurons": 5}),

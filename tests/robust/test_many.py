@@ -201,14 +201,14 @@ def test_an_interrupt_ends_the_experiment_not_one_run_of_it(tmp_path, monkeypatc
     """A run that was interrupted is no result; the next call goes on with it."""
     plan = [each | {"max_trials": 60} for each in PLAN[:2]]
     wanted = run_many(plan, progress=False)
-    plain = ip2lab.training.trainer.Series.run
+    plain = ip2lab.training.trainer.Trainer.run
 
-    def interrupted(series: Any, progress: Any) -> Any:
-        series.stop()
-        return plain(series, progress)
+    def interrupted(trainer: Any, recorder: Any, progress: Any) -> Any:
+        trainer.stop()
+        return plain(trainer, recorder, progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ip2lab.training.trainer.Series, "run", interrupted)
+        patch.setattr(ip2lab.training.trainer.Trainer, "run", interrupted)
         with pytest.warns(UserWarning, match="stopped before its end"), pytest.raises(KeyboardInterrupt):
             run_many(plan, folder=tmp_path, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["0000.zarr"]

@@ -12,7 +12,7 @@ import torch
 import ip2lab
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.tasks import family
-from ip2lab.training.trainer import Series
+from ip2lab.training.trainer import Trainer
 
 # with the compiler off, Python warns of the integers of the random numbers, which wrap around on purpose
 pytestmark = pytest.mark.filterwarnings("ignore:overflow encountered in scalar:RuntimeWarning")
@@ -58,14 +58,14 @@ def test_training_ends_where_it_is_solved_or_explodes(monkeypatch, model):
     easy = SMALL | {"model": model, "criterion": 100.0}
     run = ip2lab.train(TASK, **easy)
     assert run["series"].trials.values.tolist() == [6, 6] and not run["series"].failed.any()
-    begin = Series._begin
+    begin = Trainer._begin
 
     def explode(self):
         begin(self)
         with torch.no_grad():
             self.network.output_weights[1] = float("nan")
 
-    monkeypatch.setattr(Series, "_begin", explode)
+    monkeypatch.setattr(Trainer, "_begin", explode)
     series = ip2lab.train(TASK, **easy)["series"]
     assert series.failure_reason.values.tolist() == ["loss not finite"] * 2 and not series.trials.any()
 

@@ -284,7 +284,7 @@ class LiveTraining(Explorer):
         """What the series calls some ten times a second, in its own thread."""
         self._series = series
         if not self._first:
-            self._first = _values(series.born())
+            self._first = _values(series.initial_network())
             self._epochs = series.setting.trials(dt=series.options["dt"]).epoch.values[0]
         if not self._stopping.is_set() and time.monotonic() >= self._next and time.thread_time() >= self._rested:
             self._draw_now()
