@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ip2lab
 from ip2lab.checks import whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve
@@ -265,3 +266,20 @@ def test_which_name_may_have_been_meant(model, options, meant):
 def test_which_property_may_have_been_meant():
     with pytest.raises(ValueError, match=r"learnable: unknown property 'treshold'; .*; did you mean 'threshold'\?$"):
         learnable_names("spiking", "treshold")
+
+
+def test_bounds_of_a_run_are_kept_and_hold(tmp_path):
+    path = tmp_path / "run.zarr"
+    bounds = {"tau_dendrite": (20.0, 110.0), "bias": (0.0, 1.0)}
+    few = {"neurons": 20, "max_trials": 60, "progress": False}
+    run = ip2lab.train("association", problems=1, bounds=bounds, learning_rate=0.1, path=path, **few)
+    longer = ip2lab.resume(path, problems=2, progress=False)
+    assert longer.attrs["config"]["bounds"] == {name: list(pair) for name, pair in bounds.items()}
+    for name, (low, high) in bounds.items():
+        values = longer["properties"][name].values
+        assert low <= values.min() and values.max() <= high
+        np.testing.assert_array_equal(values[: len(run["properties"][name])], run["properties"][name].values)
+    with pytest.raises(ValueError, match=r"tau_dendrite: 100 is outside its bounds; give values between 200 and 300"):
+        ip2lab.train("association", problems=1, bounds={"tau_dendrite": (200, 300)}, **few)
+    with pytest.raises(ValueError, match="bounds: this network has no property 'tau'"):
+        ip2lab.train("association", problems=1, bounds={"tau": (20, 300)}, **few)

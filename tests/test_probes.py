@@ -8,6 +8,7 @@ import xarray as xr
 
 import ip2lab
 from ip2lab import probes
+from ip2lab.networks.intrinsic import stored_name
 from ip2lab.probes.perturbations import change
 from ip2lab.tasks import family
 
@@ -173,7 +174,7 @@ def test_another_family_keeps_channels_of_the_same_name(run):
         (
             lambda run: ip2lab.probe(run, 0, lesion=[1]),
             TypeError,
-            r"there is no change 'lesion'; there is tau_dendrite",
+            r"there is no change 'lesion'; there is bias, tau_dendrite",
         ),
         (
             lambda run: ip2lab.probe(run, 0, silence=["x"]),
@@ -208,7 +209,11 @@ def test_another_family_keeps_channels_of_the_same_name(run):
             ValueError,
             r"spiking: without spikes there is nothing to read",
         ),
-        (lambda run: ip2lab.probe(run, 0, shuffle="tau"), ValueError, r"there is no part 'tau'; there is tau_dendrite"),
+        (
+            lambda run: ip2lab.probe(run, 0, shuffle="tau"),
+            ValueError,
+            r"there is no part 'tau'; there is bias, tau_dendrite",
+        ),
         (lambda run: ip2lab.replay(run, 0, 80), ValueError, r"trial: 80 is not among the 80 trials that problem 0"),
         (lambda run: ip2lab.replay(run, 9, 0), ValueError, r"trial: 0 is not among the 0 trials that problem 9"),
         (
@@ -331,7 +336,7 @@ def test_questions_leave_the_run_as_it_was(run):
 
 
 def test_a_lesion_by_what_is_not_there(run):
-    with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has tau_dendrite"):
+    with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has bias, tau_dendrite"):
         probes.lesions(run, 5, by="tau")
     with pytest.raises(ValueError, match="of: 'size' is unknown; known: 'value', 'initial', 'change'"):
         probes.lesions(run, 5, by="tau_soma", of="size")
@@ -346,7 +351,7 @@ def test_ablations_between_problems(what):
     end, start = trainer.network, probes.restore(run, -1).network
     for name, parameter in end.free.items():
         value, born = parameter.detach().numpy(), start.free[name].detach().numpy()
-        unchanged = learnt["weights"][f"free_{name}"].values[-1]
+        unchanged = learnt["weights"][stored_name(end.table[name])].values[-1]
         if what == "shuffle_properties":
             assert (np.sort(value) == np.sort(unchanged)).all()
             assert (value != unchanged).any()
@@ -363,3 +368,12 @@ def test_ablations_between_problems(what):
 def test_who_learns_on_from_membranes_has_no_silent_neurons(run):
     with pytest.raises(ValueError, match="silence: a silenced neuron's membrane is still read out"):
         ip2lab.continue_training(run, problems=1, silence=[1], readout="membrane")
+
+
+def test_a_silenced_neuron_is_silent_also_where_the_bias_has_bounds():
+    run = ip2lab.train("association", problems=1, seed=3, **OPTIONS | {"bounds": {"bias": (-0.5, 1.5)}})
+    silent = ip2lab.probe(run, 0, silence=[2])
+    assert not silent.spikes.sel(neuron=2).any()
+    assert ip2lab.probe(run, 0).spikes.any()
+    values = run["properties"].bias.values
+    assert values.min() > -0.5 and values.max() < 1.5 and np.ptp(values, axis=0).any()
