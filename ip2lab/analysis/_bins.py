@@ -21,7 +21,7 @@ DURATIONS = {"W": Fraction(604_800_000), "D": Fraction(86_400_000), "h": Fractio
     name: Fraction(1000, 1000**i) for i, name in enumerate(("s", "ms", "us", "ns", "ps", "fs", "as"))
 }  # units of numpy's timedelta, in ms
 EPS = float(np.finfo(float).eps)
-MOST = 100_000_000  # bins: more is a mistake of units
+MOST_BINS = 100_000_000  # bins: more is a mistake of units
 VAST = 1e100  # ms: no time
 
 
@@ -92,8 +92,8 @@ def unit_of(clock: str | float) -> Fraction:
 
 def array(what: str, given: Any) -> np.ndarray:
     """Return an array of `given`, of None where its rows differ in length; ValueError for what no table can hold."""
-    if isinstance(given, range) and len(given) > MOST:
-        raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST:,}")
+    if isinstance(given, range) and len(given) > MOST_BINS:
+        raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST_BINS:,}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         return np.where(given.mask, np.array(None), given.data.astype(object))  # what lies under a mask is missing
     try:

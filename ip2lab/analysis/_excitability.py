@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import MS, check, dataset, describe, free, units_of, without
+from ip2lab.analysis._arrays import MS, dataset, describe, free, units_of, without
+from ip2lab.analysis._checks import check, checked
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is

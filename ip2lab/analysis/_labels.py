@@ -30,6 +30,12 @@ def listed(names: Any, most: int = 8) -> str:
     return ", ".join(words[:most]) + tail if words else "none"
 
 
+def place_of(data: xr.DataArray, position: Sequence[int]) -> str:
+    """A position in `data` in words, by its labels where there are any."""
+    labels = (data[dim].values[i] if dim in data.coords else i for dim, i in zip(data.dims, position, strict=True))
+    return ", ".join(f"{dim}={label}" for dim, label in zip(data.dims, labels, strict=True))
+
+
 def levels(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """The different values of a label in their order, and for each entry its place among them.
 
@@ -42,14 +48,21 @@ def levels(values: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> found.tolist(), codes.tolist()
     ([2, 10, 'a', 'b'], [3, 1, 2, 0, 1])
     """
-    values = np.asarray(values) if not isinstance(values, (list, tuple)) else _objects(values)
+    values = _as_array(values)
     if values.dtype.kind != "O":
         found, codes = np.unique(values, return_inverse=True)
         return found, codes.reshape(values.shape)
-    flat = [v.item() if isinstance(v, np.generic) else v for v in values.ravel()]
+    flat = [v.item() if isinstance(v, np.generic) and v.dtype.kind not in "mM" else v for v in values.ravel()]
     ordered = sorted(dict.fromkeys(flat), key=_rank)
     place = {value: i for i, value in enumerate(ordered)}
     return _objects(ordered), np.array([place[value] for value in flat], int).reshape(values.shape)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """`values` as an array, of what they are where they are numpy's dates or durations; of objects for other lists."""
+    if not isinstance(values, (list, tuple)) or {type(v) for v in values} in ({np.datetime64}, {np.timedelta64}):
+        return np.asarray(values)
+    return _objects(values)
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
@@ -127,20 +140,6 @@ def quantities(labels: pd.Index | None) -> pd.Index | None:
     if kind in ("integer", "floating", "mixed-integer-float"):
         return pd.Index(pd.to_numeric(labels))
     return labels if kind in ("date", "datetime", "period", "timedelta") else None
-
-
-def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
-    """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
-
-    Names have no order of their own: that of the data counts.
-    """
-    index = quantities(data.indexes.get(dim))
-    if index is None or index.is_monotonic_increasing:
-        return
-    raise ValueError(
-        f"the labels along {dim!r} do not rise ({listed(index)}), so what comes after what is not clear: sort them, "
-        f".sortby({dim!r}), or take them off, .drop_vars({dim!r})"
-    )
 
 
 def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> np.ndarray | None:
@@ -227,34 +226,6 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
     return full
 
 
-def check_classes(labels: xr.DataArray) -> None:
-    """Raise ValueError where `labels` are numbers that hardly ever come twice: a quantity, not classes."""
-    found, codes = levels(labels.values)
-    once = int((np.bincount(codes.ravel()) == 1).sum())
-    numbers = found.dtype.kind not in "mM" and all(isinstance(value, (int, float)) for value in found.tolist())
-    if numbers and once > 2 and 2 * once > found.size:
-        raise ValueError(
-            f"the labels {called(labels)} are numbers, {found.size} different ones in {labels.size} trials, from "
-            f"{found[0]:g} to {found[-1]:g}; expected classes with several trials each: cut them into classes, for "
-            "instance with pandas.cut(labels, 4).codes"
-        )
-
-
-def carried(data: xr.DataArray, feature: str) -> set[str]:
-    """Names of the dims of `data`, and of the coords that stay where `feature` is summed over."""
-    return {*map(str, data.dims), *(str(name) for name, coord in data.coords.items() if feature not in coord.dims)}
-
-
-def check_free(taken: Any, *new: str) -> None:
-    """Raise ValueError where one of the names `taken` (dims or coords of the data) is `new` in the result."""
-    clash = next((name for name in new if name in taken), None)
-    if clash is not None:
-        raise ValueError(
-            f"the data have a dim or a coord {clash!r}, and the result one of its own by that name; give yours another "
-            f"name first: .rename({clash}='my_{clash}')"
-        )
-
-
 def bare(data: xr.DataArray) -> xr.DataArray:
     """`data` without any coords, for arithmetic by position among dims that are known to agree."""
     return data.drop_vars(list(data.coords))
@@ -277,16 +248,16 @@ def ordered(data: xr.DataArray, *dims: str) -> xr.DataArray:
     Examples
     --------
     >>> data = xr.DataArray([1, 2], dims="trial", coords={"trial": ["b", "a"]})
-    >>> ordered(data, "trial").values.tolist(), restored(ordered(data, "trial"), data).values.tolist()
+    >>> ordered(data, "trial").values.tolist(), restored(ordered(data, "trial"), data, "trial").values.tolist()
     ([2, 1], [1, 2])
     """
     places = {dim: sequence(data, dim) for dim in dims}
     return data.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
 
 
-def restored(result: Result, data: xr.DataArray) -> Result:
-    """`result`, which was made from ``ordered(data, ...)``, in the order of `data` along all dims that both have."""
-    places = {dim: np.argsort(sequence(data, str(dim))) for dim in result.dims if dim in data.dims}
+def restored(result: Result, data: xr.DataArray, *dims: str) -> Result:
+    """`result`, made from ``ordered(data, *dims)``, in the order of `data` again."""
+    places = {dim: np.argsort(sequence(data, dim)) for dim in dims if dim in result.dims}
     return result.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
 
 
@@ -310,30 +281,20 @@ def recorded(data: xr.DataArray) -> xr.DataArray | None:
     return mask
 
 
-def check_recorded(data: xr.DataArray) -> None:
-    """Raise ValueError where part of `data` was not recorded, for what needs all of it."""
+def recorded_values(data: xr.DataArray) -> np.ndarray | None:
+    """Where `data` was recorded, in its shape; None where no coord ``recorded`` says so."""
     mask = recorded(data)
-    if mask is None or bool(mask.all()):
-        return
-    missing = np.argwhere(~mask.values)[0]
-    place = ", ".join(
-        f"{dim}={data[dim].values[i] if dim in data.coords else i}" for dim, i in zip(mask.dims, missing, strict=True)
-    )
-    raise ValueError(
-        f"{called(data)} was not recorded everywhere ({int((~mask).sum())} of {mask.size} places, the first at "
-        f"{place or 'all of it'}), and this needs all of it: select what was recorded, for instance the trials "
-        f"that are whole or the times that all trials have: data.sel(time=data.{RECORDED}.all('trial'))"
-    )
+    return None if mask is None else mask.variable.set_dims(data.sizes).to_numpy()
 
 
-def whole(data: xr.DataArray, feature: str) -> xr.DataArray | None:
-    """Which samples of `data`, over all its dims but `feature`, were recorded; None where all were.
+def recorded_samples(data: xr.DataArray, feature: str) -> xr.DataArray:
+    """Which samples of `data`, over all its dims but `feature`, were recorded (bool, without coords).
 
     Samples in which some of the features were recorded and some not are refused by name.
     """
     mask = recorded(data)
     if mask is None or bool(mask.all()):
-        return None
+        mask = xr.DataArray(True)
     if not bool(mask.any()):
         raise ValueError(
             f"{called(data)} was recorded nowhere: its coord {RECORDED!r} is False throughout; select others"
@@ -341,13 +302,23 @@ def whole(data: xr.DataArray, feature: str) -> xr.DataArray | None:
     if feature in mask.dims:
         some, every = mask.any(feature), mask.all(feature)
         if bool((some != every).any()):
-            lost = np.flatnonzero((some & ~mask).any([dim for dim in mask.dims if dim != feature]).values)
-            names = data[feature].values[lost] if feature in data.coords else lost
-            rest = tuple(str(dim) for dim in every.dims)
-            raise ValueError(
-                f"{called(data)} was in some samples recorded without {listed(names)} of {feature!r}, and this needs "
-                f"whole samples: select what was recorded throughout: data.sel({feature}=data.{RECORDED}.all({rest}))"
-            )
+            raise _partly_recorded(data, feature, some & ~mask)
         mask = every
     others = {dim: n for dim, n in data.sizes.items() if dim not in (*mask.dims, feature)}
     return bare(mask).expand_dims(others).transpose(*(dim for dim in data.dims if dim != feature))
+
+
+def _partly_recorded(data: xr.DataArray, feature: str, lacking: xr.DataArray) -> ValueError:
+    rest = tuple(str(dim) for dim in lacking.dims if dim != feature)
+    lost = np.flatnonzero(lacking.any(rest).values)
+    names = data[feature].values[lost] if feature in data.coords else lost
+    return ValueError(
+        f"{called(data)} was in some samples recorded without {listed(names)} of {feature!r}, and this needs "
+        f"whole samples: select what was recorded throughout: data.sel({feature}=data.{RECORDED}.all({rest}))"
+    )
+
+
+def without_gaps(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """`data` with 0 where nothing was recorded, and which samples, over all its dims but `feature`, were recorded."""
+    mask = recorded_samples(data, feature)
+    return (data if bool(mask.all()) else data.where(mask, 0)), mask

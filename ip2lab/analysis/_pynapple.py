@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._bins import MOST, Ticks
-from ip2lab.analysis._labelled import check, times
+from ip2lab.analysis._arrays import times
+from ip2lab.analysis._bins import MOST_BINS, Ticks
+from ip2lab.analysis._checks import check, checked
+from ip2lab.analysis._events import SECOND, Trials, around, binned, check_choices, intervals, named
 from ip2lab.analysis._labels import RECORDED, called, listed
-from ip2lab.analysis._spikes import COUNTS
-from ip2lab.analysis.io import SECOND, Trials, around, binned, check_choices, intervals, named
+from ip2lab.analysis._rates import COUNTS
 
 NANOSECOND = 0.5e-6  # ms: to which pynapple rounds times
 
@@ -170,7 +170,7 @@ def _grid(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if own.size < 3 or (steps := np.diff(own)).min() <= 0:
         return alone
     place = np.append(0, np.cumsum(np.rint(steps / np.median(steps)))).astype(np.int64)
-    if not own.size <= place[-1] <= MOST:
+    if not own.size <= place[-1] <= MOST_BINS:
         return alone
     step = (own[-1] - own[0]) / place[-1]
     grid = own[0] + step * np.arange(place[-1] + 1)

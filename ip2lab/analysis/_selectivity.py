@@ -9,21 +9,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    apply,
-    blocks,
-    check,
-    dataset,
-    describe,
-    first_of,
-    free,
-    identical,
-    mask_of,
-    not_finite,
-    one_chunk,
-)
-from ip2lab.analysis._labels import called, labels_along, levels, listed, sequence
+from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free
+from ip2lab.analysis._blocks import blocks
+from ip2lab.analysis._checks import check, checked, identical, not_finite, one_chunk
+from ip2lab.analysis._labels import called, labels_along, levels, listed, recorded_values, sequence
 
 COLUMNS = 4096  # neurons x times worked on at a time
 FEW = 16  # different responses of a neuron that are taken as they are for mutual information
@@ -97,8 +86,6 @@ def selectivity(
     if measure == "omega_squared":
         result = _omega_squared(data, codes, k, trial)
         return describe(result, "selectivity", "1", "selectivity (omega squared)", data)
-    if measure != "mutual_information":
-        raise ValueError(f"measure={measure!r}; choose 'omega_squared' or 'mutual_information'")
     one_chunk(data, trial)
     if data.chunks is None:
         check(data, finite=True, gaps=True)
@@ -135,7 +122,7 @@ def _over_trials(
 
     With gaps, all columns of which the same trials were recorded go together.
     """
-    full = mask_of(data.transpose(..., trial))
+    full = recorded_values(data.transpose(..., trial))
 
     def whole(values: np.ndarray) -> Any:
         columns = values.reshape(-1, values.shape[-1])
@@ -176,7 +163,7 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) ->
 def _moments(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, sum of squares around it and number of trials, (..., class) of `data` (..., trial) where recorded."""
     moved = data.transpose(..., trial)
-    full = mask_of(moved)
+    full = recorded_values(moved)
     chunks = moved.chunks[-1] if moved.chunks is not None else (moved.shape[-1],)
     mean, square, seen = (np.zeros((*moved.shape[:-1], k)) for _ in range(3))
     start = 0

@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
+from ip2lab.analysis._arrays import apply, dataset, describe
+from ip2lab.analysis._checks import checked
 from ip2lab.analysis._curve_data import after_first, curve
-from ip2lab.analysis._labelled import apply, dataset, describe
 from ip2lab.analysis._labels import called
 
 
@@ -74,8 +74,6 @@ def survival(
     found, _ = after_first(curve(data, along, "survival", cap, results), along, keep_first)
     if not found.attempted.any(along).all():
         raise ValueError(f"{called(found.trials)} has a series without a problem after the first; leave it out")
-    if limit is not None and not limit > 0:
-        raise ValueError(f"limit={limit}; expected a positive number of trials")
     grid = np.unique(np.append(0.0, found.trials.values[found.attempted.values]))
     pair = found.trials, found.failed
     parts = apply(

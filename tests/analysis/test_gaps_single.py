@@ -142,7 +142,7 @@ def test_events_and_bins_agree_and_spans_are_not_bridged():
         neurons.interspike_intervals(table, recorded=spans)
     with pytest.raises(KeyError, match=r"the events have no column 'cell'; they have time, unit"):
         neurons.adaptation_index(table, unit="cell")
-    with pytest.raises(ValueError, match=r"clock=0; expected 'ms', 's', or a sampling rate"):
+    with pytest.raises(ValueError, match=r"clock=0; times are in 'ms' or in 's', or counts of samples: give their rate"):
         neurons.interspike_intervals(table, clock=0)
     with pytest.raises(ValueError, match=r"clock='s': that is for a table of events"):
         neurons.interspike_intervals(data, clock="s")
@@ -369,7 +369,7 @@ def test_an_index_of_several_levels_along_the_trials():
     both = neurons.mixed_selectivity(data, ["cue", "rate"])
     assert both.effect.values.tolist() == ["cue", "rate", "cue:rate"]
     assert neurons.firing_rate(data).indexes["trial"].equals(index)
-    with pytest.raises(ValueError, match="the labels 'rate' are called as something else in the result"):
+    with pytest.raises(ValueError, match="the data have a dim or a coord 'rate', and the result one of its own"):
         neurons.psth(data, by="rate")
 
 

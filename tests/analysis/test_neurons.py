@@ -65,7 +65,7 @@ def test_psth_refuses_identical_trials():
     alike = spikes().isel(trial=[0, 0, 0])
     with pytest.raises(ValueError, match=r"all 3 trials along 'trial' of 'spikes' are identical.*noisy repeats"):
         neurons.psth(alike)
-    with pytest.raises(ValueError, match=r"has 1 along 'trial' \(of a kind\); a band needs two"):
+    with pytest.raises(ValueError, match=r"has 1 along 'trial'; a band over trials \(of a kind\) needs two"):
         neurons.psth(alike.isel(trial=[0]))
 
 
@@ -171,7 +171,7 @@ def test_properties_say_what_is_wrong(function):
         TypeError, match=r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray"
     ):
         function(data.threshold.values)
-    with pytest.raises(ValueError, match=r"points=3; a density needs a grid"):
+    with pytest.raises(ValueError, match=r"points=3; expected a whole number from 16"):
         neurons.density(data, points=3)
 
 

@@ -1,116 +1,23 @@
 """Labelled arrays in, labelled arrays out: the one place where the numpy functions of the analysis meet xarray.
 
 A numpy function takes arrays with the axes it works on last; :func:`apply` calls it with those dims in place and puts
-the labels back. :func:`check` says by name what is wrong with an array before anything is computed, :func:`describe`
-writes down what a result is, and :func:`blocks` walks through an array that may be larger than memory.
+the labels back, and :func:`describe` writes down what a result is.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._labels import called, check_recorded, listed, recorded
+from ip2lab.analysis._checks import check, check_different, check_free
+from ip2lab.analysis._labels import called, listed
 
-BLOCK = (
-    2**12
-)  # samples worked on at a time: a few MB for hundreds of neurons, in cache and large enough for fast products
 MS = {"ms": 1.0, "s": 1000.0}
 SHORTEST = 0.1  # ms between two times; what is shorter, and does not say its unit, is rather in s
-
-
-def check(
-    data: xr.DataArray, *, numeric: bool = True, finite: bool = False, gaps: bool = False, **roles: str | None
-) -> xr.DataArray:
-    """Return `data`, or raise an error that names what is wrong with it.
-
-    `roles` are the caller's keywords for dims (``feature="neuron"``); a role that is None is left out. What was not
-    recorded everywhere is refused, unless the caller says that it can work with `gaps`; it need not be `finite`.
-    """
-    wanted = {role: dim for role, dim in roles.items() if dim is not None}
-    if not isinstance(data, xr.DataArray):
-        raise TypeError(
-            f"expected an xarray.DataArray with dims {listed(wanted.values())}, got {type(data).__name__}; "
-            f"wrap it as xarray.DataArray(values, dims=(...))"
-        )
-    check_different(**wanted)
-    missing = next((role for role, dim in wanted.items() if dim not in data.dims), None)
-    if missing is not None:
-        raise ValueError(
-            f"{called(data)} has no dim {wanted[missing]!r}; it has {listed(data.dims)}. "
-            f"Name the right one with {missing}=..."
-        )
-    if any(math.isnan(n) for n in data.shape):
-        raise ValueError(
-            f"{called(data)} has chunks of unknown sizes, {data.sizes}; count them first: "
-            ".copy(data=data.data.compute_chunk_sizes())"
-        )
-    if 0 in data.shape:
-        empty = data.dims[data.shape.index(0)]
-        raise ValueError(f"{called(data)} is empty: dim {empty!r} has length 0; give at least one {empty}")
-    if numeric and data.dtype.kind not in "buif":
-        raise TypeError(
-            f"{called(data)} holds {data.dtype}; expected real numbers or bool: convert with .astype(float)"
-        )
-    if not gaps:
-        check_recorded(data)
-    if finite:
-        mask = recorded(data)
-        check_finite(data if mask is None else data.where(mask, 0))
-    return data
-
-
-def check_different(**roles: str | None) -> None:
-    """Raise ValueError where two keywords name the same dim."""
-    for role, dim in roles.items():
-        other = next((name for name, same in roles.items() if same == dim and name != role), None)
-        if dim is not None and other is not None:
-            raise ValueError(f"{role}={dim!r} and {other}={dim!r}; expected two different dims")
-
-
-def check_finite(data: xr.DataArray) -> None:
-    """Raise ValueError naming the first NaN or infinite value of `data` where it was recorded."""
-    if data.dtype.kind != "f":
-        return
-    mask = mask_of(data)
-    for slices, block in blocks(data.data[..., None]):
-        wrong = ~np.isfinite(block[..., 0]) & (True if mask is None else mask[slices])
-        if wrong.any():
-            raise not_finite(data, [s.start + int(i) for s, i in zip(slices, np.argwhere(wrong)[0], strict=True)])
-
-
-def mask_of(data: xr.DataArray) -> np.ndarray | None:
-    """Where `data` was recorded, in its shape; None where no coord ``recorded`` says so."""
-    mask = recorded(data)
-    return None if mask is None else mask.variable.set_dims(data.sizes).to_numpy()
-
-
-def not_finite(data: xr.DataArray, first: Sequence[int] = ()) -> ValueError:
-    """The error for NaN or infinite values in `data`, the first of them at the position `first`."""
-    place = ", ".join(f"{dim}={_at(data, dim, i)}" for dim, i in zip(data.dims, first, strict=False))
-    where = f" (the first at {place})" if place else ""
-    ragged = "; trials of different lengths: see population.pad_trials" if {"trial", "time"} & {*data.dims} else ""
-    return ValueError(
-        f"{called(data)} holds NaN or infinite values{where}; drop or fill them first, for instance with .dropna(dim)"
-        f"{ragged}"
-    )
-
-
-def _at(data: xr.DataArray, dim: Any, index: int) -> Any:
-    return data[dim].values[index] if dim in data.coords else index
-
-
-def one_chunk(data: xr.DataArray, dim: str) -> None:
-    """Raise ValueError where `data` are in several chunks along `dim`, for what needs all of it at once."""
-    chunks = data.chunksizes.get(dim, ())
-    if len(chunks) > 1:
-        raise ValueError(f"{called(data)} is in {len(chunks)} chunks along {dim!r}; join them: .chunk({dim}=-1)")
 
 
 def samples(data: xr.DataArray, *feature: str) -> list[str]:
@@ -160,14 +67,9 @@ def first_of(data: xr.DataArray, *dims: str) -> xr.DataArray:
 
 
 def free(data: xr.DataArray, *names: str) -> xr.DataArray:
-    """`data` without coords called as something in the result; a dim that is called so is refused."""
-    taken = next((name for name in names if name in data.dims), None)
-    if taken is not None:
-        raise ValueError(
-            f"{called(data)} has a dim {taken!r}, and the result has something of that name: rename the dim, "
-            f".rename({taken}=...)"
-        )
-    return without(data, *names)
+    """`data` without coords called as something in the result; a dim or an index that is called so is refused."""
+    check_free({*data.dims, *data.xindexes}, *names)
+    return data.drop_vars([name for name in names if name in data.coords])
 
 
 def describe(
@@ -231,26 +133,6 @@ def _renamed(data: xr.Dataset | xr.DataTree, roles: Mapping[str, str]) -> str:
 def coords_of(data: xr.DataArray, *dims: str) -> dict[str, xr.DataArray]:
     """The labels along `dims`, where there are any."""
     return {dim: data[dim].reset_coords(drop=True) for dim in dims if dim in data.coords}
-
-
-def check_only(data: xr.DataArray, *, gaps: bool = False, **roles: str | None) -> xr.DataArray:
-    """As `check`, of finite data that may have no other dims than those named."""
-    check(data, numeric=True, finite=False, gaps=gaps, **roles)
-    wanted = [dim for dim in roles.values() if dim is not None]
-    if set(data.dims) != set(wanted):
-        raise ValueError(
-            f"{called(data)} has dims {listed(data.dims)}; expected {listed(wanted)} only: "
-            f"select or average over the others"
-        )
-    return check(data, gaps=gaps, finite=True)
-
-
-def identical(data: xr.DataArray, what: str, why: str) -> ValueError:
-    """The error for repeats without noise: `what` of `data` are identical, and `why` that is of no use."""
-    return ValueError(
-        f"{what} of {called(data)} are identical{why}. Noise-free probes are all alike: give noisy repeats "
-        f"(ip2lab.probe(run, problem, repeats=...))"
-    )
 
 
 def dataset(like: xr.DataArray | xr.Dataset, *variables: xr.DataArray, **attrs: Any) -> xr.Dataset:
@@ -321,32 +203,3 @@ def _in_ms(coord: xr.DataArray, called_so: str) -> tuple[np.ndarray, float]:
         raise ValueError(f"{called_so} holds NaN or infinite times; drop them first")
     largest = np.abs(coord.values).max()
     return values * MS[unit], float(np.spacing(largest) if kind == "f" else 1.0) * MS[unit]
-
-
-def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], np.ndarray]]:
-    """Walk through `array` (samples..., feature): pairs of slices over the sample axes and the numpy block there.
-
-    A dask array is computed chunk by chunk, so that no more than one of its chunks is in memory.
-    """
-    chunks = getattr(array, "chunks", None) or tuple((n,) for n in array.shape)
-    edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in chunks[:-1]]
-    for corner in itertools.product(*(range(len(sizes)) for sizes in chunks[:-1])):
-        outer = tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, corner, strict=True))
-        part = np.asarray(array[outer])
-        for inner in _split(part.shape[:-1], size):
-            yield (
-                tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)),
-                part[inner],
-            )
-
-
-def _split(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:
-    if not shape:
-        yield ()
-        return
-    inner = math.prod(shape[1:])
-    step = max(1, size // max(inner, 1))
-    rests = list(_split(shape[1:], size)) if inner > size else [tuple(slice(0, n) for n in shape[1:])]
-    for start in range(0, shape[0], step):
-        for rest in rests:
-            yield (slice(start, min(start + step, shape[0])), *rest)

@@ -1,4 +1,4 @@
-"""What a search says: how its configurations did, and what letting a single property learn is worth."""
+"""What a search says: how its configurations did, and what letting a single property learn changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import coords_of, describe
+from ip2lab.analysis._arrays import coords_of, describe
+from ip2lab.analysis._checks import checked
 from ip2lab.analysis._labels import check_unique, listed
 
 

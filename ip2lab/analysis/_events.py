@@ -12,9 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._bins import (
-    MOST,
+    MOST_BINS,
     Bins,
     Ticks,
     array,
@@ -26,8 +25,9 @@ from ip2lab.analysis._bins import (
     ticks,
     unit_of,
 )
+from ip2lab.analysis._checks import checked
 from ip2lab.analysis._labels import RECORDED, listed
-from ip2lab.analysis._spikes import POSSIBLE, TOGETHER
+from ip2lab.analysis._rates import POSSIBLE, TOGETHER
 
 LEAST = 10  # intervals of a neuron that tell how fast it fires
 SECOND = unit_of("s")
@@ -399,10 +399,10 @@ def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: li
     else:
         raise ValueError("window=None: without spikes, say what was recorded=(start, end), or give a window")
     count = (last - first) // width
-    if not 1 <= count <= MOST:
+    if not 1 <= count <= MOST_BINS:
         raise ValueError(
             f"bin={bin}, window={window}: from {float(first):g} to {float(last):g} ms there are {float(count):g} bins; "
-            f"expected a positive width in ms and a window with at least one bin, at most {MOST:,}"
+            f"expected a positive width in ms and a window with at least one bin, at most {MOST_BINS:,}"
         )
     return Bins(first, width, count)
 

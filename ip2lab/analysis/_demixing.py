@@ -9,19 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_only, coords_of, dataset, identical, labelled, units_of
-from ip2lab.analysis._labels import (
-    called,
-    check_classes,
-    check_free,
-    labels_along,
-    levels,
-    listed,
-    ordered,
-    restored,
-    whole,
-)
+from ip2lab.analysis._arrays import coords_of, dataset, labelled, units_of
+from ip2lab.analysis._checks import check_classes, check_components, check_free, check_only, checked, identical
+from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, restored, without_gaps
 
 VARIABLES = ("components", "decoders", "scores", "explained_variance_ratio", "variance", "signal", "penalty", "mean")
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
@@ -107,17 +97,12 @@ def demix(
     check_free((feature, time), *factors)
     if len(set(factors)) < len(factors):
         raise ValueError(f"factors={list(factors)}; expected different coords, each named once")
-    if not 1 <= n_components <= data.sizes[feature]:
-        raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
+    check_components(n_components, data.sizes[feature], data, feature)
     if not factors:
         raise ValueError("no factors were given; name one or more coords along the trials")
-    own = ordered(data, *map(str, data.dims))
-    mask = whole(own, feature)
-    there = np.ones((own.sizes[trial], own.sizes[time]), bool)
-    if mask is not None:
-        there = mask.transpose(trial, time).values
-        own = own.where(mask, 0).isel({trial: there.any(1)})
-        there = there[there.any(1)]
+    own, mask = without_gaps(ordered(data, *map(str, data.dims)), feature)
+    there = mask.transpose(trial, time).values
+    own, there = own.isel({trial: there.any(1)}), there[there.any(1)]
     labels = {name: labels_along(own, name, [trial]) for name in factors}
     for label in labels.values():
         check_classes(label)
@@ -142,7 +127,7 @@ def demix(
     scores[..., enough] = fit.scores
     names = {name: each for name, (each, _) in found.items()}
     result = _described(own, fit._replace(scores=scores), penalty, _center(design.means()), names, (feature, time))
-    return restored(result, data)
+    return restored(result, data, *map(str, data.dims))
 
 
 class _Design(NamedTuple):

@@ -9,19 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_only, coords_of, dataset, labelled
-from ip2lab.analysis._labels import (
-    called,
-    check_classes,
-    check_free,
-    labels_along,
-    levels,
-    listed,
-    ordered,
-    sequence,
-    whole,
-)
+from ip2lab.analysis._arrays import coords_of, dataset, labelled
+from ip2lab.analysis._checks import check_classes, check_free, check_only, checked
+from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, sequence, without_gaps
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (
@@ -159,12 +149,9 @@ def _trials_first(
     Refuses identical trials.
     """
     dims = (*trials, *([time] if time else []))
+    data, mask = without_gaps(data, feature)
     n = math.prod(data.sizes[d] for d in trials)
-    mask = whole(data, feature)
-    there = np.ones((n, data.sizes[time] if time else 1), bool)
-    if mask is not None:
-        data = data.where(mask, 0)
-        there = mask.transpose(*dims).values.reshape(there.shape)
+    there = mask.transpose(*dims).values.reshape(n, -1)
     values = data.transpose(*dims, feature).values.reshape(*there.shape, -1)
     kept = there.sum(1) > 0
     refuse_identical(values.reshape(n, -1)[kept], data, trials)
