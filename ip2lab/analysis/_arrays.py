@@ -13,11 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._checks import check, check_different, check_free
+from ip2lab.analysis._checks import check, check_different, check_free, check_length
 from ip2lab.analysis._labels import called, listed
 
 MS = {"ms": 1.0, "s": 1000.0}
 SHORTEST = 0.1  # ms between two times; what is shorter, and does not say its unit, is rather in s
+
+
+def names_of(dims: str | Sequence[str] | None) -> list[str]:
+    """The dims that an argument names: one, several or none."""
+    return [dims] if isinstance(dims, str) else list(dims or ())
 
 
 def samples(data: xr.DataArray, *feature: str) -> list[str]:
@@ -101,29 +106,34 @@ def variables_with(data: xr.Dataset | xr.DataArray | xr.DataTree, **roles: str) 
 
     `roles` are the caller's keywords for dims, as for `check`.
     """
-    if isinstance(data, xr.DataArray):
-        named = data.name is not None and data.name not in (*data.dims, *data.coords)
-        data = data.to_dataset(name=data.name if named else "data")
-    if not isinstance(data, (xr.Dataset, xr.DataTree)):
-        raise TypeError(
-            f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
-        )
+    variables = _variables(data)
     check_different(**roles)
     dims = list(roles.values())
-    found = {str(name): v for name, v in data.data_vars.items() if set(dims) <= set(v.dims)}
+    found = {name: v for name, v in variables.items() if set(dims) <= set(v.dims)}
     if not found:
-        there = listed(f"{name} ({', '.join(map(str, v.dims))})" for name, v in data.data_vars.items())
+        there = listed(f"{name} ({', '.join(map(str, v.dims))})" for name, v in variables.items())
         raise ValueError(
-            f"no variable has the dims {listed(map(repr, dims))}; there are: {there}. {_renamed(data, roles)}"
+            f"no variable has the dims {listed(map(repr, dims))}; there are: {there}. {_renamed(variables, roles)}"
         )
     for values in found.values():
         check(values, finite=True)
     return found
 
 
-def _renamed(data: xr.Dataset | xr.DataTree, roles: Mapping[str, str]) -> str:
+def _variables(data: xr.Dataset | xr.DataArray | xr.DataTree) -> dict[str, xr.DataArray]:
+    if isinstance(data, xr.DataArray):
+        named = data.name is not None and data.name not in (*data.dims, *data.coords)
+        return {str(data.name) if named else "data": data}
+    if not isinstance(data, (xr.Dataset, xr.DataTree)):
+        raise TypeError(
+            f"expected an xarray.Dataset, a group of a run, or one variable of it, got {type(data).__name__}"
+        )
+    return {str(name): variable for name, variable in data.data_vars.items()}
+
+
+def _renamed(variables: Mapping[str, xr.DataArray], roles: Mapping[str, str]) -> str:
     """How to name the right dims: as they are where the first variable leaves one choice, else with which keywords."""
-    first = [str(d) for d in next(iter(data.data_vars.values())).dims] if data.data_vars else []
+    first = [str(d) for d in next(iter(variables.values())).dims] if variables else []
     wrong = [role for role, dim in roles.items() if dim not in first]
     free = [dim for dim in first if dim not in roles.values()]
     words = [f"{role}={free[0]!r}" if len(wrong) == len(free) == 1 else f"{role}=..." for role in wrong]
@@ -163,18 +173,18 @@ def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
             f"add it in ms: .assign_coords({time}=dt * np.arange({data.sizes[time]}))"
         )
     coord = f"coord {time!r} of {called(data)}"
-    if data[time].size < 2:
-        raise ValueError(f"{called(data)} has one point along {time!r}; its duration is unknown: give two or more")
+    check_length(data, time, 2, "a duration")
     values, resolution = _in_ms(data[time], coord)
     steps = np.diff(values)
     step, median = float(steps.mean()), float(np.median(steps))
-    if steps.min() > 0 and median < SHORTEST * (1 - 1e-6) and not data[time].attrs.get("units"):
+    slack = 2 * resolution if 10 * resolution <= step else 0.0
+    rising = steps.min() > 0
+    if rising and median < SHORTEST * (1 - 1e-6) and not data[time].attrs.get("units"):
         raise ValueError(
             f"{coord} has steps of {median:g} and no units; that is too short for ms: say what it is in, "
             f"data[{time!r}].attrs['units'] = 's' (or 'ms', if it is)"
         )
-    slack = 2 * resolution if 10 * resolution <= step else 0.0
-    if not steps.min() > 0 or np.ptp(steps) > 1e-3 * step + slack:
+    if not rising or np.ptp(steps) > 1e-3 * step + slack:
         raise ValueError(
             f"{coord} must rise in equal steps; its steps go from {steps.min():g} to "
             f"{steps.max():g} ms (as {data[time].dtype}): sort or interpolate it first"
@@ -184,10 +194,10 @@ def times(data: xr.DataArray, time: str) -> tuple[np.ndarray, float]:
 
 def _in_ms(coord: xr.DataArray, called_so: str) -> tuple[np.ndarray, float]:
     """Times as numbers of ms, and how far two of them are apart at least."""
-    kind, unit = coord.dtype.kind, coord.attrs.get("units") or "ms"
+    kind = coord.dtype.kind
+    if coord.isnull().any() or (kind == "f" and np.isinf(coord.values).any()):
+        raise ValueError(f"{called_so} holds times that are NaN, NaT or infinite; drop them first")
     if kind == "m":
-        if coord.isnull().any():
-            raise ValueError(f"{called_so} has missing times (NaT); drop them first")
         return coord.values.astype("timedelta64[ns]").astype(np.int64) / 1e6, 0.0
     if kind == "M":
         raise ValueError(
@@ -196,10 +206,14 @@ def _in_ms(coord: xr.DataArray, called_so: str) -> tuple[np.ndarray, float]:
         )
     if kind not in "iuf":
         raise ValueError(f"{called_so} has dtype {coord.dtype}; expected times as numbers")
+    unit = ms_per_unit(coord, called_so)
+    spacing = float(np.spacing(np.abs(coord.values).max())) if kind == "f" else 1.0
+    return coord.values.astype(float) * unit, spacing * unit
+
+
+def ms_per_unit(data: xr.DataArray, called_so: str) -> float:
+    """How many ms the unit of times lasts: ms, unless `data` say that they are in s."""
+    unit = data.attrs.get("units") or "ms"
     if unit not in MS:
         raise ValueError(f"{called_so} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
-    values = coord.values.astype(float)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{called_so} holds NaN or infinite times; drop them first")
-    largest = np.abs(coord.values).max()
-    return values * MS[unit], float(np.spacing(largest) if kind == "f" else 1.0) * MS[unit]
+    return MS[unit]

@@ -127,9 +127,7 @@ def _of_objects(values: np.ndarray, kind: str) -> np.ndarray:
     if kind == "integer" and not none.any() and max(abs(int(value)) for value in flat) < 2**63:
         return values.astype(np.int64)
     if kind in ("integer", "floating", "mixed-integer-float", "empty"):
-        return np.array([np.nan if no else value for no, value in zip(none, flat, strict=True)], float).reshape(
-            values.shape
-        )
+        return np.where(none, np.nan, flat).astype(float).reshape(values.shape)
     return values
 
 
@@ -155,13 +153,8 @@ def _together(bins: Bins, *times: Ticks) -> tuple[np.ndarray, list[tuple[np.ndar
         return bins.edges(), [(time.ms(), time.error()) for time in times]
     scale = math.lcm(*(part.denominator for part in (bins.first, bins.width, *(time.unit for time in times))))
     factors = [int(time.unit * scale) for time in times]
-    largest = [
-        factor * abs(int(end(time.values)))
-        for factor, time in zip(factors, times, strict=True)
-        for end in (np.min, np.max)
-        if time.values.size
-    ]
-    edges = bins.whole(scale, max(largest, default=0))
+    ends = [max(int(time.values.max(initial=0)), -int(time.values.min(initial=0))) for time in times]
+    edges = bins.whole(scale, max(factor * end for factor, end in zip(factors, ends, strict=True)))
     whole = [time.values.astype(edges.dtype) * factor for time, factor in zip(times, factors, strict=True)]
     return edges, [(values, np.zeros(values.shape, dtype=np.int64)) for values in whole]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +20,15 @@ def blocks(array: Any, size: int = BLOCK) -> Iterator[tuple[tuple[slice, ...], n
     A dask array is computed chunk by chunk, so that no more than one of its chunks is in memory.
     """
     chunks = getattr(array, "chunks", None) or tuple((n,) for n in array.shape)
-    edges = [np.concatenate([[0], np.cumsum(sizes)]) for sizes in chunks[:-1]]
-    for corner in itertools.product(*(range(len(sizes)) for sizes in chunks[:-1])):
-        outer = tuple(slice(int(e[i]), int(e[i + 1])) for e, i in zip(edges, corner, strict=True))
+    for outer in itertools.product(*map(_slices, chunks[:-1])):
         part = np.asarray(array[outer])
         for inner in _split(part.shape[:-1], size):
-            yield (
-                tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True)),
-                part[inner],
-            )
+            place = tuple(slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
+            yield place, part[inner]
+
+
+def _slices(sizes: Sequence[int]) -> list[slice]:
+    return [slice(end - size, end) for size, end in zip(sizes, itertools.accumulate(sizes), strict=True)]
 
 
 def _split(shape: tuple[int, ...], size: int) -> Iterator[tuple[slice, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arrays import apply, dataset, describe, free, units_of
+from ip2lab.analysis._arrays import apply, dataset, describe, free, names_of, units_of
 from ip2lab.analysis._checks import check, check_length, checked
 from ip2lab.analysis._curve_data import problem_order
 from ip2lab.analysis._labels import called, listed, match, ordered, restored
@@ -285,16 +285,13 @@ def partial_association(
     (True, True)
     """
     for data in (measure, trials):
-        check(data, along=along, finite=True)
-        if (data.max(along) == data.min(along)).any():
-            raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
+        _check_varies(check(data, along=along, finite=True), along)
     labelled = together(free(measure, *PARTIAL), free(trials, *PARTIAL))
     measure, trials = xr.broadcast(*(data.drop_attrs() for data in labelled))
     n = measure.sizes[along]
     if not 1 <= block <= n // 4:
         raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
-    pooled = over is not None and over in measure.dims
-    units = [str(over)] if pooled else []
+    units = [dim for dim in names_of(over) if dim in measure.dims]
     one, other = (ordered(data.isel({along: problem_order(data, along)}), *units) for data in (measure, trials))
     into: list[tuple[str, ...]] = [tuple(units), tuple(units), (), ()]
     core = [(*units, along)] * 2
@@ -310,7 +307,12 @@ def partial_association(
         f"p-value of the mean over {over}",
     )
     described = [describe(f, n, "1", w) for f, n, w in zip(found, names, words, strict=True)]
-    return dataset(labelled[0], *(described if pooled else described[:2]), block=block, permutations=permutations)
+    return dataset(labelled[0], *(described if units else described[:2]), block=block, permutations=permutations)
+
+
+def _check_varies(data: xr.DataArray, along: str) -> None:
+    if (data.max(along) == data.min(along)).any():
+        raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
 
 
 def _partial(

@@ -48,10 +48,8 @@ def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = (
     missing = trials.isnull()
     tried = flags.get(ATTEMPTED, xr.full_like(missing, True))
     censored = missing & tried & np.isfinite(caps) & says
-    if FAILED in flags:
-        failed = flags[FAILED]
-    else:
-        failed = censored if says or flags else missing & ~_padding(missing, along)
+    marked = says or bool(flags)
+    failed = flags.get(FAILED, censored if marked else missing & ~_padding(missing, along))
     if ATTEMPTED in flags:
         failed = failed | (missing & tried & ~censored)
     _refuse(trials, failed & ~missing, f"are {FAILED!r} and have a number", f"put NaN there and the cap in {CAPS!r}")
@@ -62,7 +60,7 @@ def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = (
         "correct one of the two",
     )
     attempted = tried & (~missing | failed | censored)
-    return Told(trials, failed, censored, attempted, caps, says or bool(flags))
+    return Told(trials, failed, censored, attempted, caps, marked)
 
 
 def curve(
@@ -89,6 +87,12 @@ def curve(
             f"{listed(where)}); they may not be dropped: choose failures='cap' (count them at the cap) or "
             f"failures='survival' (known to be longer){unsaid}"
         )
+    return Curve(_filled(found, failed, cap, unsaid), failed, found.attempted)
+
+
+def _filled(found: Told, failed: xr.DataArray, cap: float | None, unsaid: str) -> xr.DataArray:
+    """Trials to criterion with the cap in place of what failed."""
+    trials = found.trials
     caps = found.caps if cap is None else xr.full_like(trials, cap, dtype=float)
     if (~np.isfinite(caps) & failed).any():
         raise ValueError(
@@ -100,7 +104,7 @@ def curve(
         raise ValueError(
             f"the cap of {called(trials)} is {float(filled.min()):g}; expected a positive number of trials"
         )
-    return Curve(filled, failed, found.attempted)
+    return filled
 
 
 def after_first(found: Curve, along: str, keep_first: bool = False) -> tuple[Curve, xr.DataArray]:

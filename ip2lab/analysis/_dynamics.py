@@ -202,10 +202,14 @@ def _conditions(
         lost = both[0][condition].values[~there.any(1)]
         raise ValueError(f"{condition} {listed(lost)} was at no {time} recorded in both; leave it out of both")
     x, y = ([each[own] for each, own in zip(one.values.astype(float), there, strict=True)] for one in both)
-    for one, rows in zip((first, second), (x, y), strict=True):
-        if np.ptp(np.concatenate(rows)) == 0:
-            raise ValueError(f"{called(one)} is constant: there is no shape to compare; give activity that varies")
+    _check_varies(first, x)
+    _check_varies(second, y)
     return x, y
+
+
+def _check_varies(data: xr.DataArray, values: list[np.ndarray]) -> None:
+    if np.ptp(np.concatenate(values)) == 0:
+        raise ValueError(f"{called(data)} is constant: there is no shape to compare; give activity that varies")
 
 
 def _flat(values: list[np.ndarray]) -> np.ndarray:

@@ -175,11 +175,15 @@ def procrustes(data: xr.DataArray, onto: xr.DataArray, *, feature: str = "compon
     both = own & other
     if not both.any():
         raise ValueError(f"no sample was recorded in both {called(data)} and {called(onto)}; give some that were")
-    flat = [one.values.reshape(-1, one.sizes[feature]).astype(float) for one in (moved, fixed)]
-    centers = [rows[both].mean(0) for rows in flat]
-    x, y = (rows[both] - center for rows, center in zip(flat, centers, strict=True))
-    left, _, right = np.linalg.svd(x.T @ y)
-    turned = (flat[0] - centers[0]) @ (left @ right) + centers[1]
+    rows, onto_rows = (one.values.reshape(-1, one.sizes[feature]).astype(float) for one in (moved, fixed))
+    turned = _rotated(rows, onto_rows, both)
     turned[~own] = np.nan
     result = moved.copy(data=turned.reshape(moved.shape)).transpose(*data.dims)
     return describe(result, "scores", units_of(data), "score, laid onto another", data)
+
+
+def _rotated(rows: np.ndarray, onto: np.ndarray, where: np.ndarray) -> np.ndarray:
+    """`rows` (sample, feature) rotated and centred so that they lie on `onto` in the samples `where`."""
+    center, target = rows[where].mean(0), onto[where].mean(0)
+    left, _, right = np.linalg.svd((rows[where] - center).T @ (onto[where] - target))
+    return (rows - center) @ (left @ right) + target

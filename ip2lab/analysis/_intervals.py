@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ip2lab.analysis._arrays import apply, dataset, describe, labelled
+from ip2lab.analysis._arrays import apply, dataset, describe, labelled, names_of
 from ip2lab.analysis._bins import Ticks, array, unit_of, within
 from ip2lab.analysis._checks import checked
 from ip2lab.analysis._events import check_clock, column, intervals, labels_in, spikes_of
@@ -82,7 +82,7 @@ def _measured(
     recorded: Any,
 ) -> list[xr.DataArray]:
     """What `measures` finds from the intervals of each neuron, whose spikes are in bins or events."""
-    trials = [trial] if isinstance(trial, str) else list(trial or ())
+    trials = names_of(trial)
     if _is_events(spikes):
         owners, found = _of_events(spikes, time, trials, unit, clock, recorded)
         parts = measures(found, len(owners))

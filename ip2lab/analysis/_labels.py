@@ -92,13 +92,14 @@ def match(first: xr.DataArray, second: xr.DataArray, *dims: str) -> xr.DataArray
     >>> match(first, xr.DataArray([4, 3], dims="neuron", coords={"neuron": ["b", "a"]})).values.tolist()
     [3, 4]
     """
-    shared = dims or tuple(str(dim) for dim in first.dims if dim in second.dims)
-    order = {dim: _order(first, dim, second, dim) for dim in shared}
-    matched = second.isel({dim: places for dim, places in order.items() if places is not None})
-    for dim in shared:  # labels that differ by rounding become those of the first, or arithmetic would drop them
-        if dim in first.indexes and dim in matched.indexes and not matched.indexes[dim].equals(first.indexes[dim]):
-            matched = matched.assign_coords({dim: (dim, first.indexes[dim].values, matched[dim].attrs)})
-    return matched
+    for dim in dims or [str(dim) for dim in first.dims if dim in second.dims]:
+        places = _order(first, dim, second, dim)
+        second = second if places is None else second.isel({dim: places})
+        here, there = first.indexes.get(dim), second.indexes.get(dim)
+        if here is not None and there is not None and not there.equals(here):
+            # labels that differ by rounding become those of the first, or arithmetic would drop them
+            second = second.assign_coords({dim: (dim, here.values, second[dim].attrs)})
+    return second
 
 
 def match_axes(matrix: xr.DataArray, rows: str, columns: str) -> xr.DataArray:
@@ -147,24 +148,28 @@ def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> n
     n, m = first.sizes[dim], second.sizes[other]
     here, there = first.indexes.get(dim), second.indexes.get(other)
     if here is None or there is None:
-        if n != m:
-            raise ValueError(
-                f"{called(first)} has {n} along {dim!r}, {called(second)} {m} along {other!r}; expected equally many, "
-                "or labels that tell which belong together"
-            )
-        return None
-    for data, side, labels in ((first, dim, here), (second, other, there)):
-        check_unique(data, side, labels)
+        if n == m:
+            return None
+        raise ValueError(
+            f"{called(first)} has {n} along {dim!r}, {called(second)} {m} along {other!r}; expected equally many, "
+            "or labels that tell which belong together"
+        )
+    check_unique(first, dim, here)
+    check_unique(second, other, there)
     places = _places(here, there)
     if (places < 0).any() or n != m:
-        lacking, extra = here[places < 0], there[np.setdiff1d(np.arange(m), places)]
-        names = called(first), called(second)
-        one, two = ("the first", "the second") if names[0] == names[1] and first is not second else names
-        words = [f"{two} lacks {listed(lacking)}"] if len(lacking) else []
-        words += [f"{one} lacks {listed(extra)}"] if len(extra) else []
         sides = repr(dim) if dim == other else f"{dim!r} and {other!r}"
-        raise ValueError(f"the labels of {sides} differ: {'; '.join(words)}. Select the same ones in both")
+        lacking = here[places < 0], there[np.setdiff1d(np.arange(m), places)]
+        raise ValueError(f"the labels of {sides} differ: {_lacking(first, second, *lacking)}. Select the same in both")
     return None if (places == np.arange(n)).all() else places
+
+
+def _lacking(first: xr.DataArray, second: xr.DataArray, in_second: pd.Index, in_first: pd.Index) -> str:
+    """Which labels each of two arrays lacks, in words."""
+    names = called(first), called(second)
+    one, two = ("the first", "the second") if names[0] == names[1] and first is not second else names
+    pairs = ((two, in_second), (one, in_first))
+    return "; ".join(f"{name} lacks {listed(labels)}" for name, labels in pairs if len(labels))
 
 
 def check_unique(data: xr.DataArray, dim: str, labels: pd.Index | None = None) -> None:
@@ -196,23 +201,18 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
 
     An array of its own is matched with `data` by the labels along its dims.
     """
-    own = label
-    if isinstance(own, str):
-        if own not in data.coords:
-            raise ValueError(
-                f"{called(data)} has no coord {own!r}; its coords are {listed(data.coords)}. Add it along "
-                f"{listed(dims)}: .assign_coords({own}=({dims[0]!r}, labels))"
-            )
-        own = data[own]
+    if isinstance(label, str) and label not in data.coords:
+        raise ValueError(
+            f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
+            f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
+        )
+    own = data[label] if isinstance(label, str) else label
     foreign = set(own.dims) - set(dims)
     if foreign:
         raise ValueError(
             f"the labels {called(own)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
         )
-    matched = own if isinstance(label, str) else match(data, own)
-    variable = matched.variable.set_dims({**{d: data.sizes[d] for d in dims}, **matched.sizes}).transpose(*dims)
-    full = xr.DataArray(np.asarray(variable.to_base_variable()), dims=dims, name=own.name, attrs=own.attrs)
-    full = full.assign_coords({dim: data[dim] for dim in dims if dim in data.coords}).reset_coords(drop=True)
+    full = _spread(data, own if isinstance(label, str) else match(data, own), dims)
     if full.isnull().any():
         raise ValueError(
             f"{int(full.isnull().sum())} of the labels {called(full)} are missing; drop those trials first"
@@ -229,6 +229,14 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
 def bare(data: xr.DataArray) -> xr.DataArray:
     """`data` without any coords, for arithmetic by position among dims that are known to agree."""
     return data.drop_vars(list(data.coords))
+
+
+def _spread(data: xr.DataArray, labels: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """`labels` along all of `dims`, with the coords that `data` have there."""
+    sizes = {dim: data.sizes[dim] for dim in dims}
+    variable = labels.variable.set_dims(sizes | dict(labels.sizes)).transpose(*dims)
+    full = xr.DataArray(np.asarray(variable.to_base_variable()), dims=dims, name=labels.name, attrs=labels.attrs)
+    return full.assign_coords({dim: data[dim] for dim in dims if dim in data.coords}).reset_coords(drop=True)
 
 
 def sequence(data: xr.DataArray, dim: str, *, names: bool = True) -> np.ndarray:

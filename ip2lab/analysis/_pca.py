@@ -189,21 +189,25 @@ def project(data: xr.DataArray, basis: xr.Dataset | xr.DataArray, *, feature: st
     {'problem': 4, 'time': 50, 'component': 3}
     """
     moved, mask = _prepared(data, feature)
-    if isinstance(basis, xr.Dataset) and not {"components", "mean"} <= set(basis.data_vars):
-        raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
-    components = basis["components"] if isinstance(basis, xr.Dataset) else basis
+    components, mean = _of_basis(basis)
     check_only(components, component="component", feature=feature)
     check_free(carried(data, feature), "component", "scores")
     components = match(data, components, feature).transpose("component", feature)
-    if isinstance(basis, xr.Dataset):
-        mean = match(data, basis["mean"], feature)
-    else:
-        mean = xr.zeros_like(components.isel(component=0, drop=True))
+    mean = match(data, mean, feature)
     scores = _scores(moved, components.astype(np.result_type(components, working_dtype(data.dtype))), mean, feature)
     if scores.chunks is None and not np.isfinite(scores.values if mask is None else scores.values[mask]).all():
         check(data, finite=True, gaps=True)
         raise not_finite(data)
     return scores
+
+
+def _of_basis(basis: xr.Dataset | xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
+    """Components, and the mean that is subtracted first."""
+    if not isinstance(basis, xr.Dataset):
+        return basis, xr.zeros_like(check(basis, component="component").isel(component=0, drop=True))
+    if not {"components", "mean"} <= set(basis.data_vars):
+        raise ValueError(f"the basis has {listed(basis.data_vars)}; expected components and mean, as pca returns them")
+    return basis["components"], basis["mean"]
 
 
 @checked

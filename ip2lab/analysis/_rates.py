@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy import ndimage, stats
 
-from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free, times, units_of, without
+from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free, samples, times, units_of, without
 from ip2lab.analysis._blocks import blocks
 from ip2lab.analysis._checks import (
     check,
@@ -278,32 +278,38 @@ def _psth(data: xr.DataArray, settings: _Psth) -> xr.Dataset:
     moved = data.transpose(trial, ..., time)
     factor = 1000.0 / times(data, time)[1] if counts else 1.0
     mean, sd, seen = _over_trials(moved.data, recorded_values(moved), bins, factor)
-    if not np.isfinite(mean).all():
-        raise not_finite(data)
-    several = seen > 1
-    if several.any() and (sd <= 1e-9 * np.abs(mean))[several].all() and mean.any():
-        raise identical(data, f"all {len(moved)} trials along {trial!r}", ", so a band over them has no meaning")
+    _check_band(data, trial, mean, sd)
     half = stats.t.ppf((1 + level) / 2, np.maximum(seen - 1, 1)) * sd / np.sqrt(np.maximum(seen, 1))
     low = (mean - half).clip(0) if counts else mean - half
-    mean = np.where(seen > 0, mean, np.nan)
     unit, what = ("Hz", "firing rate") if counts else (units_of(data), str(data.attrs.get("long_name", "activity")))
     parts = {
-        "rate": (mean, f"mean {what} over trials"),
+        "rate": (np.where(seen > 0, mean, np.nan), f"mean {what} over trials"),
         "lower": (low, f"lower end of the {level:.0%} band"),
         "upper": (mean + half, f"upper end of the {level:.0%} band"),
     }
     like = free(first_of(moved, trial), *VARIABLES)
-    order = [d for d in data.dims if d != trial]
+    order = samples(data, trial)
     made = (
-        describe(xr.DataArray(v, dims=like.dims, coords=like.coords), k, unit, words) for k, (v, words) in parts.items()
+        describe(like.copy(data=v).drop_attrs(deep=False).transpose(*order), name, unit, words)
+        for name, (v, words) in parts.items()
     )
     mask = recorded(data)
-    number = xr.DataArray(len(moved)) if mask is None else behind(data, mask, trial).fillna(0).astype(int)
-    return dataset(
-        data,
-        *(array.transpose(*order) for array in made),
-        describe(number.drop_attrs(), "trials", "1", "number of trials" + (" recorded" if mask is not None else "")),
-    )
+    if mask is None:
+        number = describe(xr.DataArray(len(moved)), "trials", "1", "number of trials")
+    else:
+        seen_trials = behind(data, mask, trial).fillna(0).astype(int).drop_attrs()
+        number = describe(seen_trials, "trials", "1", "number of trials recorded")
+    return dataset(data, *made, number)
+
+
+def _check_band(data: xr.DataArray, trial: str, mean: np.ndarray, sd: np.ndarray) -> None:
+    """Raise ValueError for NaN, and for trials that are all alike."""
+    if not np.isfinite(mean).all():
+        raise not_finite(data)
+    several = ~np.isnan(sd)
+    if several.any() and (sd <= 1e-9 * np.abs(mean))[several].all() and mean.any():
+        what = f"all {data.sizes[trial]} trials along {trial!r}"
+        raise identical(data, what, ", so a band over them has no meaning")
 
 
 def _over_trials(

@@ -157,7 +157,7 @@ def _require(search: xr.Dataset, over: str, *names: str) -> None:
         raise ValueError("search holds no configuration; give what ip2lab.search_plasticity returned")
     for dim in search.dims:
         check_unique(search[names[0]].rename("search"), str(dim), search.indexes.get(dim))
-    for name in (n for n in names if n not in ("learns", "log_ratio")):  # those have a value for each unit
+    for name in sorted({*names} - {"learns", "log_ratio"}):  # those have a value for each unit
         if not {"configuration", over} <= set(search[name].dims):
             raise ValueError(
                 f"search: {name!r} has dims {listed(search[name].dims)}; expected 'configuration', {over!r}"

@@ -64,13 +64,8 @@ def pad_trials(
     each = [check(one, gaps=True, time=time).rename(f"trial {name}") for name, one in named.items()]
     first = next(iter(named.values()))
     each = _alike([ordered(one, time) for one in each], time, trial)
-    steps = [times(one, time)[1] for one in each]
-    if np.ptp(steps) > 1e-3 * steps[0]:
-        raise ValueError(
-            f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first"
-        )
     longest = max(one.sizes[time] for one in each)
-    grid = steps[0] * (np.arange(longest) - (longest - 1 if at == "end" else 0))
+    grid = _common_step(each, time) * (np.arange(longest) - (longest - 1 if at == "end" else 0))
     placed, masks = zip(*(_placed(one, grid, time, at) for one in each), strict=True)
     labels = {trial: (trial, list(trials))} if isinstance(trials, Mapping) else {}
     together = xr.concat(
@@ -91,6 +86,15 @@ def _named(trials: Sequence[xr.DataArray] | Mapping[Any, xr.DataArray]) -> Mappi
     if not trials:
         raise ValueError("no trials were given; expected a sequence of arrays, one per trial")
     return trials if isinstance(trials, Mapping) else dict(enumerate(trials))
+
+
+def _common_step(trials: list[xr.DataArray], time: str) -> float:
+    steps = [times(one, time)[1] for one in trials]
+    if np.ptp(steps) > 1e-3 * steps[0]:
+        raise ValueError(
+            f"the trials' steps along {time!r} differ: {min(steps):g} to {max(steps):g} ms; resample them first"
+        )
+    return steps[0]
 
 
 def _alike(trials: list[xr.DataArray], time: str, trial: str) -> list[xr.DataArray]:
@@ -118,9 +122,8 @@ def _placed(one: xr.DataArray, grid: np.ndarray, time: str, at: str) -> tuple[xr
     """One trial on the common `grid`, and where it was recorded."""
     n = one.sizes[time]
     own = grid[:n] if at == "start" else grid[-n:]
-    there = xr.DataArray(np.ones(n, bool), dims=time)
     gaps = recorded(one)
-    there = there if gaps is None else there & bare(gaps)
+    there = xr.DataArray(np.ones(n, bool), dims=time) & (True if gaps is None else bare(gaps))
     kept = one.drop_vars([name for name in one.coords if time in one[name].dims or name == RECORDED])
     kept = kept.astype(float) if one.dtype.kind == "b" and n < len(grid) else kept
     placed, mask = (part.assign_coords({time: own}) for part in (kept, there))

@@ -145,7 +145,7 @@ def test_connectivity_refuses():
         connectivity.communities(weights.isel(presynaptic=slice(10)))
     with pytest.raises(ValueError, match=r"method='infomap'; expected 'leiden' or 'louvain'"):
         connectivity.modularity(weights, method="infomap")
-    with pytest.raises(ValueError, match=r"runs=1; expected 2 or more"):
+    with pytest.raises(ValueError, match=r"runs=1; expected a whole number from 2"):
         connectivity.communities(weights, runs=1)
     with pytest.raises(ValueError, match=r"zero off its diagonal"):
         connectivity.communities(xr.DataArray(np.eye(5), dims=("neuron", "presynaptic")))
@@ -154,7 +154,7 @@ def test_connectivity_refuses():
     ring = xr.DataArray(np.roll(np.eye(12), 1, axis=0), dims=("neuron", "presynaptic"))
     with pytest.raises(ValueError, match=r"no other matrix has these strengths and signs"):
         connectivity.modularity(ring)
-    with pytest.raises(ValueError, match=r"one matrix along 'problem'; two or more"):
+    with pytest.raises(ValueError, match=r"has 1 along 'problem'; a comparison needs two or more"):
         connectivity.stationarity(weights.expand_dims("problem"))
     with pytest.raises(
         ValueError, match=r"no variable has the dims 'trial'; there are: weights \(neuron, presynaptic\)"

@@ -91,7 +91,7 @@ def test_what_cannot_be_told_apart_is_refused():
         population.demix(one_each, ["stimulus", "context"])
     with pytest.raises(ValueError, match=r"all trials of each condition of 'rates' are identical.*noisy repeats"):
         population.demix(xr.concat([one_each] * 3, "trial"), ["stimulus", "context"])
-    with pytest.raises(ValueError, match=r"n_components=16; 'rates' has 15 along 'neuron'"):
+    with pytest.raises(ValueError, match=r"n_components=16; 'rates' has 15 directions along 'neuron'"):
         population.demix(data, ["stimulus"], n_components=16)
     with pytest.raises(ValueError, match="no factors were given"):
         population.demix(data, [])

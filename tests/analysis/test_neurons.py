@@ -84,7 +84,7 @@ def test_psth_refuses_identical_trials():
             r"NaN or infinite values \(the first at trial=0, time=0.0, neuron=0\)",
         ),
         (lambda d: -d.astype(int), r"holds -1; spikes are bool or counts per bin"),
-        (lambda d: d.isel(time=[0]), r"one point along 'time'; its duration is unknown"),
+        (lambda d: d.isel(time=[0]), r"has 1 along 'time'; a duration needs two or more"),
         (lambda d: d.isel(neuron=[]), r"dim 'neuron' has length 0"),
     ],
 )

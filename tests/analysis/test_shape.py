@@ -86,7 +86,7 @@ def test_align_refuses():
     one, other = paths()
     with pytest.raises(ValueError, match=r"5 along 'neuron', 'paths' 4 along 'neuron'.*population.pca"):
         population.align(one, other.isel(neuron=slice(4)))
-    with pytest.raises(ValueError, match=r"'paths' has 1 along 'condition'; a rotation is fitted on some"):
+    with pytest.raises(ValueError, match=r"'paths' has 1 along 'condition'; a rotation, fitted on some"):
         population.align(one.isel(condition=[0]), other.isel(condition=[0]))
     with pytest.raises(ValueError, match="'paths' is constant"):
         population.align(one * 0, other)
