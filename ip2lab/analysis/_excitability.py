@@ -6,13 +6,14 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import MS, check, dataset, describe, free, units_of, without
+from ip2lab.analysis._arrays import dataset, describe, free, ms_per_unit, units_of, without
+from ip2lab.analysis._checks import check, checked
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
 
 CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
 MOST_STEPS = 1_000_000  # of a simulation: more would seem to hang
 OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
+PROPERTIES = ("tau_soma", "threshold", *OPTIONAL)
 
 
 @checked
@@ -69,8 +70,7 @@ def fi_curve(
     >>> found.firing_rate.round(0).values.tolist(), found.rheobase.values.tolist()
     ([[0.0, 45.0, 123.0], [0.0, 0.0, 45.0]], [1.0, 2.0])
     """
-    if isinstance(properties, xr.DataTree):
-        properties = properties.to_dataset()
+    properties = properties.to_dataset() if isinstance(properties, xr.DataTree) else properties
     if not isinstance(properties, xr.Dataset):
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
     if not (dt > 0 and 10 * dt <= duration <= MOST_STEPS * dt):
@@ -106,25 +106,16 @@ def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:
     missing = [name for name in ("tau_soma", "threshold") if name not in properties]
     if missing:
         raise ValueError(f"the properties lack {listed(missing)}; they have {listed(properties.data_vars)}")
-    found: dict[str, xr.DataArray] = {}
-    for name in ("tau_soma", "threshold", *OPTIONAL):
-        if name in properties:
-            values = check(properties[name], feature=feature, finite=True)
-            if (values < 0).any() or (name not in OPTIONAL and (values == 0).any()):
-                raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
-            values = _in_ms(values) if name.startswith("tau") else values
-        else:
-            values = xr.full_like(properties["threshold"], OPTIONAL[name], dtype=float)
-        found[name] = free(values.drop_attrs(deep=False), "current", "firing_rate", "rheobase")
-    return found
+    found = {name: xr.full_like(properties["threshold"], value, dtype=float) for name, value in OPTIONAL.items()}
+    found |= {name: _value(properties, name, feature) for name in PROPERTIES if name in properties}
+    return {name: free(found[name].drop_attrs(deep=False), "current", "firing_rate", "rheobase") for name in PROPERTIES}
 
 
-def _in_ms(tau: xr.DataArray) -> xr.DataArray:
-    """A time constant in ms, in which it is where it says nothing else."""
-    unit = tau.attrs.get("units") or "ms"
-    if unit not in MS:
-        raise ValueError(f"{called(tau)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
-    return tau * MS[unit]
+def _value(properties: xr.Dataset, name: str, feature: str) -> xr.DataArray:
+    values = check(properties[name], feature=feature, finite=True)
+    if (values < 0).any() or (name not in OPTIONAL and (values == 0).any()):
+        raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
+    return values * ms_per_unit(values, called(values)) if name.startswith("tau") else values
 
 
 def _simulate(
@@ -201,22 +192,17 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
     check(drive, feature=feature, finite=True, gaps=True)
     over = [d for d in drive.dims if d not in threshold.dims]
     mask = recorded(drive)
-    heard = drive if mask is None else drive.where(mask)
     limit = threshold.drop_attrs(deep=False)
-    for dim in threshold.dims:
-        if dim == feature:
-            heard = match(limit, heard, feature)
-        elif dim in heard.dims:
-            limit = pick(heard, limit, str(dim))
+    heard = match(limit, drive if mask is None else drive.where(mask), feature)
+    for dim in (str(d) for d in threshold.dims if d in drive.dims and d != feature):
+        limit = pick(heard, limit, dim)
     if not over:
         raise ValueError(f"{called(drive)} has no dim besides {listed(threshold.dims)}; give it over time")
     heard = without(heard, *(dim for dim in limit.dims if dim in limit.coords))
     mean, sd = (part.drop_attrs(deep=False) for part in (heard.mean(over), heard.std(over)))
-    if (sd <= 1e-12 * np.abs(mean)).any():
-        raise ValueError(
-            f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; "
-            "leave them out"
-        )
+    constant = int((sd <= 1e-12 * np.abs(mean)).sum())
+    if constant:
+        raise ValueError(f"{constant} neurons of {called(drive)} have a constant drive; leave them out")
     return dataset(
         threshold,
         describe(limit / sd, "relative_threshold", "1", "threshold over the standard deviation of the drive"),

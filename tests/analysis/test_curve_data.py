@@ -276,7 +276,9 @@ def test_coords_called_like_results_break_nothing():
         xr.testing.assert_allclose(found.drop_vars(names & set(found.coords)), expected)
     labelled = search().assign_coords({n: ("property", [1, 2]) for n in ("worth", "lower", "ratio")})
     xr.testing.assert_allclose(curves.marginal_effect(labelled), curves.marginal_effect(search()))
-    with pytest.raises(ValueError, match=r"dim or index called 'bound', as one of the results is; rename it"):
+    with pytest.raises(
+        ValueError, match=r"the data have a dim or a coord 'bound', and the result one of its own by that name"
+    ):
         curves.exponential_fit(table.rename(animal="bound"), failures="cap")
 
 

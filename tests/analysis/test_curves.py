@@ -87,7 +87,7 @@ def test_failures_are_never_dropped():
 
 def test_wrong_choices_in_a_fit_or_summary_are_refused_by_name():
     trials = exponential()
-    with pytest.raises(ValueError, match=r"failures='drop'; choose 'cap' or 'survival'"):
+    with pytest.raises(ValueError, match=r"failures='drop'; expected 'cap' or 'survival', or None"):
         curves.exponential_fit(trials, failures="drop")
     with pytest.raises(ValueError, match=r"3 along 'problem' after the first problem; 5 or more"):
         curves.exponential_fit(trials[:4])

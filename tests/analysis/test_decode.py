@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from sklearn.linear_model import Ridge
 
-from ip2lab.analysis import _decode, population
+from ip2lab.analysis import _decoding, population
 
 
 def recording(seed=0, trials=80, times=8, neurons=12, onset=4, size=1.5):
@@ -73,7 +73,7 @@ def test_smoother_is_scikit_learns_ridge():
         mean, sd = train.mean(0), train.std(0)
         x = (train - mean) / sd
         oracle = Ridge(alpha=(x**2).sum() / n, fit_intercept=False).fit(x, y).predict((test - mean) / sd)
-        np.testing.assert_allclose(_decode._smoother(train, test[None])[0] @ y, oracle)
+        np.testing.assert_allclose(_decoding._smoother(train, test[None])[0] @ y, oracle)
 
 
 def test_decoding_across_time_generalizes_only_where_the_code_is_the_same():

@@ -71,7 +71,7 @@ def test_a_recording_without_trials_is_counted_in_one_stretch():
         ({"bin": np.timedelta64(10, "ms")}, ValueError, r"bin=.*timedelta64.*expected a finite number"),
         ({"bin": 1e-9}, ValueError, r"bin=1e-09, window=None: from 0 to 20 ms there are 2e\+10 bins; .* at most 100,0"),
         ({"trials": [1]}, ValueError, r"trials=\.\.\. names trials, but there are none"),
-        ({"missing": "keep"}, ValueError, r"missing='keep'; .* refused \('raise'\) or left out \('drop'\)"),
+        ({"missing": "keep"}, ValueError, r"missing='keep'; expected 'raise' or 'drop'"),
         ({"neurons": ["a", "b", "a"]}, ValueError, r"neurons has the labels a more than once; name each once"),
         ({"neurons": []}, ValueError, r"neurons holds no label; name one or more"),
         ({"neurons": "ab"}, ValueError, r"the labels neurons have 0 dims; expected a row"),

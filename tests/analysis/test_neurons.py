@@ -65,7 +65,7 @@ def test_psth_refuses_identical_trials():
     alike = spikes().isel(trial=[0, 0, 0])
     with pytest.raises(ValueError, match=r"all 3 trials along 'trial' of 'spikes' are identical.*noisy repeats"):
         neurons.psth(alike)
-    with pytest.raises(ValueError, match=r"has 1 along 'trial' \(of a kind\); a band needs two"):
+    with pytest.raises(ValueError, match=r"has 1 along 'trial'; a band over trials \(of a kind\) needs two"):
         neurons.psth(alike.isel(trial=[0]))
 
 
@@ -84,7 +84,7 @@ def test_psth_refuses_identical_trials():
             r"NaN or infinite values \(the first at trial=0, time=0.0, neuron=0\)",
         ),
         (lambda d: -d.astype(int), r"holds -1; spikes are bool or counts per bin"),
-        (lambda d: d.isel(time=[0]), r"one point along 'time'; its duration is unknown"),
+        (lambda d: d.isel(time=[0]), r"has 1 along 'time'; a duration needs two or more"),
         (lambda d: d.isel(neuron=[]), r"dim 'neuron' has length 0"),
     ],
 )
@@ -171,7 +171,7 @@ def test_wrong_properties_are_refused_by_name(function):
         TypeError, match=r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray"
     ):
         function(data.threshold.values)
-    with pytest.raises(ValueError, match=r"points=3; a density needs a grid"):
+    with pytest.raises(ValueError, match=r"points=3; expected a whole number from 16"):
         neurons.density(data, points=3)
 
 

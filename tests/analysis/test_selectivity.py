@@ -96,7 +96,7 @@ def test_wrong_arguments_of_selectivity_are_refused():
         neurons.selectivity(
             alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell")
         )
-    with pytest.raises(ValueError, match=r"measure='eta'; choose 'omega_squared' or 'mutual_information'"):
+    with pytest.raises(ValueError, match=r"measure='eta'; expected 'omega_squared' or 'mutual_information'"):
         neurons.selectivity(data, "stimulus", measure="eta")
     with pytest.raises(ValueError, match=r"class 0 of 'first' has one trial in 'rates'"):
         neurons.selectivity(data, xr.DataArray(np.arange(60) > 0, dims="trial", name="first").astype(int))

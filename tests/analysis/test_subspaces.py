@@ -121,7 +121,7 @@ def test_subspace_rotation_refuses_repeats_without_noise():
     alike = xr.concat([data] * 4, dim="trial")
     with pytest.raises(ValueError, match=r"4 repeats along 'trial' of 'rates' are identical.*noisy repeats"):
         population.subspace_rotation(alike)
-    with pytest.raises(ValueError, match=r"1 along 'problem' and 4 along 'trial'; two or more"):
+    with pytest.raises(ValueError, match=r"has 1 along 'problem'; a comparison needs two or more"):
         population.subspace_rotation(alike.isel(problem=[0]))
     with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' at problem=450 has \d+"):
         population.subspace_rotation(network(problems=2, repeats=4)[0], n_components=31)

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_only, coords_of, dataset, labelled
-from ip2lab.analysis._labels import (
-    called,
-    check_classes,
-    check_free,
-    labels_along,
-    levels,
-    listed,
-    ordered,
-    sequence,
-    whole,
-)
+from ip2lab.analysis._arrays import coords_of, dataset, labelled, names_of
+from ip2lab.analysis._checks import check_classes, check_free, check_only, checked
+from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, sequence, without_gaps
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (
@@ -113,10 +102,11 @@ def decode(
     >>> bool(found.score[:5].mean() < 0.2), bool(found.score[5:].min() > 0.6)
     (True, True)
     """
-    trials = [trial] if isinstance(trial, str) else list(trial)
-    if across_time and time is None:
-        raise ValueError(f"across_time={across_time}, time=None: name the dim of time whose points train and test")
-    check_free(() if time is None else (time,), *(("train_time",) if across_time else ()))
+    trials = names_of(trial)
+    if across_time:
+        if time is None:
+            raise ValueError(f"across_time={across_time}, time=None: name the dim of time whose points train and test")
+        check_free((time,), "train_time")
     check_only(data, gaps=True, feature=feature, time=time, **{f"trial{i or ''}": d for i, d in enumerate(trials)})
     own = ordered(data, *(str(dim) for dim in data.dims if dim != time))
     values, there = _trials_first(own, trials, time, feature)
@@ -124,17 +114,18 @@ def decode(
     classes, codes = _codes(data, label, trials, kept)
     rng = np.random.default_rng(seed)
     if hold_out is None:
-        groups = _stratified(codes, classes, folds, rng)
-        drawn = np.stack([codes, *(rng.permutation(codes) for _ in range(permutations))])
+        groups, held_out = _stratified(codes, classes, folds, rng), f"{folds} folds"
+        within = np.zeros_like(codes)
     else:
-        groups = _codes(data, hold_out, trials, kept)[1]
-        _seen(codes, groups, classes, _name(hold_out))
-        drawn = np.stack([codes, *(_permuted(codes, groups, rng) for _ in range(permutations))])
+        groups, held_out = _codes(data, hold_out, trials, kept)[1], _name(hold_out)
+        _check_seen(codes, groups, classes, held_out)
+        within = groups
+    drawn = np.stack([codes, *(_permuted(codes, within, rng) for _ in range(permutations))])
     accuracy, score = _cross_validated(values[kept], there[kept], drawn, groups, len(classes), across_time)
     return _labelled_result(own, accuracy, score, there.sum(0), time, across_time).assign_attrs(
         classes=[str(c) for c in classes],
         chance=1 / len(classes),
-        hold_out=f"{folds} folds" if hold_out is None else _name(hold_out),
+        hold_out=held_out,
         same_as=_same_things(own, codes, trials, _name(label), kept),
     )
 
@@ -159,12 +150,9 @@ def _trials_first(
     Refuses identical trials.
     """
     dims = (*trials, *([time] if time else []))
+    data, mask = without_gaps(data, feature)
     n = math.prod(data.sizes[d] for d in trials)
-    mask = whole(data, feature)
-    there = np.ones((n, data.sizes[time] if time else 1), bool)
-    if mask is not None:
-        data = data.where(mask, 0)
-        there = mask.transpose(*dims).values.reshape(there.shape)
+    there = mask.transpose(*dims).values.reshape(n, -1)
     values = data.transpose(*dims, feature).values.reshape(*there.shape, -1)
     kept = there.sum(1) > 0
     refuse_identical(values.reshape(n, -1)[kept], data, trials)
@@ -218,7 +206,7 @@ def _stratified(codes: np.ndarray, classes: np.ndarray, folds: int, rng: np.rand
     return fold
 
 
-def _seen(codes: np.ndarray, groups: np.ndarray, classes: np.ndarray, name: str) -> None:
+def _check_seen(codes: np.ndarray, groups: np.ndarray, classes: np.ndarray, name: str) -> None:
     for group in np.unique(groups):
         inside = groups == group
         unseen = np.setdiff1d(codes[inside], codes[~inside])
@@ -240,11 +228,6 @@ def _permuted(codes: np.ndarray, groups: np.ndarray, rng: np.random.Generator) -
     return result
 
 
-class _Counts(NamedTuple):
-    hits: np.ndarray  # (train time, test time, draw, class)
-    totals: np.ndarray  # (draw, class)
-
-
 def _cross_validated(
     values: np.ndarray, there: np.ndarray, drawn: np.ndarray, groups: np.ndarray, k: int, across_time: bool
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -252,30 +235,44 @@ def _cross_validated(
 
     Only trials that are `there` (trial, time) take part; NaN where too few of a class are.
     """
-    n_times = values.shape[1]
     enough = _enough(there, drawn[0], groups, k)
-    hits = np.zeros((n_times, n_times if across_time else 1, len(drawn), k))
     one_hot = np.eye(k)[drawn]  # (draw, trial, class)
+    hits = _hits(values, there, one_hot, groups, np.flatnonzero(enough), across_time)
+    totals = np.einsum("ns,dnk->sdk", there.astype(float), one_hot)  # (test time, draw, class)
+    totals, number, tested = (part[None] if across_time else part[:, None] for part in (totals, there.sum(0), enough))
+    accuracy = hits.sum(-1) / np.maximum(number, 1)[..., None]
+    classes = np.maximum((totals > 0).sum(-1), 1)
+    balanced = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0).sum(-1) / classes
+    known = (enough[:, None] & tested)[..., None]
+    accuracy, balanced = (np.where(known, part, np.nan) for part in (accuracy, balanced))
+    return np.moveaxis(accuracy, -1, 0), np.moveaxis((balanced - 1 / k) / (1 - 1 / k), -1, 0)
+
+
+def _hits(
+    values: np.ndarray,
+    there: np.ndarray,
+    one_hot: np.ndarray,
+    groups: np.ndarray,
+    times: np.ndarray,
+    across_time: bool,
+) -> np.ndarray:
+    """Trials read out right (train time, test time, draw, class), each group by a decoder fitted on the others."""
+    n_times, (draws, _, k) = values.shape[1], one_hot.shape
+    hits = np.zeros((n_times, n_times if across_time else 1, draws, k))
     for group in np.unique(groups):
         test, train = groups == group, np.zeros(0, bool)
-        for t in np.flatnonzero(enough):
+        classes = one_hot[:, test].argmax(-1).T  # (trial, draw)
+        for t in times:
             now = ~test & there[:, t]
             if not np.array_equal(now, train):
                 train, targets = now, _targets(one_hot[:, now])
             at = slice(None) if across_time else slice(t, t + 1)
             tested = values[test, at].transpose(1, 0, 2)
             smoother = _smoother(values[train, t], tested)  # (test time, test trial, train trial)
-            guess = (smoother @ targets).reshape(*smoother.shape[:2], len(drawn), k).argmax(-1)
-            right = (guess == drawn[:, test].T) * there[test, at].T[..., None].astype(float)
+            guess = (smoother @ targets).reshape(*smoother.shape[:2], draws, k).argmax(-1)
+            right = (guess == classes) * there[test, at].T[..., None].astype(float)
             hits[t] += np.einsum("snd,dnk->sdk", right, one_hot[:, test])
-    totals = np.einsum("ns,dnk->sdk", there.astype(float), one_hot)  # (test time, draw, class)
-    totals, number = (part[None] if across_time else part[:, None] for part in (totals, there.sum(0)))
-    accuracy = hits.sum(-1) / np.maximum(number, 1)[..., None]
-    classes = np.maximum((totals > 0).sum(-1), 1)
-    balanced = np.divide(hits, totals, out=np.zeros_like(hits), where=totals > 0).sum(-1) / classes
-    known = enough[:, None] & enough[None] if across_time else enough[:, None]
-    accuracy, balanced = (np.where(known[..., None], part, np.nan) for part in (accuracy, balanced))
-    return np.moveaxis(accuracy, -1, 0), np.moveaxis((balanced - 1 / k) / (1 - 1 / k), -1, 0)
+    return hits
 
 
 def _enough(there: np.ndarray, codes: np.ndarray, groups: np.ndarray, k: int) -> np.ndarray:
@@ -351,14 +348,13 @@ def _same_things(
     data: xr.DataArray, codes: np.ndarray, trials: Sequence[str], name: str, kept: np.ndarray
 ) -> list[str]:
     """Other labels of the trials that go one to one with `codes`."""
+    beside = [str(other) for other, coord in data.coords.items() if coord.dims and set(coord.dims) <= set(trials)]
     found = []
-    for other in data.coords:
-        if other == name or other in data.dims or not data[other].dims or set(data[other].dims) - set(trials):
+    for other in beside:
+        if other in (name, *data.dims) or data[other].isnull().any():
             continue
-        if data[other].isnull().any():
-            continue
-        values, own = levels(labels_along(data, str(other), trials, least=1).values.ravel()[kept])
+        values, own = levels(labels_along(data, other, trials, least=1).values.ravel()[kept])
         pairs = np.unique(np.stack([codes, own]), axis=1)
         if pairs.shape[1] == len(np.unique(codes)) == len(values):
-            found.append(str(other))
+            found.append(other)
     return found

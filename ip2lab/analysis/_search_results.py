@@ -1,4 +1,4 @@
-"""What a search says: how its configurations did, and what letting a single property learn is worth."""
+"""What a search says: how its configurations did, and what letting a single property learn changes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import coords_of, describe
+from ip2lab.analysis._arrays import coords_of, describe
+from ip2lab.analysis._checks import checked
 from ip2lab.analysis._labels import check_unique, listed
 
 
@@ -157,7 +157,7 @@ def _require(search: xr.Dataset, over: str, *names: str) -> None:
         raise ValueError("search holds no configuration; give what ip2lab.search_plasticity returned")
     for dim in search.dims:
         check_unique(search[names[0]].rename("search"), str(dim), search.indexes.get(dim))
-    for name in (n for n in names if n not in ("learns", "log_ratio")):  # those have a value for each unit
+    for name in sorted({*names} - {"learns", "log_ratio"}):  # those have a value for each unit
         if not {"configuration", over} <= set(search[name].dims):
             raise ValueError(
                 f"search: {name!r} has dims {listed(search[name].dims)}; expected 'configuration', {over!r}"

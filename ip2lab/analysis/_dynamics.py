@@ -1,130 +1,106 @@
-"""The shape of population activity: low-dimensional pictures of it, and whether two shapes are the same."""
+"""How population activity moves: its speed, and whether two populations move alike."""
 
 from __future__ import annotations
-
-import warnings
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check, check_only, dataset, describe, labelled
-from ip2lab.analysis._labels import called, carried, check_free, listed, match, ordered, pair, restored, whole
-
-MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
-METHODS = ("isomap", "spectral", "tsne")
+from ip2lab.analysis._arrays import apply, dataset, describe, labelled, samples, times, units_of
+from ip2lab.analysis._checks import carried, check, check_free, check_length, check_only, checked
+from ip2lab.analysis._labels import called, listed, match, ordered, pair, recorded_samples, restored
 
 
 @checked
-def manifold(
-    data: xr.DataArray,
-    *,
-    method: Literal["isomap", "spectral", "tsne"] = "isomap",
-    n_components: int = 2,
-    n_neighbors: int = 15,
-    feature: str = "neuron",
-    seed: int = 0,
-) -> xr.Dataset:
-    """A curved picture of the activity: Isomap, spectral embedding or t-SNE, with how far it may be trusted.
+def speed(data: xr.DataArray, *, feature: str = "neuron", time: str = "time") -> xr.Dataset:
+    r"""Speed and curvature of the population's path through its space of states.
+
+    .. math:: v = \lVert\dot x\rVert,\qquad
+              \kappa = \frac{\sqrt{\lVert\dot x\rVert^2\lVert\ddot x\rVert^2-(\dot x\cdot\ddot x)^2}}
+                             {\lVert\dot x\rVert^3}
 
     Parameters
     ----------
     data : xarray.DataArray
-        (..., feature): activity; every dim but `feature` is a sample, 10,000 at most. Samples that a coord
-        ``recorded`` says were not recorded take no part; their positions are NaN.
-    method : {"isomap", "spectral", "tsne"}
-        Isomap keeps distances along the manifold, spectral embedding its neighbourhoods, t-SNE clusters; distances
-        between clusters of t-SNE mean nothing.
-    n_components : int
-        Dimensions of the picture.
-    n_neighbors : int
-        Neighbours of a sample in the graph; for t-SNE the perplexity.
-    feature : str
-        The dim of the neurons.
-    seed : int
-        Seed of spectral embedding and t-SNE.
+        (..., time, feature), with a coord on `time` in ms. Smooth it or average over trials first: the speed of noise
+        is the noise. Where a coord ``recorded`` is False nothing was recorded.
+    feature, time : str
+        The dims of the neurons and of time.
 
     Returns
     -------
     xarray.Dataset
-        ``embedding`` (..., component), without unit, and ``trustworthiness``, a scalar: 1 where every neighbour in the
-        picture is one in the data, about 0.5 for a picture drawn at random.
+        ``speed`` (..., time) in the unit of `data` per ms, ``curvature`` (..., time) in one over the unit of `data`
+        (one over the radius of the circle that touches the path there); NaN where the path rests and has no
+        direction, and in gaps. Derivatives are central differences, second order at both ends of what was recorded in
+        a row; stretches of fewer than three points have none.
 
     Raises
     ------
     ValueError
-        An unknown method, too many or too few samples, a neighbourhood graph that falls apart, NaN, a missing dim.
-
-    References
-    ----------
-    Tenenbaum, de Silva and Langford, Science 290:2319 (2000); Belkin and Niyogi, Neural Comput 15:1373 (2003); van der
-    Maaten and Hinton, JMLR 9:2579 (2008); Venna and Kaski, ICANN 485 (2001) for trustworthiness. By scikit-learn.
+        A missing dim, no or uneven times, NaN, fewer than three times.
 
     Examples
     --------
     >>> import numpy as np, xarray as xr
     >>> from ip2lab.analysis import population
-    >>> angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    >>> ring = xr.DataArray(np.stack([np.cos(angle), np.sin(angle), 0 * angle]), dims=("neuron", "time"))
-    >>> found = population.manifold(ring)
-    >>> dict(found.embedding.sizes), bool(found.trustworthiness > 0.99)
-    ({'time': 200, 'component': 2}, True)
+    >>> angle = np.linspace(0, 2 * np.pi, 500)
+    >>> circle = xr.DataArray(
+    ...     2 * np.stack([np.cos(angle), np.sin(angle)]), dims=("neuron", "time"), coords={"time": np.arange(500.0)}
+    ... )
+    >>> path = population.speed(circle)
+    >>> float(path.curvature[250].round(3)), bool(np.isclose(path.speed[250], 2 * 2 * np.pi / 499, rtol=1e-3))
+    (0.5, True)
     """
-    if method not in METHODS:
-        raise ValueError(f"method={method!r}; choose one of {listed(METHODS)}")
-    check(data, feature=feature, finite=True, gaps=True)
-    check_free(carried(data, feature), "component", "embedding", "trustworthiness")
-    moved = ordered(data, *map(str, data.dims)).transpose(..., feature)
-    rows = moved.values.reshape(-1, data.sizes[feature]).astype(float)
-    mask = whole(moved, feature)
-    there = np.ones(len(rows), bool) if mask is None else mask.values.ravel()
-    rows = rows[there]
-    if (rows == rows[0]).all():
-        raise ValueError(f"{called(data)} is constant: there is no shape to picture; give activity that varies")
-    least = max(n_neighbors + 2, n_components + 2)
-    if not least <= len(rows) <= MOST_SAMPLES:
-        raise ValueError(
-            f"{called(data)} has {len(rows)} samples along {listed(moved.dims[:-1])}; {method} with "
-            f"n_neighbors={n_neighbors} "
-            f"needs {least} to {MOST_SAMPLES}: thin them, for instance with .isel({moved.dims[0]}=slice(None, None, 5))"
-        )
-    embedding = np.full((len(there), n_components), np.nan)
-    embedding[there], trust = _embedded(rows, method, n_components, n_neighbors, seed)
-    shaped = moved.isel({feature: 0}, drop=True).expand_dims(component=np.arange(n_components), axis=-1)
-    shaped = shaped.copy(data=embedding.reshape(shaped.shape)).drop_attrs(deep=False)
+    check(data, feature=feature, time=time, finite=True, gaps=True)
+    check_free(carried(data, feature), "speed", "curvature")
+    check_length(data, time, 3, "curvature")
+    own = ordered(data, time)
+    dt = times(own, time)[1]
+    there = recorded_samples(own, feature)
+    both = apply(_speed, own, there, over=[(time, feature), (time,)], into=[(time,), (time,)], dt=dt)
+    velocity, curvature = (restored(one, data, time) for one in both)
+    unit = units_of(data)
+    order = samples(data, feature)
     return dataset(
         data,
-        describe(restored(shaped, data), "embedding", "1", f"position in the picture ({method})"),
         describe(
-            xr.DataArray(trust), "trustworthiness", "1", f"trustworthiness of the picture ({n_neighbors} neighbours)"
+            velocity.transpose(*order),
+            "speed",
+            "ms^-1" if unit == "1" else f"{unit} ms^-1",
+            "speed of the population state",
+            data,
         ),
-        method=method,
+        describe(
+            curvature.transpose(*order),
+            "curvature",
+            "1" if unit == "1" else f"({unit})^-1",
+            "curvature of the path",
+            data,
+        ),
     )
 
 
-def _embedded(
-    rows: np.ndarray, method: str, n_components: int, n_neighbors: int, seed: int
-) -> tuple[np.ndarray, float]:
-    """Embedding (sample, component) of `rows` (sample, feature) and its trustworthiness."""
-    from sklearn import manifold as learn
+def _speed(values: np.ndarray, there: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speed and curvature (..., time) of paths (..., time, feature) where they are `there` (..., time)."""
+    speed, curvature = np.full((2, *values.shape[:-1]), np.nan)
+    there = np.broadcast_to(there, values.shape[:-1])
+    for path in np.ndindex(values.shape[:-2]):  # one at a time to save memory
+        edges = np.flatnonzero(np.diff(there[path].astype(int), prepend=0, append=0))
+        for start, stop in edges.reshape(-1, 2):
+            if stop - start > 2:
+                found = _moving(values[(*path, slice(start, stop))].astype(float), dt)
+                speed[(*path, slice(start, stop))], curvature[(*path, slice(start, stop))] = found
+    return speed, curvature
 
-    makers = {
-        "isomap": lambda: learn.Isomap(n_neighbors=n_neighbors, n_components=n_components),
-        "spectral": lambda: learn.SpectralEmbedding(
-            n_components, n_neighbors=n_neighbors, affinity="nearest_neighbors", random_state=seed
-        ),
-        "tsne": lambda: learn.TSNE(n_components, perplexity=n_neighbors, random_state=seed, init="pca"),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        try:
-            embedding = makers[method]().fit_transform(rows)
-        except UserWarning as warning:
-            raise ValueError(
-                f"the graph of {n_neighbors} neighbours falls apart ({str(warning).splitlines()[0]}); raise n_neighbors"
-            ) from None
-    return embedding, float(learn.trustworthiness(rows, embedding, n_neighbors=min(n_neighbors, (len(rows) - 1) // 2)))
+
+def _moving(path: np.ndarray, dt: float) -> tuple[np.ndarray, np.ndarray]:
+    """Speed and curvature (time,) along one path (time, feature)."""
+    first = np.gradient(path, dt, axis=0, edge_order=2)
+    second = np.gradient(first, dt, axis=0, edge_order=2)
+    square = (first**2).sum(-1)
+    cross = square * (second**2).sum(-1) - (first * second).sum(-1) ** 2
+    undefined = np.full_like(square, np.nan)
+    return np.sqrt(square), np.divide(np.sqrt(cross.clip(0)), square**1.5, out=undefined, where=square > 0)
 
 
 @checked
@@ -219,23 +195,21 @@ def _conditions(
         raise ValueError(
             f"{error}. Scores of different neurons on as many components (population.pca) will do"
         ) from None
-    if first.sizes[condition] < 2:
-        raise ValueError(
-            f"{called(first)} has {first.sizes[condition]} along {condition!r}; a rotation is fitted on some and "
-            "scored on others: give two or more"
-        )
+    check_length(first, condition, 2, "a rotation, fitted on some and scored on others,")
     both = [one.transpose(condition, time, feature) for one in pair(first, second, condition, time, feature)]
-    there = np.ones(both[0].shape[:2], bool)
-    for mask in (whole(one, feature) for one in both):
-        there = there if mask is None else there & mask.values
+    there = np.logical_and(*(recorded_samples(one, feature).values for one in both))
     if not there.any(1).all():
         lost = both[0][condition].values[~there.any(1)]
         raise ValueError(f"{condition} {listed(lost)} was at no {time} recorded in both; leave it out of both")
     x, y = ([each[own] for each, own in zip(one.values.astype(float), there, strict=True)] for one in both)
-    for one, rows in zip((first, second), (x, y), strict=True):
-        if np.ptp(np.concatenate(rows)) == 0:
-            raise ValueError(f"{called(one)} is constant: there is no shape to compare; give activity that varies")
+    _check_varies(first, x)
+    _check_varies(second, y)
     return x, y
+
+
+def _check_varies(data: xr.DataArray, values: list[np.ndarray]) -> None:
+    if np.ptp(np.concatenate(values)) == 0:
+        raise ValueError(f"{called(data)} is constant: there is no shape to compare; give activity that varies")
 
 
 def _flat(values: list[np.ndarray]) -> np.ndarray:

@@ -9,19 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import check_only, coords_of, dataset, identical, labelled, units_of
-from ip2lab.analysis._labels import (
-    called,
-    check_classes,
-    check_free,
-    labels_along,
-    levels,
-    listed,
-    ordered,
-    restored,
-    whole,
-)
+from ip2lab.analysis._arrays import coords_of, dataset, labelled, units_of
+from ip2lab.analysis._checks import check_classes, check_components, check_free, check_only, checked, identical
+from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, restored, without_gaps
 
 VARIABLES = ("components", "decoders", "scores", "explained_variance_ratio", "variance", "signal", "penalty", "mean")
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
@@ -107,21 +97,13 @@ def demix(
     check_free((feature, time), *factors)
     if len(set(factors)) < len(factors):
         raise ValueError(f"factors={list(factors)}; expected different coords, each named once")
-    if not 1 <= n_components <= data.sizes[feature]:
-        raise ValueError(f"n_components={n_components}; {called(data)} has {data.sizes[feature]} along {feature!r}")
+    check_components(n_components, data.sizes[feature], data, feature)
     if not factors:
         raise ValueError("no factors were given; name one or more coords along the trials")
-    own = ordered(data, *map(str, data.dims))
-    mask = whole(own, feature)
-    there = np.ones((own.sizes[trial], own.sizes[time]), bool)
-    if mask is not None:
-        there = mask.transpose(trial, time).values
-        own = own.where(mask, 0).isel({trial: there.any(1)})
-        there = there[there.any(1)]
-    labels = {name: labels_along(own, name, [trial]) for name in factors}
-    for label in labels.values():
-        check_classes(label)
-    found = {name: levels(values.values) for name, values in labels.items()}
+    own, mask = without_gaps(ordered(data, *map(str, data.dims)), feature)
+    there = mask.transpose(trial, time).values
+    own, there = own.isel({trial: there.any(1)}), there[there.any(1)]
+    found = {name: _classes(own, name, trial) for name in factors}
     cells = _cells(found, data)
     enough = np.array([there[cell].sum(0) for cell in cells]).min(0) > 1
     if not enough.any():
@@ -132,17 +114,14 @@ def demix(
     values = own.transpose(trial, time, feature).values.astype(float)[:, enough]
     design = _Design(values, there[:, enough], cells, tuple(len(names) for names, _ in found.values()))
     noise = _noise(design)
-    if noise.covariance.trace() <= 1e-20 * (values**2).sum():
-        if (values == values[0, 0]).all():
-            raise ValueError(f"{called(data)} is constant: there is nothing to demix; give activity that varies")
-        raise identical(data, "all trials of each condition", "; without noise there is nothing to demix from")
+    _check_noise(data, values, noise)
     penalty = _penalty(design, n_components, splits, np.random.default_rng(seed))
     fit = _fit(design, noise, penalty, n_components)
     scores = np.full((*fit.scores.shape[:-1], len(enough)), np.nan)
     scores[..., enough] = fit.scores
     names = {name: each for name, (each, _) in found.items()}
     result = _described(own, fit._replace(scores=scores), penalty, _center(design.means()), names, (feature, time))
-    return restored(result, data)
+    return restored(result, data, *map(str, data.dims))
 
 
 class _Design(NamedTuple):
@@ -168,25 +147,39 @@ class _Noise(NamedTuple):
     in_level: float  # the part of it that does not change over time
 
 
+def _classes(data: xr.DataArray, factor: str, trial: str) -> tuple[np.ndarray, np.ndarray]:
+    labels = labels_along(data, factor, [trial])
+    check_classes(labels)
+    return levels(labels.values)
+
+
+def _check_noise(data: xr.DataArray, values: np.ndarray, noise: _Noise) -> None:
+    if noise.covariance.trace() > 1e-20 * (values**2).sum():
+        return
+    if (values == values[0, 0]).all():
+        raise ValueError(f"{called(data)} is constant: there is nothing to demix; give activity that varies")
+    raise identical(data, "all trials of each condition", "; without noise there is nothing to demix from")
+
+
 def _cells(found: dict[str, tuple[np.ndarray, np.ndarray]], data: xr.DataArray) -> list[np.ndarray]:
     """The trials of each combination of the levels and codes `found`; refuses what cannot tell factors apart."""
-    for (one, (here, first)), (other, (there, second)) in itertools.combinations(found.items(), 2):
-        pairs = [(here[i], there[j]) for i, j in np.unique(np.stack([first, second]), axis=1).T]
+    for one, other in itertools.combinations(found, 2):
+        (here, first), (there, second) = found[one], found[other]
+        pairs = np.unique(np.stack([first, second]), axis=1).T
         if len(pairs) <= max(len(here), len(there)):
+            words = listed(f"{here[i]}, {there[j]}" for i, j in pairs)
             raise ValueError(
                 f"{one!r} and {other!r} cannot be told apart in {called(data)}: each value of one occurs "
-                f"with a single value of the other ({listed(f'{a}, {b}' for a, b in pairs)}). Name only one of them"
+                f"with a single value of the other ({words}). Name only one of them"
             )
     cells = []
     for combination in itertools.product(*(range(len(names)) for names, _ in found.values())):
-        match = np.all([codes == k for (_, codes), k in zip(found.values(), combination, strict=True)], axis=0)
-        if match.sum() < 2:
-            each = zip(found.items(), combination, strict=True)
-            words = ", ".join(f"{name}={names[k]}" for (name, (names, _)), k in each)
-            raise ValueError(
-                f"{called(data)} has {match.sum()} trials with {words}; every combination needs two or more"
-            )
-        cells.append(np.flatnonzero(match))
+        level = dict(zip(found, combination, strict=True))
+        cell = np.flatnonzero(np.all([found[name][1] == k for name, k in level.items()], axis=0))
+        if len(cell) < 2:
+            words = ", ".join(f"{name}={found[name][0][k]}" for name, k in level.items())
+            raise ValueError(f"{called(data)} has {len(cell)} trials with {words}; every combination needs two or more")
+        cells.append(cell)
     return cells
 
 

@@ -1,4 +1,4 @@
-"""How groups of parameters move from one problem to the next, and whether gradients agree."""
+"""Recurrent weights: their spectral radius, how groups of parameters move, and whether gradients agree."""
 
 from __future__ import annotations
 
@@ -7,9 +7,56 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import dataset, describe, variables_with
-from ip2lab.analysis._labels import check_rising
+from ip2lab.analysis._arrays import apply, dataset, describe, variables_with
+from ip2lab.analysis._checks import check, check_free, check_length, check_rising, checked
+from ip2lab.analysis._labels import called, match_axes
+
+
+def square(weights: xr.DataArray, neuron: str, presynaptic: str) -> xr.DataArray:
+    check(weights, neuron=neuron, presynaptic=presynaptic, finite=True)
+    if weights.sizes[neuron] != weights.sizes[presynaptic]:
+        raise ValueError(
+            f"{called(weights)} has {weights.sizes[neuron]} along {neuron!r} and {weights.sizes[presynaptic]} along "
+            f"{presynaptic!r}; expected recurrent weights, as many of both"
+        )
+    return match_axes(weights, neuron, presynaptic).astype(float)
+
+
+@checked
+def spectral_radius(weights: xr.DataArray, *, neuron: str = "neuron", presynaptic: str = "presynaptic") -> xr.DataArray:
+    r"""Spectral radius :math:`\max_k\lvert\lambda_k\rvert` of the recurrent weights.
+
+    Parameters
+    ----------
+    weights : xarray.DataArray
+        Recurrent weights (..., neuron, presynaptic).
+    neuron, presynaptic : str
+        The dims.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``spectral_radius`` (...).
+
+    Raises
+    ------
+    ValueError
+        A matrix that is not square, dims whose labels differ, NaN, a missing dim.
+
+    Examples
+    --------
+    >>> import xarray as xr
+    >>> from ip2lab.analysis import connectivity
+    >>> rotation = xr.DataArray([[0.0, -2.0], [2.0, 0.0]], dims=("neuron", "presynaptic"))
+    >>> round(float(connectivity.spectral_radius(rotation)), 6)
+    2.0
+    """
+    radius = apply(_radius, square(weights, neuron, presynaptic), over=[(neuron, presynaptic)])
+    return describe(radius, "spectral_radius", "1", "spectral radius", weights)
+
+
+def _radius(matrices: np.ndarray) -> np.ndarray:
+    return np.abs(np.linalg.eigvals(matrices)).max(-1)
 
 
 class _Groups(NamedTuple):
@@ -22,10 +69,8 @@ def _groups(parameters: xr.Dataset | xr.DataArray, along: str) -> _Groups:
     """The groups of parameters that have `along`."""
     found = variables_with(parameters, along=along)
     first = next(iter(found.values()))
-    if first.sizes[along] < 2:
-        raise ValueError(f"one point along {along!r}; two or more are needed to compare")
-    if along in ("parameter", "other"):
-        raise ValueError(f"along={along!r} is what a dim of the result is called: rename it, .rename({along}=...)")
+    check_length(first, along, 2, "a comparison")
+    check_free((along,), "parameter", "other")
     names = xr.DataArray(list(found), dims="parameter", attrs={"units": "1", "long_name": "group of parameters"})
     flat = [v.transpose(along, ...).values.reshape(v.sizes[along], -1).astype(float) for v in found.values()]
     return _Groups(names, first[along].variable, flat)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
 from ip2lab.analysis._bins import (
-    MOST,
+    MOST_BINS,
     Bins,
     Ticks,
     array,
@@ -26,8 +26,9 @@ from ip2lab.analysis._bins import (
     ticks,
     unit_of,
 )
+from ip2lab.analysis._checks import check_free, checked
 from ip2lab.analysis._labels import RECORDED, listed
-from ip2lab.analysis._spikes import POSSIBLE, TOGETHER
+from ip2lab.analysis._rates import POSSIBLE, TOGETHER
 
 LEAST = 10  # intervals of a neuron that tell how fast it fires
 SECOND = unit_of("s")
@@ -40,6 +41,7 @@ class Trials(NamedTuple):
     starts: Ticks
     labels: np.ndarray | None = None
     row: np.ndarray | None = None
+    coords: Mapping[str, Any] = MappingProxyType({})  # other labels of the trials
 
 
 @checked
@@ -56,7 +58,7 @@ def from_events(
     neurons: Sequence[Any] | None = None,
     trials: Sequence[Any] | None = None,
     recorded: Any = None,
-    missing: str = "raise",
+    missing: Literal["raise", "drop"] = "raise",
 ) -> xr.DataArray:
     """Bin a table of spikes, one row a spike, into a labelled array.
 
@@ -77,7 +79,8 @@ def from_events(
     trial : str, optional
         The column of trials; times then count from the start of each trial.
     onsets : array_like, optional
-        (trial,): instead, the times on the same clock around which trials are cut out of a continuous recording.
+        (trial,): instead, the times on the same clock around which trials are cut out of a continuous recording. Labels
+        and coords of an xarray.DataArray become those of the trials.
     window : (float, float), optional
         First and last time (ms) that are kept, counted from the start of the trial, its onset, or the recording. Needed
         with `onsets`; otherwise the whole of `recorded`, or from 0 to the last spike. A last bin that would not be full
@@ -126,7 +129,7 @@ def from_events(
     ([[1.0, 1.0], [0.0, nan]], [[True, True], [True, False]])
     """
     tick = unit_of(clock)
-    check_choices(trial, onsets, window, trials, missing)
+    check_choices(trial, onsets, window, trials)
     when, neuron, names = spikes_of(events, time, unit, tick, neurons)
     if trial is None:
         check_clock(time, when, clock, neuron)
@@ -142,16 +145,15 @@ def from_events(
     return binned(when, neuron, names, cut, _spans(recorded, tick, cut, trial, trials), bin, window)
 
 
-def check_choices(trial: str | None, onsets: Any, window: Any, trials: Any, missing: str) -> None:
+def check_choices(trial: str | None, onsets: Any, window: Any, trials: Any) -> None:
     """Raise ValueError where arguments do not go together."""
-    if trial is not None and onsets is not None:
-        raise ValueError("give trial (a column) or onsets (times), not both")
-    if onsets is not None and window is None:
-        raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
-    if trials is not None and trial is None and onsets is None:
+    if onsets is not None:
+        if trial is not None:
+            raise ValueError("give trial (a column) or onsets (times), not both")
+        if window is None:
+            raise ValueError("onsets need a window=..., such as (-500, 1500) ms around each of them")
+    elif trials is not None and trial is None:
         raise ValueError("trials=... names trials, but there are none without trial (a column) or onsets (times)")
-    if missing not in ("raise", "drop"):
-        raise ValueError(f"missing={missing!r}; onsets that are missing can be refused ('raise') or left out ('drop')")
 
 
 def column(events: Any, name: str, who: str = "the events") -> Any:
@@ -274,7 +276,7 @@ def around(onsets: Any, tick: Fraction, trials: Sequence[Any] | None, missing: s
     values = numbers("onsets", onsets)
     if values.ndim != 1:
         raise TypeError(f"onsets={onsets!r}; expected a row of numbers")
-    labels = np.arange(values.size)
+    labels, coords = _labels_of(onsets, values.size)
     if trials is not None:
         labels = named(trials, "trials", "conditions go into a coord: .assign_coords(condition=('trial', labels))")
     if not values.size or len(labels) != values.size:
@@ -287,7 +289,19 @@ def around(onsets: Any, tick: Fraction, trials: Sequence[Any] | None, missing: s
             f"{int(none.sum())} of the {none.size} onsets are NaN or infinite (trials {listed(labels[none])}); "
             "missing='drop' leaves such trials out" + ", but none is left" * bool(none.all())
         )
-    return Trials(ticks("onsets", values[~none], tick, rounding), labels[~none])
+    kept = {name: ("trial", coord.values[~none], coord.attrs) for name, coord in coords.items()}
+    return Trials(ticks("onsets", values[~none], tick, rounding), labels[~none], coords=kept)
+
+
+def _labels_of(onsets: Any, n: int) -> tuple[np.ndarray, dict[str, xr.DataArray]]:
+    """The labels of n onsets, numbers from 0 where they have none, and their other coords."""
+    if not isinstance(onsets, xr.DataArray):
+        return np.arange(n), {}
+    (dim,) = onsets.dims
+    coords = {str(name): coord for name, coord in onsets.coords.items() if name != dim and coord.dims == (dim,)}
+    check_free(coords, "trial", "time", "neuron", RECORDED)
+    labels = named(onsets[dim].values, "onsets", "give each its own") if dim in onsets.coords else np.arange(n)
+    return labels, coords
 
 
 def _is_table(given: Any) -> bool:
@@ -301,20 +315,11 @@ def _spans(
     if recorded is None:
         return None
     labels = cut.labels
-    if trial is None or labels is None:
+    if labels is None or trial is None:
         return [intervals(recorded, tick)]
-    if isinstance(recorded, (Mapping, pd.DataFrame)) and trial in recorded:
-        own = labels_in(column(recorded, trial), repr(trial))
-        pairs = _pairs(recorded)
-        recorded = {label: pairs[own == label] for label in pd.unique(own)}
-    if isinstance(recorded, Mapping) and "start" not in recorded:
-        lacking, foreign = [x for x in labels if x not in recorded], [x for x in recorded if x not in list(labels)]
-        if lacking or foreign:
-            raise ValueError(
-                f"recorded lacks the trials {listed(lacking)}, and has {listed(foreign)} which are none; expected each "
-                "trial once: name also those without a spike (trials=...)"
-            )
-        return [intervals(recorded[label], tick) for label in labels]
+    each = _by_trial(recorded, trial)
+    if each is not None:
+        return _spans_of(each, labels, tick)
     spans = intervals(recorded, tick)
     if _is_table(recorded) or np.ndim(recorded) == 1:
         return [spans]
@@ -324,6 +329,25 @@ def _spans(
             "of trials=..., or a mapping from the label of a trial to what was recorded of it"
         )
     return [spans._replace(values=pair[None]) for pair in spans.values]
+
+
+def _by_trial(recorded: Any, trial: str) -> Mapping[Any, Any] | None:
+    """What was recorded of each trial, by its label, where `recorded` says it so."""
+    if isinstance(recorded, (Mapping, pd.DataFrame)) and trial in recorded:
+        own = labels_in(column(recorded, trial), repr(trial))
+        pairs = _pairs(recorded)
+        return {label: pairs[own == label] for label in pd.unique(own)}
+    return recorded if isinstance(recorded, Mapping) and "start" not in recorded else None
+
+
+def _spans_of(recorded: Mapping[Any, Any], labels: np.ndarray, tick: Fraction) -> list[Ticks]:
+    lacking, foreign = [x for x in labels if x not in recorded], [x for x in recorded if x not in list(labels)]
+    if lacking or foreign:
+        raise ValueError(
+            f"recorded lacks the trials {listed(lacking)}, and has {listed(foreign)} which are none; expected each "
+            "trial once: name also those without a spike (trials=...)"
+        )
+    return [intervals(recorded[label], tick) for label in labels]
 
 
 def _pairs(table: Any) -> np.ndarray:
@@ -344,7 +368,7 @@ def intervals(recorded: Any, tick: Fraction) -> Ticks:
     if wrong.any():
         first, last = pairs[wrong][0]
         raise ValueError(f"recorded has an interval from {first} to {last}; expected an end after each start")
-    return ticks("recorded", pairs, SECOND if foreign else tick, MICROSECOND if foreign else 0.0)
+    return ticks("recorded", pairs, *((SECOND, MICROSECOND) if foreign else (tick, 0.0)))
 
 
 def binned(
@@ -372,7 +396,7 @@ def binned(
         name="spikes",
         attrs={"units": "1", "long_name": "spikes per bin"},
     )
-    return result.isel(trial=0) if cut.labels is None else result.assign_coords(trial=cut.labels)
+    return result.isel(trial=0) if cut.labels is None else result.assign_coords({**cut.coords, "trial": cut.labels})
 
 
 def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: list[Ticks] | None) -> Bins:
@@ -380,13 +404,7 @@ def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: li
         raise ValueError(f"bin={bin}, window={window}: expected a positive width in ms")
     width = fraction(bin)
     if window is not None:
-        ends = numbers("window", window)
-        if ends.shape != (2,):
-            raise ValueError(f"window={window!r}; expected its first and last time in ms")
-        if missing_times(ends).any():
-            raise ValueError(f"bin={bin}, window={window}: expected a window from one time to another, in ms")
-        given = ticks("window", ends, unit_of("ms"))
-        first, last = (fraction(end) * given.unit for end in given.values)
+        first, last = _window(window, bin)
     elif spans is not None:
         first = min(fraction(span.values[:, 0].min()) * span.unit for span in spans)
         last = max(fraction(span.values[:, 1].max()) * span.unit + Fraction(span.rounding) for span in spans)
@@ -394,26 +412,40 @@ def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: li
         end = Ticks(when.values.max(keepdims=True), when.unit, when.rounding)
         last = fraction(end.values[0]) * end.unit + Fraction(float(end.error()[0]))
         first, last = Fraction(0), (last // width + 1) * width
-        if early := int((when.ms() + when.error() < 0).sum()):
-            _warn_early(early)
+        _warn_early(int((when.ms() + when.error() < 0).sum()))
     else:
         raise ValueError("window=None: without spikes, say what was recorded=(start, end), or give a window")
     count = (last - first) // width
-    if not 1 <= count <= MOST:
+    if not 1 <= count <= MOST_BINS:
         raise ValueError(
             f"bin={bin}, window={window}: from {float(first):g} to {float(last):g} ms there are {float(count):g} bins; "
-            f"expected a positive width in ms and a window with at least one bin, at most {MOST:,}"
+            f"expected a positive width in ms and a window with at least one bin, at most {MOST_BINS:,}"
         )
     return Bins(first, width, count)
 
 
+def _window(window: tuple[float, float], bin: float) -> tuple[Fraction, Fraction]:
+    ends = numbers("window", window)
+    if ends.shape != (2,):
+        raise ValueError(f"window={window!r}; expected its first and last time in ms")
+    if missing_times(ends).any():
+        raise ValueError(f"bin={bin}, window={window}: expected a window from one time to another, in ms")
+    given = ticks("window", ends, unit_of("ms"))
+    return fraction(given.values[0]) * given.unit, fraction(given.values[1]) * given.unit
+
+
 def _recorded(bins: Bins, when: Ticks, cut: Trials, spans: list[Ticks] | None, asked: bool) -> np.ndarray:
     """Which bins ([trial,] time) were wholly recorded."""
-    if spans is not None and len(spans) > 1:
-        starts = [cut.starts._replace(values=start[None]) for start in cut.starts.values]
-        return np.concatenate([covered(bins, start, span) for start, span in zip(starts, spans, strict=True)])
-    if spans is not None:
+    if spans is None:
+        return _recorded_by_events(bins, when, cut, asked)
+    if len(spans) == 1:
         return covered(bins, cut.starts, spans[0])
+    starts = [cut.starts._replace(values=start[None]) for start in cut.starts.values]
+    return np.concatenate([covered(bins, start, span) for start, span in zip(starts, spans, strict=True)])
+
+
+def _recorded_by_events(bins: Bins, when: Ticks, cut: Trials, asked: bool) -> np.ndarray:
+    """What is taken to be recorded where nobody says it: all that was `asked` for, or as far as there are events."""
     everything = np.ones((cut.starts.values.size, bins.number), dtype=bool)
     table = cut.labels is not None and cut.row is not None
     if table and asked:
@@ -438,9 +470,10 @@ def _warn_early(number: int) -> None:
     words = (
         f"window=None: bins start at 0, and {number} events before it are left out; say from when to when: window=..."
     )
-    warnings.warn(words, UserWarning, stacklevel=6)
+    if number:
+        warnings.warn(words, UserWarning, stacklevel=6)
 
 
 def _warn(what: str) -> None:
     words = f"recorded=None: what was recorded is not said; {what}. Say it: recorded=(start, end)"
-    warnings.warn(words, UserWarning, stacklevel=6)
+    warnings.warn(words, UserWarning, stacklevel=7)
