@@ -169,7 +169,7 @@ def test_in_single_precision_hardly_a_spike_flips():
     assert compared >= 15
 
 
-def test_a_gradient_is_asked_for_twice():
+def test_two_backward_passes_add_up():
     """Two backward passes through one forward pass add up, as torch promises."""
     net, x = network(seed=1), array(np.random.default_rng(0), 1, 20, 2)
     loss = net(x).logits.square().sum()
@@ -229,7 +229,7 @@ def test_autapses_set_by_hand_are_refused_where_there_are_none():
     torch.testing.assert_close(own(x, compiled=True).membrane, own(x, compiled=False).membrane)
 
 
-def test_a_nan_stays_one():
+def test_a_nan_bias_gives_nan_membranes_in_both_paths():
     """No fast mathematics hides it: it is how an exploding loss is recognised."""
     net, x = network(neurons=12, seed=1), array(np.random.default_rng(0), 1, 30, 2)
     with torch.no_grad():

@@ -137,7 +137,7 @@ def test_an_unknown_record_lists_the_known_ones():
         resolve("spiking", {"record": {"weights": True}})
 
 
-def test_a_cap_below_the_window_is_refused():
+def test_max_trials_below_the_window_is_refused():
     with pytest.raises(ValueError, match="max_trials: 50 trials cannot hold a window of 50; give more"):
         resolve("spiking", {"max_trials": 50})
 
@@ -150,7 +150,7 @@ def test_numbers_of_numpy_are_numbers():
 
 
 @pytest.mark.parametrize("value", [0, 2.5, "1", None, True])
-def test_a_number_of_problems_that_is_none(value):
+def test_an_invalid_number_of_problems_is_refused(value):
     with pytest.raises(ValueError, match=r"problems: .* is not valid; give a whole number from 1"):
         whole("problems", value, 1)
 
@@ -170,7 +170,7 @@ def test_a_number_of_problems_that_is_none(value):
         ({"tau_adaptation"}, True, ("tau_adaptation",)),
     ],
 )
-def test_learnable_in_all_its_forms(learnable, adaptation, expected):
+def test_learnable_as_a_word_a_name_or_names_gives_the_properties(learnable, adaptation, expected):
     assert learnable_names("spiking", learnable, adaptation) == expected
 
 
@@ -185,7 +185,7 @@ def test_learnable_in_all_its_forms(learnable, adaptation, expected):
         ([["tau_soma"]], ValueError, r"learnable: unknown property \['tau_soma'\]"),
     ],
 )
-def test_learnable_that_is_wrong(learnable, error, wording):
+def test_a_wrong_learnable_is_refused_by_name(learnable, error, wording):
     with pytest.raises(error, match=wording):
         learnable_names("spiking", learnable, False)
 
@@ -202,7 +202,7 @@ def test_every_property_has_a_learning_rate_of_its_own():
     assert got["output_weights"] == got["output_bias"] == pytest.approx(0.01 * OUTPUT_FACTOR)
 
 
-def test_property_learning_rates_one_or_each():
+def test_property_learning_rate_is_one_number_or_one_per_property():
     one = rates(property_learning_rate=0.5)
     assert {one[f"free.{name}"] for name in PAPER} == {0.5}
     each = rates(property_learning_rate={"tau_soma": 0.25}, learning_rate=0.01)
@@ -227,7 +227,7 @@ def test_what_does_not_learn_has_no_rate():
         ({"property_learning_rate": {"gain": 1}}, r"property_learning_rate: 'gain' does not learn; learnable: tau_"),
     ],
 )
-def test_names_that_are_no_parameters(given, wording):
+def test_an_unknown_parameter_in_frozen_or_l2_is_refused(given, wording):
     with pytest.raises(ValueError, match=wording):
         rates(**given)
 
@@ -252,11 +252,11 @@ def test_a_setting_of_the_family_is_sent_to_the_family():
         ("spiking", {"record": {"trajectory": 5}}, "trajectories"),
     ],
 )
-def test_which_name_may_have_been_meant(model, options, meant):
+def test_a_misspelt_option_suggests_the_known_one(model, options, meant):
     with pytest.raises((TypeError, ValueError), match=rf"; did you mean '{meant}'\?$"):
         resolve(model, options)
 
 
-def test_which_property_may_have_been_meant():
+def test_a_misspelt_property_suggests_the_known_one():
     with pytest.raises(ValueError, match=r"learnable: unknown property 'treshold'; .*; did you mean 'threshold'\?$"):
         learnable_names("spiking", "treshold")

@@ -20,7 +20,7 @@ def run() -> xr.DataTree:
 
 
 @pytest.mark.parametrize("problem", [0, 2, 5, 7])
-def test_a_probe_is_what_was_recorded(run, problem):
+def test_a_probe_of_a_kept_problem_equals_the_recorded_activity(run, problem):
     recorded, made = run["activity"].sel(problem=problem), ip2lab.probe(run, problem)
     for name in ("spikes", "membrane", "dendrite", "readout"):
         assert (made[name].values == recorded[name].values).all()
@@ -31,7 +31,7 @@ def test_a_probe_is_what_was_recorded(run, problem):
         assert made[name].attrs == recorded[name].attrs
 
 
-def test_problems_that_are_not_kept_are_gone_through_again(run):
+def test_a_probe_of_a_problem_not_kept_equals_a_run_that_kept_it(run):
     whole = ip2lab.train("association", problems=8, seed=3, record={"kept": range(8)}, **OPTIONS)
     for problem in (1, 3, 4, 6):
         assert problem not in run["weights"].problem
@@ -58,7 +58,7 @@ def test_any_trial_is_replayed_bit_for_bit(settings, checkpoints):
             assert 15 <= (again.epoch == "delay").sum() <= 45
 
 
-def test_noisy_repeats(run):
+def test_repeats_differ_by_noise_and_are_reproducible_by_seed(run):
     noisy = ip2lab.probe(run, 5, repeats=4)
     assert noisy.sizes["probe"] == 8
     assert noisy.repeat.values.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -70,7 +70,7 @@ def test_noisy_repeats(run):
     assert (still.membrane[0] == still.membrane[2]).all()
 
 
-def test_other_delays_and_problems(run):
+def test_a_probe_takes_another_delay_or_problem_that_fits_the_network(run):
     longer = ip2lab.probe(run, 5, delay=3000)
     assert (longer.epoch == "delay").sum() * 20 == 3000
     own, other = ip2lab.probe(run, 5), ip2lab.probe(run, 5, on=2)
@@ -83,7 +83,7 @@ def test_other_delays_and_problems(run):
         ip2lab.probe(run, 5, on=drawn, delay=2000)
 
 
-def test_changes_of_the_network(run):
+def test_each_change_of_the_network_alters_the_probe_and_nothing_stays(run):
     plain = ip2lab.probe(run, 5)
     silenced = ip2lab.probe(run, 5, silence=[1, 4])
     assert not silenced.spikes[..., [1, 4]].any()
@@ -128,7 +128,7 @@ def test_shuffled_properties_keep_their_sets(run):
         assert (after[name] == before[name][order]).all()
 
 
-def test_learning_on_with_nothing_changed_is_the_run_itself(run):
+def test_continuing_training_unchanged_equals_the_longer_run(run):
     on = ip2lab.continue_training(run, 2, problems=4)
     expected = run["trials"].loss.values[np.isin(run["trials"].problem, [3, 4, 5, 6])]
     assert (on["trials"].loss.values == expected).all()
@@ -218,7 +218,7 @@ def test_another_family_keeps_channels_of_the_same_name(run):
         ),
     ],
 )
-def test_bad_requests_are_named(run, call, error, wording):
+def test_a_wrong_argument_of_a_probe_is_refused_by_name(run, call, error, wording):
     with pytest.raises(error, match=wording):
         call(run)
 
@@ -230,7 +230,7 @@ def test_bad_requests_are_named(run, call, error, wording):
         ("filters", {"silence": [0]}, r"this network \(FilterBank\) has no recurrent neurons to silence or clamp"),
     ],
 )
-def test_changes_that_a_network_does_not_know(model, change, wording):
+def test_a_change_that_the_model_lacks_is_refused(model, change, wording):
     made = ip2lab.train("association", model, problems=1, max_trials=6, window=5, progress=False)
     with pytest.raises(ValueError, match=wording):
         ip2lab.probe(made, 0, **change)
@@ -239,7 +239,7 @@ def test_changes_that_a_network_does_not_know(model, change, wording):
 # ---------------------------------------------------------------- questions
 
 
-def test_other_delays_one_by_one(run):
+def test_delays_equal_single_probes_with_each_delay(run):
     found = probes.delays(run, 5, [500, 1000, 2500], repeats=3)
     assert found.delay.values.tolist() == [500, 1000, 2500]
     assert float(found.loss[1]) == float(ip2lab.probe(run, 5, repeats=3).loss.mean())
@@ -284,14 +284,14 @@ def test_controls_are_matched_and_differ():
     assert len({tuple(sorted(each)) for each in drawn}) > 10
 
 
-def test_a_lesion_and_the_next_problems(run):
+def test_lesions_with_next_problems_return_trials_to_criterion_per_bin(run):
     found = probes.lesions(run, 5, by="threshold", bins=2, controls=1, next_problems=2)
     intact = ip2lab.continue_training(run, 5, problems=2)["series"].trials_to_criterion.values
     assert np.array_equal(found.intact_trials, intact, equal_nan=True)
     assert found.trials_to_criterion.dims == ("bin", "problem")
 
 
-def test_transplants(run):
+def test_transplants_of_nothing_equal_a_fresh_run(run):
     found = probes.transplants(run, seeds=[40, 41], problems=2)
     assert found.kind.values.tolist() == ["both", "properties", "shuffled", "marginals", "weights", "nothing"]
     assert found.trials_to_criterion.shape == (6, 2, 2)
@@ -304,7 +304,7 @@ def test_transplants(run):
         probes.transplants(run, kinds=["soul"])
 
 
-def test_questions_leave_the_run_as_it_was(run):
+def test_lesions_and_transplants_do_not_modify_the_run(run):
     before = {name: node.to_dataset().copy(deep=True) for name, node in run.children.items()}
     probes.lesions(run, 5, by="tau_soma", bins=2, controls=1)
     probes.transplants(run, kinds=["both"], seeds=[50], problems=1)
@@ -312,7 +312,7 @@ def test_questions_leave_the_run_as_it_was(run):
         assert node.to_dataset().identical(before[name])
 
 
-def test_a_lesion_by_what_is_not_there(run):
+def test_lesions_by_an_unknown_property_are_refused(run):
     with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has tau_dendrite"):
         probes.lesions(run, 5, by="tau")
     with pytest.raises(ValueError, match="of: 'size' is unknown; known: 'value', 'initial', 'change'"):
@@ -320,7 +320,7 @@ def test_a_lesion_by_what_is_not_there(run):
 
 
 @pytest.mark.parametrize("what", ["shuffle_properties", "reset_properties", "reset_weights"])
-def test_ablations_between_problems(what):
+def test_an_ablation_between_problems_changes_only_what_it_names(what):
     run = ip2lab.train("association", problems=3, seed=3, between_problems=what, record={"kept": range(3)}, **OPTIONS)
     learnt = ip2lab.train("association", problems=1, seed=3, **OPTIONS)
     series = probes.restore(run, 0)
@@ -342,6 +342,6 @@ def test_ablations_between_problems(what):
     assert ip2lab.replay(run, 2, 5).attrs["identical"]
 
 
-def test_who_learns_on_from_membranes_has_no_silent_neurons(run):
+def test_silencing_neurons_with_a_membrane_readout_is_refused(run):
     with pytest.raises(ValueError, match="silence: a silenced neuron's membrane is still read out"):
         ip2lab.continue_training(run, problems=1, silence=[1], readout="membrane")

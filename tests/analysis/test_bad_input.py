@@ -80,7 +80,7 @@ def test_a_right_answer_or_a_named_error(name, data):
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVITY))
-def test_something_else_than_a_labelled_array(name):
+def test_a_bare_array_is_refused_with_how_to_label_it(name):
     with pytest.raises(TypeError, match=r"expected an xarray.DataArray with dims .*, got ndarray; wrap it as"):
         ACTIVITY[name](np.zeros((3, 4, 5)))
 

@@ -139,7 +139,7 @@ def test_change_size_and_gradient_alignment():
     assert float(aligned.chance[0]) == pytest.approx(np.quantile(np.abs(cosines), 0.95), rel=0.03)
 
 
-def test_connectivity_refuses():
+def test_wrong_weights_and_arguments_are_refused_by_name():
     weights = planted()
     with pytest.raises(ValueError, match=r"48 along 'neuron' and 10 along 'presynaptic'; expected recurrent weights"):
         connectivity.communities(weights.isel(presynaptic=slice(10)))

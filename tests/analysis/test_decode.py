@@ -76,7 +76,7 @@ def test_smoother_is_scikit_learns_ridge():
         np.testing.assert_allclose(_decode._smoother(train, test[None])[0] @ y, oracle)
 
 
-def test_across_time():
+def test_decoding_across_time_generalizes_only_where_the_code_is_the_same():
     data = recording(times=6, onset=3)
     data[:, 3] = data[:, 3] - 2 * (data[:, 3] - data[:, 2]).where(data.stimulus == "B", 0)  # another code at the onset
     found = population.decode(data, "stimulus", across_time=True, permutations=20)
@@ -147,7 +147,7 @@ def test_counts_of_one_neuron_may_coincide():
         ({"label": "stimulus", "permutations": 0}, r"permutations=0"),
     ],
 )
-def test_decode_says_what_is_wrong(arguments, message):
+def test_wrong_arguments_of_decode_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         population.decode(recording(), **arguments)
 

@@ -58,7 +58,7 @@ def test_planted_factors_are_found(unequal):
     assert float(found.variance.sum()) == pytest.approx(1) and float(found.signal.sum()) == pytest.approx(1)
 
 
-def test_noise_is_subtracted():
+def test_demix_subtracts_the_variance_of_noise():
     signal = [population.demix(recording(seed, repeats=4, noise=2.0)[0], ["stimulus", "context"]) for seed in range(8)]
     truth = population.demix(recording(noise=1e-3)[0], ["stimulus", "context"]).variance
     found = xr.concat([s.signal for s in signal], "seed")

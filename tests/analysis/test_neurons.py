@@ -20,7 +20,7 @@ def spikes(shape=(40, 200, 3), share=0.1, dt=5.0, seed=0):
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(["trial", "time", "neuron"]), st.sampled_from([bool, np.int16, float]), st.booleans())
-def test_firing_rate_counts(order, dtype, lazy):
+def test_firing_rate_without_width_is_spikes_per_second(order, dtype, lazy):
     data = spikes()
     moved = data.astype(dtype).transpose(*order)
     rate = neurons.firing_rate(moved.chunk(trial=10) if lazy else moved)
@@ -88,7 +88,7 @@ def test_psth_refuses_identical_trials():
         (lambda d: d.isel(neuron=[]), r"dim 'neuron' has length 0"),
     ],
 )
-def test_firing_rate_says_what_is_wrong(change, message):
+def test_wrong_arguments_of_firing_rate_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         neurons.firing_rate(change(spikes()))
 
@@ -106,7 +106,7 @@ def properties(problems=6, cells=30, seed=0):
     )
 
 
-def test_drift_of_a_run():
+def test_drift_is_the_logarithm_relative_to_the_first_problem():
     data = properties()
     moved = neurons.drift(data)
     logs = np.log(data.tau_dendrite.values)
@@ -154,7 +154,7 @@ def test_density_of_neurons_that_are_all_alike_is_a_narrow_peak():
 
 
 @pytest.mark.parametrize("function", [neurons.drift, neurons.density])
-def test_properties_say_what_is_wrong(function):
+def test_wrong_properties_are_refused_by_name(function):
     data = properties()
     with pytest.raises(
         ValueError,

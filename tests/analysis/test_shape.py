@@ -36,7 +36,7 @@ def test_other_methods_keep_neighbours(method):
     xr.testing.assert_identical(found, population.manifold(data, method=method, n_neighbors=20))
 
 
-def test_manifold_refuses():
+def test_wrong_arguments_of_manifold_are_refused_by_name():
     data = roll()[0]
     with pytest.raises(ValueError, match=r"method='umap'; choose one of isomap, spectral, tsne"):
         population.manifold(data, method="umap")
@@ -67,7 +67,7 @@ def test_a_planted_rotation_is_found_on_held_out_conditions():
     assert float(itself.unaligned) == pytest.approx(1)
 
 
-def test_the_rotation_is_scipys():
+def test_the_rotation_of_align_equals_scipys():
     one, other = (p.values for p in paths(noise=1.0))
     order = np.arange(8)
     a, b = (v[:4].reshape(-1, 5) - v[:4].mean((0, 1)) for v in (one, other))
@@ -82,7 +82,7 @@ def test_unrelated_paths_do_not_align():
     assert float(found.aligned) < 0.5 and float(found.p_value) > 0.02
 
 
-def test_align_refuses():
+def test_paths_that_cannot_be_aligned_are_refused():
     one, other = paths()
     with pytest.raises(ValueError, match=r"5 along 'neuron', 'paths' 4 along 'neuron'.*population.pca"):
         population.align(one, other.isel(neuron=slice(4)))
