@@ -102,3 +102,11 @@ def test_time_constants_in_seconds_give_the_same_fi_curve():
     xr.testing.assert_allclose(neurons.fi_curve(properties.assign(tau_soma=seconds), [2.0]), expected)
     with pytest.raises(ValueError, match="'tau_soma' is in 'min'; expected 'ms' or 's'"):
         neurons.fi_curve(properties.assign(tau_soma=tau.assign_attrs(units="min")), [2.0])
+
+
+def test_a_bias_shifts_the_curve_by_its_own_size():
+    tuned = xr.Dataset({"tau_soma": ("neuron", [20.0, 20.0]), "threshold": ("neuron", [1.0, 1.0])})
+    shifted = neurons.fi_curve(tuned.assign(bias=("neuron", [0.5, -1.0])), [1.0, 2.0, 3.0], dt=0.1)
+    plain = neurons.fi_curve(tuned, [1.5, 2.5, 3.5], dt=0.1)
+    np.testing.assert_allclose(shifted.firing_rate[0], plain.firing_rate[0])
+    assert shifted.rheobase.values.tolist() == [0.5, 2.0]
