@@ -99,7 +99,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_the_mapping_of_properties_is_public_as_it_is():
     assert list(ip2lab.PROPERTIES) == [
-        "tau_dendrite", "tau_soma", "threshold", "adaptation_strength", "tau_adaptation", "gain", "tau",
+        "bias", "tau_dendrite", "tau_soma", "threshold", "adaptation_strength", "tau_adaptation", "gain", "tau",
     ]  # fmt: skip
     assert ip2lab.models()[0] == "spiking" and ip2lab.families()[0] == "association"
 

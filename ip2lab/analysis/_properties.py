@@ -10,16 +10,28 @@ import xarray as xr
 from ip2lab.analysis._arrays import apply, dataset, describe, free, units_of, variables_with
 from ip2lab.analysis._checks import check_rising, checked
 from ip2lab.analysis._labels import listed
+from ip2lab.properties import PROPERTIES
 
 
-def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
-    """All properties with both dims as one array (property, ..., along, feature), and their units (property,)."""
+class _Scaled(NamedTuple):
+    values: xr.DataArray  # (property, ..., along, feature), by their logarithm where they are always positive
+    linear: xr.DataArray  # (property,), whether a property is signed and stays as it is
+    coords: dict[str, xr.DataArray]  # unit and scale (property,)
+
+    def unscaled(self, values: xr.DataArray) -> xr.DataArray:
+        """Turn what is on these scales into values in the properties' units."""
+        return xr.where(self.linear, values, np.exp(values.where(~self.linear, 0.0)))
+
+
+def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str) -> _Scaled:
+    """All properties with both dims as one array, each on its scale."""
     found = {
-        name: free(v, "property", "unit")
+        name: free(v, "property", "unit", "scale")
         for name, v in variables_with(properties, along=along, feature=feature).items()
     }
-    for name, values in found.items():
-        if (values <= 0).any():
+    signed = [name in PROPERTIES and PROPERTIES[name].signed for name in found]
+    for (name, values), linear in zip(found.items(), signed, strict=True):
+        if not linear and (values <= 0).any():
             raise ValueError(
                 f"{name!r} holds {float(values.min()):g}; properties are compared by their logarithm and "
                 "must be positive"
@@ -28,7 +40,15 @@ def _by_property(properties: xr.Dataset | xr.DataArray, along: str, feature: str
     parts = [v.astype(float).drop_attrs(deep=False) for v in found.values()]
     whole = xr.concat(parts, dim=names, coords="minimal", compat="override", join="exact")
     unit = xr.DataArray([units_of(v) for v in found.values()], dims="property")
-    return whole.transpose("property", ..., along, feature), describe(unit, "unit", "1", "unit of the property")
+    where = xr.DataArray(signed, dims="property")
+    scale = xr.DataArray(["linear" if one else "log" for one in signed], dims="property")
+    coords = {
+        "unit": describe(unit, "unit", "1", "unit of the property"),
+        "scale": describe(scale, "scale", "1", "scale on which the property is compared"),
+    }
+    whole = whole.transpose("property", ..., along, feature)
+    logs: xr.DataArray = xr.ufuncs.log(whole.where(~where, 1.0))
+    return _Scaled(xr.where(where, whole, logs, keep_attrs=False), where, coords)
 
 
 @checked
@@ -39,13 +59,14 @@ def drift(
 
     .. math:: \mathrm{drift}_i(p) = \ln\frac{v_i(p)}{v_i(p_0)}
 
-    so that properties with different units stand side by side: 0.69 is twice, -0.69 is half the first value.
+    so that properties with different units stand side by side: 0.69 is twice, -0.69 is half the first value. A signed
+    property (the bias) is compared on a linear scale: its drift is :math:`v_i(p) - v_i(p_0)`, in its own unit.
 
     Parameters
     ----------
     properties : xarray.Dataset or xarray.DataArray
         A run's ``/properties`` (along, feature), or ``/trajectories`` with ``along="step"``, or one property. All
-        variables with both dims are used; their values must be positive.
+        variables with both dims are used; values of other than signed properties must be positive.
     along, feature : str
         The dims of problems (or steps) and of neurons.
     within : str, optional
@@ -59,7 +80,8 @@ def drift(
         the next (0 at the first); ``size`` (property, ..., along), the root mean square of `change` over neurons;
         ``spread`` (property, ..., along), the standard deviation of the logarithm over neurons; ``directedness``
         (property, ..., feature), the net way over the whole way: 1 for one direction, near 0 for to and fro, 0 where
-        nothing moved. The coord ``unit`` (property) has the units of the values.
+        nothing moved. The coords ``unit`` and ``scale`` (property) have the units of the values, and whether they are
+        compared by their logarithm (``"log"``) or as they are (``"linear"``).
 
     Raises
     ------
@@ -76,17 +98,16 @@ def drift(
     >>> moved.drift.sel(property="tau_soma").round(2).values.tolist(), moved.directedness.round(2).values.tolist()
     ([[0.0, 0.0], [0.69, 0.0], [1.39, 0.0]], [[1.0, 0.0]])
     """
-    values, unit = _by_property(properties, along, feature)
-    check_rising(values, along)
-    logs = xr.ufuncs.log(values)
+    logs, _, coords = _by_property(properties, along, feature)
+    check_rising(logs, along)
     first = _first_of_each(logs, along, within)
     start = xr.zeros_like(logs.isel({along: [0]}))
     change = xr.concat(
         [start, logs.diff(along, label="upper")], dim=along, join="outer", coords="minimal", compat="override"
     )
     change = change.assign_coords(logs.coords).where(first.same, 0.0) if within else change.assign_coords(logs.coords)
-    way = np.abs(change).sum(along)
-    net = np.abs(change.sum(along))
+    way: xr.DataArray = abs(change).sum(along)
+    net: xr.DataArray = abs(change.sum(along))
     moved = way > 1e-12
     directed = xr.where(moved, net / way.where(moved, 1.0), 0.0)
     order = [str(d) for d in logs.dims if d not in (along, feature)]
@@ -101,7 +122,7 @@ def drift(
             f"natural logarithm of the value over the one at the previous {along}",
         ),
         describe(
-            np.sqrt((change**2).mean(feature)).transpose(*order, along),
+            ((change**2).mean(feature) ** 0.5).transpose(*order, along),
             "size",
             "1",
             "root mean square change over neurons",
@@ -114,7 +135,7 @@ def drift(
         ),
         describe(directed.transpose(*order, feature), "directedness", "1", "net way over whole way"),
     )
-    return result.assign_coords(unit=unit)
+    return result.assign_coords(coords)
 
 
 class _Start(NamedTuple):
@@ -145,8 +166,8 @@ def density(
 
     .. math:: \hat f(\ln v) = \frac1{N h}\sum_i \varphi\Bigl(\frac{\ln v-\ln v_i}{h}\Bigr)
 
-    a Gaussian kernel estimate on the natural logarithm; the width h is Silverman's, but at least a fiftieth of the
-    grid, so that a population that is (still) all alike is a narrow peak and not a division by zero.
+    a Gaussian kernel estimate on the natural logarithm (of a signed property, the bias, on the value); the width h is
+    Silverman's, but at least a fiftieth of the grid, so that a population that is (still) all alike is a narrow peak and not a division by zero.
 
     Parameters
     ----------
@@ -161,7 +182,8 @@ def density(
     -------
     xarray.Dataset
         ``density`` (property, ..., along, point), per natural logarithm: it integrates to 1 over ln(value); ``value``
-        (property, point), the grid in the property's own unit, which the coord ``unit`` (property) has.
+        (property, point), the grid in the property's own unit, which the coord ``unit`` (property) has. Where the
+        coord ``scale`` (property) is ``"linear"``, the density is that of the value itself.
 
     Raises
     ------
@@ -182,8 +204,8 @@ def density(
     >>> round(float(np.trapezoid(curve.density, np.log(curve.value))), 3)
     1.0
     """
-    values, unit = _by_property(properties, along, feature)
-    logs = xr.ufuncs.log(free(values, "point"))
+    scaled = _by_property(properties, along, feature)
+    logs = free(scaled.values, "point")
     others = [d for d in logs.dims if d != "property"]
     low, high = logs.min(others), logs.max(others)
     margin = np.maximum(0.25 * (high - low), 0.25)
@@ -198,9 +220,9 @@ def density(
             "1",
             "density over neurons, per natural logarithm of the value",
         ),
-        describe(np.exp(grid), "value", "as the property", "value of the property"),
+        describe(scaled.unscaled(grid), "value", "as the property", "value of the property"),
     )
-    return result.assign_coords(unit=unit)
+    return result.assign_coords(scaled.coords)
 
 
 def _kernel_density(values: np.ndarray, grid: np.ndarray) -> np.ndarray:

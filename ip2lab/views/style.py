@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from holoviews.core.util import label_sanitizer
 
+from ip2lab.properties import PROPERTIES
 from ip2lab.views.markup import legible, literal
 
 # After Okabe and Ito (2008), moved to middle lightness so that each is readable on white and on black.
@@ -201,6 +202,19 @@ def spacing(centres: np.ndarray) -> float:
     20.0
     """
     return float(centres[1] - centres[0]) if len(centres) > 1 else 1.0
+
+
+def logarithmic(values: xr.DataArray) -> bool:
+    """Tell whether values belong on a logarithmic axis: those of a property that is not signed, or all positive ones.
+
+    Examples
+    --------
+    >>> logarithmic(xr.DataArray([0.5, 0.7], name="bias")), logarithmic(xr.DataArray([10.0, 20.0], name="tau"))
+    (False, True)
+    """
+    if values.name in PROPERTIES:
+        return not PROPERTIES[str(values.name)].signed
+    return bool((values > 0).all() and values.size)
 
 
 def span(values: Any, room: float = 0.05, logarithmic: bool = False) -> tuple[float, float]:

@@ -194,3 +194,19 @@ def test_numbers_among_objects_are_numbers_and_must_rise():
             continue
         with pytest.raises(ValueError, match="the labels along 'problem' do not rise"):
             neurons.drift(series)
+
+
+def test_a_signed_property_is_compared_on_a_linear_scale():
+    values = {"bias": [[0.5, -1.0], [0.75, -2.0]], "tau_soma": [[10.0, 10.0], [20.0, 10.0]]}
+    properties = xr.Dataset({name: (("problem", "neuron"), v) for name, v in values.items()})
+    found = neurons.drift(properties)
+    assert found.scale.values.tolist() == ["linear", "log"]
+    np.testing.assert_allclose(found.drift.sel(property="bias")[1], [0.25, -1.0])
+    np.testing.assert_allclose(found.drift.sel(property="tau_soma")[1], [np.log(2), 0.0])
+    curve = neurons.density(properties).isel(problem=1)
+    for name, at in (
+        ("bias", curve.value.sel(property="bias")),
+        ("tau_soma", np.log(curve.value.sel(property="tau_soma"))),
+    ):
+        assert np.trapezoid(curve.density.sel(property=name), at) == pytest.approx(1, abs=0.01)
+    assert curve.value.sel(property="bias").min() < -2 < 0.75 < curve.value.sel(property="bias").max()

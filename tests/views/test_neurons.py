@@ -214,7 +214,7 @@ def test_lesions_and_noisy_trials_run_the_network_again(trained: xr.DataTree) ->
     both = float(ip2lab.probe(trained, 1, silence=[2, 5]).loss.mean())
     assert f"without the 2: loss {float(found.intact_loss):.2g} → {both:.2g}" in explorer.figure.captions["lesion"]
     assert next(iter(explorer.figure.elements["raster"])).dimension_values(2, flat=False).shape[0] == 40
-    assert explorer.data()["loss"].dims == ("single_lesions",)
+    assert explorer.data()["loss"].dims == ("silenced",)
 
 
 def test_a_sample_of_lesions_says_so_in_the_picture(trained: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:

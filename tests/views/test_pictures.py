@@ -202,3 +202,15 @@ def test_between_two_problems_a_still_picture_has_no_mark():
     marks = axes.get_xticks()
     assert len(marks) >= 3
     assert (marks == marks.round()).all()
+
+
+def test_a_signed_property_lies_on_a_linear_axis_and_others_on_a_logarithmic_one():
+    values = xr.DataArray([[0.5, -1.0], [0.75, -2.0]], dims=("problem", "neuron"), coords={"problem": [-1, 0]})
+    bias, tau = values.rename("bias"), np.exp(values).rename("tau_soma")
+    for one, wanted in ((bias, "linear"), (tau, "log")):
+        figure = hv.render(plots.property_trajectories(one))
+        assert type(figure.y_scale).__name__ == f"{wanted.title()}Scale"
+        drawn = plots.property_density(neurons.density(one), str(one.name), at=0)
+        assert type(hv.render(drawn).y_scale).__name__ == f"{wanted.title()}Scale"
+    figure = hv.render(plots.scatter(bias.isel(problem=0), tau.isel(problem=0)))
+    assert [type(s).__name__ for s in (figure.x_scale, figure.y_scale)] == ["LinearScale", "LogScale"]

@@ -33,6 +33,7 @@ ALL = ("curve", "loss", "raster", "shift")
 TURNS = ("loss", "raster", "loss", "shift")  # one picture an update, and the curve when there is something new in it
 HEIGHT = 260  # of a panel, in pixels
 LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
+SIGNED = [name for name, row in PROPERTIES.items() if row.signed]  # these have no ratio to their first value
 
 
 class LiveTraining(Explorer):
@@ -452,7 +453,7 @@ class LiveTraining(Explorer):
             "curve": call(plots.learning_curves, series, height=HEIGHT),
             "loss": call(plots.within_problem_loss, ref("trials"), call(int, last), height=HEIGHT, **goal),
             "raster": call(plots.raster, spikes.isel(problem=-1, probe=0), height=HEIGHT),
-            "values": ref("run")["properties"].to_dataset(),
+            "values": ref("run")["properties"].to_dataset().drop_vars(SIGNED, errors="ignore"),
             "moved": call(neurons.density, moved),
             "shift": call(plots.shifts, ref("moved"), at=call(int, ref("moved")["problem"][-1]), height=HEIGHT),
         }
@@ -462,8 +463,9 @@ class LiveTraining(Explorer):
 
 
 def _values(network: Any) -> dict[str, np.ndarray]:
-    """Return every learnable property's value of each neuron."""
-    return {name: PROPERTIES[name].to_value(free.detach().cpu().numpy()) for name, free in network.free.items()}
+    """Return the values (neuron,) of the properties that have a ratio to their first value."""
+    table = {name: row for name, row in getattr(network, "table", {}).items() if not row.signed}
+    return {name: row.to_value(network.free[name].detach().cpu().numpy()) for name, row in table.items()}
 
 
 def _spikes_now(series: Any) -> np.ndarray:

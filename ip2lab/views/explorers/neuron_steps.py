@@ -13,7 +13,7 @@ from ip2lab.views import plots
 from ip2lab.views.explorers.base import group, source
 from ip2lab.views.explorers.recipe import call, later, ref
 from ip2lab.views.labels import Labels, along, ticked
-from ip2lab.views.style import axis, span
+from ip2lab.views.style import axis, logarithmic, span
 
 if TYPE_CHECKING:
     from ip2lab.probes import probe, single_lesions
@@ -160,8 +160,11 @@ class Cells:
         """The pictures of all neurons' properties."""
         own = along(self.labels, PROPERTIES[s["property"]])
         now, neuron, lines = NOW[s["property"]], s["neuron"], plots.property_trajectories
-        ends = call(span, PROPERTIES[s["property"]].values, 0.04, True)
-        both = (ends, call(span, PROPERTIES[s["against"]].values, 0.04, True))
+        ends, others = (
+            call(span, PROPERTIES[name].values, 0.04, logarithmic(self.properties[name]))
+            for name in (s["property"], s["against"])
+        )
+        both = (ends, others)
         density = call(
             plots.property_density,
             ref("densities"),

@@ -30,7 +30,7 @@ from ip2lab.views.explorers.population import trial_name
 from ip2lab.views.explorers.recipe import Recipe
 from ip2lab.views.labels import Labels
 from ip2lab.views.markup import caption
-from ip2lab.views.style import figure
+from ip2lab.views.style import figure, logarithmic
 from ip2lab.views.widget.figure import inside, options
 
 ROWS = (  # panels side by side, with their widths in quarters
@@ -133,11 +133,16 @@ class NeuronExplorer(Explorer):
         self._recipe = Recipe({**self.cells.given, "densities": neurons.density(self.properties)})
         self._controls(names)
 
+    def _first_choices(self, names: Sequence[str]) -> list[str]:
+        """The two properties that are shown first: time constants before others, signed ones last."""
+        ranked = {n: (n not in ("tau_dendrite", "tau_soma"), not logarithmic(self.properties[n])) for n in names}
+        return sorted(names, key=ranked.__getitem__)[:2]
+
     def _controls(self, names: Sequence[str]) -> None:
         problems = self.cells.labels.keys
         count = self.properties.sizes["neuron"]
         words = [(self.cells.words(n), n) for n in names]
-        first, second = sorted(names, key=lambda n: n not in ("tau_dendrite", "tau_soma"))[:2] * (1 + (len(names) == 1))
+        first, second = self._first_choices(names) * (1 + (len(names) == 1))
         probes = 0 if self.activity is None else self.activity.sizes["probe"]
         self._trials = [trial_name(self.activity, i) for i in range(probes)]
         box = ipywidgets.BoundedIntText(
@@ -191,7 +196,9 @@ class NeuronExplorer(Explorer):
         return self.properties[name].sel(problem=self.cells.labels[self.state["problem"]])
 
     def _pick(self, values: np.ndarray, value: float) -> None:
-        self.controls["neuron"].value = int(np.abs(np.log(values / max(value, 1e-9))).argmin())
+        logs = logarithmic(self.properties[self.state["property"]])
+        away = np.abs(_onto(values, logs) - _onto(value, logs))
+        self.controls["neuron"].value = int(away.argmin())
 
     def _pick_row(self, _: float, y: float) -> None:
         kept = Labels(self.activity["problem"].values).keys

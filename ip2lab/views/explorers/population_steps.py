@@ -13,6 +13,7 @@ from ip2lab.analysis._labels import levels
 from ip2lab.views import plots
 from ip2lab.views.explorers.recipe import Step, call, later, ref
 from ip2lab.views.labels import Labels, along, ticked
+from ip2lab.views.style import logarithmic
 
 if TYPE_CHECKING:
     from ip2lab.probes import probe
@@ -152,7 +153,8 @@ class Steps(NamedTuple):
         loadings = {
             f"loadings_{axis}": ref("axes").isel(component=i).assign_attrs(long_name=self._axis(i)) for axis, i in axes
         }
-        x, y = (s[axis] in self.facts.properties for axis in "xy")
+        own = self.facts.properties
+        x, y = (s[axis] in own and logarithmic(own[s[axis]]) for axis in "xy")
         chosen = s["selected"]
         return {
             **loadings,

@@ -36,6 +36,7 @@ from ip2lab.views.style import (
     figure,
     legend,
     lines,
+    logarithmic,
     looks,
     marker_line,
     plain,
@@ -64,7 +65,7 @@ def property_trajectories(
     Parameters
     ----------
     values : DataArray
-        (problem or step, neuron), in the property's unit; positive.
+        (problem or step, neuron), in the property's unit; on a logarithmic axis unless signed.
     picked : int, optional
         The index of a neuron to mark.
     at : optional
@@ -99,7 +100,8 @@ def property_trajectories(
     keep = np.unique(np.linspace(0, len(x) - 1, most).astype(int))
     along = along or str(flat.dims[0])
     names = [axis(flat.coords.get(along, None), along), axis(values)]
-    low, high = span(table, 0.04, True)
+    logs = logarithmic(values)
+    low, high = span(table, 0.04, logs)
     paths = [np.column_stack([x[keep], column]) for column in table[keep].T]
     own = neuron_inks(colors, flat[0], QUIET)
     strong = [MARK if colors is None else own[i] for i in chosen]
@@ -114,7 +116,7 @@ def property_trajectories(
     return looks(
         hv.Overlay(parts),
         height,
-        logy=True,
+        logy=logs,
         xlim=(float(x.min()), float(max(x.max(), x.min() + 1))),
         ylim=(low, high),
         xlabel=names[0],
@@ -236,7 +238,7 @@ def property_density(
     return looks(
         hv.Overlay(parts),
         height,
-        logy=True,
+        logy=logarithmic(xr.DataArray(value, name=name)),
         xlim=(0.0, top),
         ylim=(low, high),
         xlabel=names[0],
@@ -327,12 +329,12 @@ def scatter(
     limits: tuple[tuple[float, float], tuple[float, float]] | None = None,
     height: int = 260,
 ) -> hv.Overlay:
-    """Two properties of every neuron against each other, on logarithmic axes.
+    """Two properties of every neuron against each other, on logarithmic axes unless a property is signed.
 
     Parameters
     ----------
     x, y : DataArray
-        (neuron), positive, matched by their labels.
+        (neuron), matched by their labels.
     picked : int, optional
         The index of a neuron to mark.
     colors : sequence of str, optional
@@ -359,7 +361,8 @@ def scatter(
     y = match(with_dims(x, "neuron"), with_dims(y, "neuron"))
     a, b = x.values.astype(float), y.values.astype(float)
     chosen = indices(chosen, len(a), "chosen")
-    xlim, ylim = limits or (span(a, 0.06, True), span(b, 0.06, True))
+    logs = logarithmic(x), logarithmic(y)
+    xlim, ylim = limits or (span(a, 0.06, logs[0]), span(b, 0.06, logs[1]))
     mine = [] if picked is None else indices([picked], len(a), "picked")
     own = neuron_inks(colors, x, colours(1)[0])
     parts = [
@@ -368,7 +371,7 @@ def scatter(
         points(a, b, names, faded(own, chosen), size=7, alpha=0.75),
     ]
     return looks(
-        hv.Overlay(parts), height, logx=True, logy=True, xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
+        hv.Overlay(parts), height, logx=logs[0], logy=logs[1], xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
     )
 
 
