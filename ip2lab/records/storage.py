@@ -20,6 +20,7 @@ import socket
 import stat
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from numcodecs.vlen import VLenUTF8
 
 try:
     import fcntl
-except ImportError:  # Windows: the lock is still kept, only not against two that start in the same instant
+except ImportError:  # Windows: a lock file is believed, and one that a dead writer left is deleted by hand
     fcntl = None  # type: ignore[assignment]
 
 Metadata = dict[str, Any]
@@ -510,10 +511,10 @@ def uninterrupted() -> Iterator[None]:
 
 
 class Lock:
-    """A file that names the one process which writes to a folder.
+    """A file that names the one process which writes to a folder, locked by the operating system while it does.
 
-    A lock whose process is dead, on this same host, is stale and taken over. A lock of another host is
-    believed: whether that process lives cannot be seen from here.
+    However a process ends, the system then frees its lock, and the file is stale and taken over. A file that names
+    another host is believed: not every file system shares locks between hosts.
     """
 
     def __init__(self, path: Path) -> None:
@@ -522,50 +523,112 @@ class Lock:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
-            "born": born(os.getpid()),
             "token": os.urandom(8).hex(),
         }
-        with self._held() as descriptor:
-            holder = self._read(descriptor)
-            if holder and alive(holder):
-                raise BlockingIOError(
-                    f"{path} is being written by another process: {describe(holder)}. Wait for it, stop it, "
-                    f"or, where it no longer runs, delete {self.path}"
-                )
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, to_json(self.mine))
+        self._descriptor: int | None = self._take()
+        _held.add(self)
 
-    @contextlib.contextmanager
-    def _held(self) -> Iterator[int]:
-        """Hold the lock file itself for a moment, so that of two takers of a stale lock one wins."""
+    def _take(self) -> int:
+        """Open the file, lock it, and write into it who holds it."""
         while True:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                if fcntl:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if os.path.exists(self.path) and os.path.samestat(os.fstat(descriptor), os.stat(self.path)):
-                    yield descriptor
-                    return
-            finally:
-                os.close(descriptor)
-
-    def _read(self, descriptor: int) -> Metadata:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        return parse_holder(os.read(descriptor, 4096))
+            free, current = _claim(descriptor), _is_at(descriptor, self.path)
+            if free and current:
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, to_json(self.mine))
+                return descriptor
+            holder = _read(descriptor)
+            os.close(descriptor)
+            if current:  # else it was deleted or replaced meanwhile
+                raise BlockingIOError(
+                    f"{self.path.parent} is being written by another process: {describe(holder)}. Wait for it, stop "
+                    f"it, or, where it no longer runs, delete {self.path}"
+                )
 
     def check(self) -> None:
         """Raise when the lock, or the whole folder, is no longer this writer's."""
         holder = holder_of(self.path.parent)
-        if holder.get("token") != self.mine["token"]:
+        if self._descriptor is None or holder.get("token") != self.mine["token"]:
             now = f"now it is {describe(holder)}'s" if holder else "it was deleted, moved or given free"
             raise FileNotFoundError(errno.ENOENT, f"it is no longer this writer's, {now}")
 
     def release(self) -> None:
-        """Give the lock back, if it is still this writer's."""
+        """Give the lock back; its file is deleted if it is still this writer's."""
         with contextlib.suppress(OSError):
             self.check()
+            if fcntl is None:
+                self.close()  # Windows deletes no open file
             self.path.unlink()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file, as the end of the process does."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _close_in_child() -> None:
+    """Leave the locks to the process that was forked: a lock is free once every copy of its descriptor is closed."""
+    for lock in list(_held):
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
+
+
+def _claim(descriptor: int) -> bool:
+    """Lock an open file for as long as it stays open; False where it names a writer that may still run."""
+    if fcntl is None:
+        return not _read(descriptor)
+    return _flock(descriptor) and _read(descriptor).get("host", socket.gethostname()) == socket.gethostname()
+
+
+def _flock(descriptor: int) -> bool:
+    """Lock an open file unless another has it; who only asks (`is_locked`) has it for an instant, so try for longer."""
+    late = time.monotonic() + 0.1
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > late:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Tell whether an open file is still the one at a path."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _read(descriptor: int) -> Metadata:
+    """Return whom an open lock file names."""
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return parse_holder(os.read(descriptor, 4096))
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a folder has a writer that may still run."""
+    try:
+        descriptor = os.open(path / LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # who may not write there cannot ask
+        return True
+    try:
+        return not _claim(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def parse_holder(data: bytes) -> Metadata:
@@ -588,26 +651,3 @@ def holder_of(path: Path) -> Metadata:
 def describe(holder: Metadata) -> str:
     """Say who holds a lock."""
     return f"host {holder.get('host')}, process {holder.get('pid')}, since {holder.get('time')}"
-
-
-def born(pid: int) -> str:
-    """Return when a process was started, in the kernel's ticks (empty where this cannot be known, or it is dead)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def alive(holder: Metadata) -> bool:
-    """Tell whether the process that holds a lock may still run."""
-    pid = holder.get("pid")
-    if holder.get("host") != socket.gethostname() or not isinstance(pid, int) or os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return born(pid) == holder.get("born", "")  # a later process may have been given the same number

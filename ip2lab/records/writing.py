@@ -559,11 +559,9 @@ def unstarted(path: str | os.PathLike[str]) -> bool:
     source = Folder(path)
     if not os.path.isdir(source.path):  # False too where the system finds the path too long
         return False
-    locked = os.path.isfile(source.path / storage.LOCK)
-    if not locked:
+    if not os.path.isfile(source.path / storage.LOCK):
         return not os.listdir(source.path)
-    holder = storage.holder_of(source.path)
-    return not (holder and storage.alive(holder)) and _empty(source)
+    return _empty(source) and not storage.is_locked(source.path)
 
 
 def _empty(source: Folder) -> bool:
