@@ -26,8 +26,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from make_run import make_run, make_template, random_properties, random_rows
 
-from ip2lab.records import GROUPS, SCHEMA_VERSION, Recorder, open_run, read_checkpoint, reading, storage, template
+from ip2lab.records import GROUPS, SCHEMA_VERSION, Recorder, open_run, read_checkpoint, reading, template
+from ip2lab.records import lock as lock_module
+from ip2lab.records.chunks import array_metadata, checksum, pieces, select
+from ip2lab.records.lock import Lock, is_locked
 from ip2lab.records.reading import with_checksum
+from ip2lab.records.stores import Folder, Memory
 
 ATTRS = {"family": "association", "model": "spiking", "learnable": ["tau_soma"], "seed": 3, "config": {"dt": 20}}
 SMALL = {"neurons": 4, "steps": 6}
@@ -161,9 +165,9 @@ def test_selection_is_that_of_numpy(data: st.DataObject) -> None:
     shape = data.draw(st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple))
     chunks = tuple(data.draw(st.integers(1, 4)) for _ in shape)
     values = np.arange(np.prod(shape)).reshape(shape)
-    source = storage.Memory()
-    metadata = storage.array_metadata(shape, values.dtype, chunks, dims=("a", "b", "c")[: len(shape)], attrs={})
-    for name, chunk in storage.pieces(0, values, metadata):
+    source = Memory()
+    metadata = array_metadata(shape, values.dtype, chunks, dims=("a", "b", "c")[: len(shape)], attrs={})
+    for name, chunk in pieces(0, values, metadata):
         source.put(f"x/{name}", chunk)
     indexers = []
     for size in shape:
@@ -177,7 +181,7 @@ def test_selection_is_that_of_numpy(data: st.DataObject) -> None:
     expected = values
     for axis in reversed(range(len(shape))):
         expected = expected[(slice(None),) * axis + (indexers[axis],)]
-    np.testing.assert_array_equal(storage.select(source, "x", metadata, indexers), expected)
+    np.testing.assert_array_equal(select(source, "x", metadata, indexers), expected)
 
 
 def test_large_arrays_are_cut_into_chunks_along_every_dim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -506,14 +510,14 @@ def test_an_interrupt_waits_for_the_end_of_a_commit(tmp_path: Path, monkeypatch:
     datasets = make_template(**SMALL)
     with Recorder(tmp_path / "run", datasets, ATTRS) as recorder:
         add(recorder, datasets, 0, 0)
-        put = storage.Folder.put
+        put = Folder.put
 
         def interrupted(self: Any, *args: Any, **settings: Any) -> None:
             signal.raise_signal(signal.SIGINT)
             put(self, *args, **settings)
 
         with monkeypatch.context() as patch:
-            patch.setattr(storage.Folder, "put", interrupted)
+            patch.setattr(Folder, "put", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 recorder.commit(checkpoint(0))
         committed(tmp_path / "run", 1)
@@ -634,16 +638,16 @@ def test_a_writer_that_sleeps_keeps_its_lock(tmp_path: Path) -> None:
         os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
         with pytest.raises(BlockingIOError, match=f"process {child.pid}"):
             Recorder.reopen(path)
-        assert storage.is_locked(path)
+        assert is_locked(path)
     finally:
         child.kill()
         child.wait()
-    assert not storage.is_locked(path)
+    assert not is_locked(path)
     Recorder.reopen(path).release()
 
 
 def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
-    lock = storage.Lock(tmp_path)
+    lock = Lock(tmp_path)
 
     def in_child(act: Callable[[], object]) -> int:
         """Fork, act there, and return 0 where that went well."""
@@ -657,7 +661,7 @@ def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     assert in_child(lock.check) == 1  # it is not the child's,
-    assert in_child(lambda: storage.Lock(tmp_path)) == 1  # nor free,
+    assert in_child(lambda: Lock(tmp_path)) == 1  # nor free,
     assert in_child(lock.release) == 0
     lock.check()  # nor the child's to release
     sleeper = os.fork()
@@ -666,8 +670,8 @@ def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
         os._exit(0)
     try:
         lock.close()  # as the death of this process does, though its child lives on
-        assert not storage.is_locked(tmp_path)
-        storage.Lock(tmp_path).release()
+        assert not is_locked(tmp_path)
+        Lock(tmp_path).release()
     finally:
         os.kill(sleeper, signal.SIGKILL)
         os.waitpid(sleeper, 0)
@@ -696,30 +700,30 @@ def test_locks_of_others(store: Path) -> None:
 def test_a_lock_file_that_is_deleted_or_replaced_meanwhile_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim, file = storage._claim, tmp_path / ".lock"
+    claim, file = lock_module._claim, tmp_path / ".lock"
     for change in (file.unlink, lambda: (tmp_path / "other").rename(file)):
         (tmp_path / "other").write_text("")
 
         def meanwhile(descriptor: int, change: Callable[[], object] = change) -> bool:
-            monkeypatch.setattr(storage, "_claim", claim)
+            monkeypatch.setattr(lock_module, "_claim", claim)
             change()
             return claim(descriptor)
 
-        monkeypatch.setattr(storage, "_claim", meanwhile)
-        lock = storage.Lock(tmp_path)
+        monkeypatch.setattr(lock_module, "_claim", meanwhile)
+        lock = Lock(tmp_path)
         lock.check()
         with pytest.raises(BlockingIOError):
-            storage.Lock(tmp_path)
+            Lock(tmp_path)
         lock.release()
 
 
 def test_where_the_system_locks_no_files_a_lock_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "fcntl", None)
-    storage.Lock(tmp_path).close()
+    monkeypatch.setattr(lock_module, "fcntl", None)
+    Lock(tmp_path).close()
     with pytest.raises(BlockingIOError, match=r"delete .*\.lock"):
-        storage.Lock(tmp_path)
+        Lock(tmp_path)
     (tmp_path / ".lock").write_text("")
-    storage.Lock(tmp_path).release()
+    Lock(tmp_path).release()
     assert not (tmp_path / ".lock").exists()
 
 
@@ -930,7 +934,7 @@ def test_a_root_that_was_changed_without_its_seal(store: Path) -> None:
 def chunk(path: Path, array: str, values: np.ndarray, name: str | None = None) -> None:
     """Write a chunk with a right checksum."""
     metadata = nodes(json.loads((path / "zarr.json").read_bytes()))[array]
-    for found, data in storage.pieces(0, values, metadata):
+    for found, data in pieces(0, values, metadata):
         (path / array / (name or found)).write_bytes(data)
 
 
@@ -1166,7 +1170,7 @@ def test_chunks_that_unpack_to_another_size_are_refused(store: Path) -> None:
         kept = file.read_bytes()
         lie = bytearray(kept[:-4])
         lie[place : place + 4] = value.to_bytes(4, "little")
-        file.write_bytes(bytes(lie) + storage.checksum(bytes(lie)))
+        file.write_bytes(bytes(lie) + checksum(bytes(lie)))
         with pytest.raises(ValueError, match=rf"/{array}: chunk c.0 cannot be read: it holds"):
             open_run(store)[array].values  # noqa: B018
         file.write_bytes(kept)

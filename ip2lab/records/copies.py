@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ip2lab.records.chunks import MAX_CHUNK, Metadata
 from ip2lab.records.schema import GROUPS, check_present, variable
-from ip2lab.records.storage import MAX_CHUNK, Metadata, Remote, Source
+from ip2lab.records.stores import Remote, Source
 
 METADATA = ("zarr.json", ".zarray", ".zmetadata")
 PLAIN = (

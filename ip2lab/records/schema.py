@@ -12,7 +12,7 @@ import xarray as xr
 
 from ip2lab.networks import models
 from ip2lab.properties import PROPERTIES, UnknownName
-from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
+from ip2lab.records.chunks import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
 MOST_NEURONS = 1_000_000  # their labels alone are in the way beyond

@@ -25,7 +25,7 @@ from test_learning import assert_same_bits
 import ip2lab
 from ip2lab.records import read_checkpoint
 from ip2lab.records.reading import read_root
-from ip2lab.records.storage import Folder
+from ip2lab.records.stores import Folder
 from ip2lab.records.writing import unstarted
 
 KILLED = ["a commit after every ten trials", "long problems", "every option", "rate network", "attention"]
