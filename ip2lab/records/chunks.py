@@ -179,17 +179,12 @@ def pieces(start: int, rows: np.ndarray, metadata: Metadata) -> Iterator[tuple[s
     chunks, dtype = chunks_of(metadata), dtype_of(metadata)
     shape = (len(rows), *metadata["shape"][1:]) if metadata["shape"] else ()
     counts = [-(-size // chunk) for size, chunk in zip(shape, chunks, strict=True)]
-    fill = np.nan if dtype.kind == "f" else "" if dtype.kind == "T" else 0
+    fill = {"f": np.nan, "T": ""}.get(dtype.kind, 0)
     for index in itertools.product(*map(range, counts)):
         part = rows[tuple(slice(i * c, (i + 1) * c) for i, c in zip(index, chunks, strict=True))]
-        if part.shape != chunks:
-            part = (
-                np.pad(part, [(0, c - s) for c, s in zip(chunks, part.shape, strict=True)], constant_values=fill)
-                if dtype.kind != "T"
-                else np.array([*part, *[""] * (chunks[0] - len(part))], dtype=TEXT)
-            )
-        name = chunk_name((start + index[0], *index[1:]) if index else ())
-        yield name, encode(part.astype(dtype, copy=False), metadata)
+        chunk = np.full(chunks, fill, dtype)
+        chunk[tuple(map(slice, part.shape))] = part
+        yield chunk_name((start + index[0], *index[1:]) if index else ()), encode(chunk, metadata)
 
 
 def read_chunk(source: Source, key: str, metadata: Metadata) -> bytes:

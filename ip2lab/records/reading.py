@@ -32,7 +32,7 @@ from ip2lab.records.chunks import (
     to_json,
 )
 from ip2lab.records.copies import Copy, is_copy, older_root, open_copy
-from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
+from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, misplaced, variable
 from ip2lab.records.stores import Folder, Memory, Remote, Source, at_address
 
 CHECKPOINT = ".checkpoint"
@@ -256,14 +256,7 @@ def read_root(source: Source) -> Metadata:
         version, copied = attrs.get("schema_version"), is_copy(document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"{source}: {ROOT} is damaged or no group's: {type(error).__name__}: {error}") from None
-    if version is None:
-        raise ValueError(f"{source}: is a Zarr store, but no run: the attribute schema_version is missing")
-    if type(version) is not int or version != SCHEMA_VERSION:
-        wrote = attrs["versions"].get("ip2lab") if isinstance(attrs.get("versions"), dict) else None
-        raise ValueError(
-            f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
-            f"version {SCHEMA_VERSION}: read it with the ip2lab that wrote it"
-        )
+    _check_version(source, attrs, version)
     if copied:
         raise Copy(source, document)
     try:
@@ -274,6 +267,18 @@ def read_root(source: Source) -> Metadata:
         raise ValueError(f"{source}: {ROOT} is damaged: the checksum of its content differs")
     _check_attrs(source, attrs)
     return document
+
+
+def _check_version(source: Source, attrs: Metadata, version: object) -> None:
+    """Raise ValueError for another version of the schema than this one."""
+    if version is None:
+        raise ValueError(f"{source}: is a Zarr store, but no run: the attribute schema_version is missing")
+    if type(version) is not int or version != SCHEMA_VERSION:
+        wrote = attrs["versions"].get("ip2lab") if isinstance(attrs.get("versions"), dict) else None
+        raise ValueError(
+            f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
+            f"version {SCHEMA_VERSION}: read it with the ip2lab that wrote it"
+        )
 
 
 def _root_bytes(source: Source) -> bytes:
@@ -436,7 +441,7 @@ def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
     failed = _all(source, nodes, "series/failed")
     problems = {group: _all(source, nodes, f"{group}/problem") for group in GROUPS}
     for group, rows in problems.items():
-        if (np.diff(rows) < 0).any() or (rows < -1).any() or (rows > len(failed)).any():
+        if not _are_problems(rows, len(failed)):
             yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {len(failed)}"
     for key, data in nodes.items():
         group, _, name = key.partition("/")
@@ -444,14 +449,15 @@ def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
         if row is None:
             continue
         values = _all(source, nodes, key)
-        if values.dtype.kind != "f":
-            continue
-        wrong = np.isinf(values) if row.missing == "any" else ~np.isfinite(values)
-        if row.missing == "failed":
-            wrong[np.isin(problems[group], np.flatnonzero(failed))] = False
+        wrong = misplaced(values, row.missing, np.isin(problems[group], np.flatnonzero(failed)))
         if wrong.any():
             first = np.argwhere(wrong)[0]
             yield f"{source}: {key}: holds {values[tuple(first)]} in row {first[0]}; expected finite numbers"
+
+
+def _are_problems(rows: np.ndarray, series: int) -> bool:
+    """Tell whether the problems of a group's rows do not fall and are of the series, or next in it."""
+    return not ((np.diff(rows) < 0).any() or (rows < -1).any() or (rows > series).any())
 
 
 def _all(source: Source, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:

@@ -27,15 +27,7 @@ def absolute(path: Any, wanted: str = "a run's folder") -> Path:
     >>> absolute("runs/first.zarr").is_absolute(), "~" in str(absolute("~/runs/first.zarr"))
     (True, False)
     """
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
-    text = os.fsdecode(path)
-    if "\0" in text:
-        raise ValueError(f"path is {path!r}; it holds a null character; expected a path without")
-    if isinstance(path, str) and "://" in text:
-        raise ValueError(f"path is {path!r}, an address; {wanted} has to be on this machine: give its path")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", text):  # longer than the letter of a drive
-        raise ValueError(f"path is {path!r}, an address that has been changed into a path; give it as text")
+    text = _local(path, wanted)
     home = os.path.expanduser(text)
     if text.startswith("~") and home == text:
         raise ValueError(
@@ -49,6 +41,20 @@ def absolute(path: Any, wanted: str = "a run's folder") -> Path:
         ) from None
     plain = Path(os.path.normpath(full))
     return plain if os.path.realpath(plain) == os.path.realpath(full) else full  # after a link, `..` is not its folder
+
+
+def _local(path: Any, wanted: str) -> str:
+    """Return a path as text; TypeError or ValueError where it is none, or an address."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path is {path!r} ({type(path).__name__}); expected the path of {wanted}")
+    text = os.fsdecode(path)
+    if "\0" in text:
+        raise ValueError(f"path is {path!r}; it holds a null character; expected a path without")
+    if isinstance(path, str) and "://" in text:
+        raise ValueError(f"path is {path!r}, an address; {wanted} has to be on this machine: give its path")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.\-]+:[/\\]", text):  # longer than the letter of a drive
+        raise ValueError(f"path is {path!r}, an address that has been changed into a path; give it as text")
+    return text
 
 
 class Folder:

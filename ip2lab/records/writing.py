@@ -47,7 +47,7 @@ from ip2lab.records.reading import (
     validate,
     with_checksum,
 )
-from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape
+from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape, misplaced
 from ip2lab.records.stores import PARTIAL, Folder, Memory
 
 ELSEWHERE = "Give another path, read it with ip2lab.open_run, or go on with it by ip2lab.resume"
@@ -244,10 +244,7 @@ class Recorder:
         if not isinstance(group, str) or group not in self._columns:
             raise UnknownName(f"unknown group {group!r}; known: {', '.join(self._columns)}{hint(group, self._columns)}")
         known = self._columns[group]
-        for name in {**columns, **known}:
-            if name not in known or name not in columns:
-                came = "an unknown variable" if name not in known else "no variable"
-                raise ValueError(f"{group}: came with {came} {name!r}; expected {', '.join(known)}")
+        _check_names(group, columns, known)
         rows = {name: _rows(f"{group}/{name}", columns[name], column.metadata) for name, column in known.items()}
         counts = {name: len(values) for name, values in rows.items()}
         if len(set(counts.values())) > 1:
@@ -479,17 +476,29 @@ def by_labels(where: str, values: Any, dims: Sequence[str], labels: Mapping[str,
     numbers = {dim: np.arange(values.sizes[dim]) for dim in ("neuron", "presynaptic") if dim in dims}
     for dim, wanted in (numbers | dict(labels or {})).items():
         name = "condition" if dim == "probe" else dim
-        if name not in values.coords or values[name].dims != (dim,):
-            continue
-        index = pd.Index(values[name].values)
-        order = index.get_indexer(wanted) if index.is_unique else np.array([-1])
-        if len(index) != len(wanted) or (order < 0).any():
-            came = f"{where}: the labels of {dim!r} are {index.tolist()[:8]}"
-            raise ValueError(
-                f"{came}; expected {pd.Index(wanted).tolist()[:8]}, each once, in any order, or none at all"
-            )
-        values = values.isel({dim: order})
+        if name in values.coords and values[name].dims == (dim,):
+            values = values.isel({dim: _order(f"{where}: the labels of {dim!r}", values[name].values, wanted)})
     return values.transpose(*dims)
+
+
+def _order(what: str, labels: np.ndarray, wanted: Any) -> np.ndarray:
+    """Return where each wanted label is; ValueError where labels are not the wanted ones, each once."""
+    index = pd.Index(labels)
+    order = index.get_indexer(wanted) if index.is_unique else np.array([-1])
+    if len(index) != len(wanted) or (order < 0).any():
+        raise ValueError(
+            f"{what} are {index.tolist()[:8]}; expected {pd.Index(wanted).tolist()[:8]}, each once, in any order, or "
+            "none at all"
+        )
+    return order
+
+
+def _check_names(group: str, columns: Mapping[str, Any], known: Mapping[str, _Column]) -> None:
+    """Raise ValueError unless exactly the known variables of a group came."""
+    for name in {**columns, **known}:
+        if name not in known or name not in columns:
+            came = "an unknown variable" if name not in known else "no variable"
+            raise ValueError(f"{group}: came with {came} {name!r}; expected {', '.join(known)}")
 
 
 def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
@@ -510,11 +519,7 @@ def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
 def _check_missing(name: str, values: np.ndarray, failed: np.ndarray) -> None:
     """Refuse numbers of /series that are not finite where the table says that they have to be."""
     missing = GROUPS["series"].variables[name].missing
-    if values.dtype.kind != "f":
-        return
-    wrong = np.isinf(values) if missing == "any" else ~np.isfinite(values)
-    if missing == "failed":
-        wrong &= ~failed
+    wrong = misplaced(values, missing, failed)
     if wrong.any():
         may = {"any": "a number or NaN", "failed": "a number where the problem did not fail"}.get(missing, "a number")
         raise ValueError(
