@@ -1,4 +1,4 @@
-"""What a series costs who waits for it: seconds and megabytes of README's table. ``python benchmarks/cost.py``."""
+"""Seconds and megabytes that a series costs, as in docs/results.md: ``python benchmarks/cost.py``."""
 
 from __future__ import annotations
 

@@ -1,22 +1,13 @@
-"""The slow level: which intrinsic properties may learn is decided once for a family, from what its problems demand.
+"""The slow level: which intrinsic properties may learn is decided once per family, from what its problems demand.
 
-In words: a configuration (a set of learnable properties) is worth what it saves. Networks with every candidate
-configuration learn the same short series of problems from the same seeds; what counts is the number of trials that
-this takes them, as a ratio. In each round the worse half is given up, and a run that has taken far more trials than
-others needed is not waited for. The winner is fixed before anything else is learnt; where the data cannot tell the
-last ones apart, that is said, and the smallest set is taken. In pseudo-code::
+A configuration (a set of learnable properties) is worth the trials it saves. Networks with every candidate
+configuration learn the same short series of problems from the same seeds, and the number of trials they take is
+compared as a ratio. After each round the worse half is dropped, and a run that has taken far more trials than the
+others needed is stopped. The winner is fixed before anything else is learnt; if the data cannot separate the best
+configurations, this is reported and the smallest of them is chosen. The pseudo-code is in
+``docs/explanation/levels.md``; its constants are `START`, `MARGIN` and `HOPELESS` below.
 
-    left = all candidates
-    for each round:                                     # each with seeds of its own, and with longer series
-        until half of `left` have finished:             # double what every run may take, from `START` trials,
-            every unfinished run goes on up to that     # at most `MARGIN` times what that half has taken, or
-                                                        # `HOPELESS` times what the first one has taken
-        judge each by the mean log ratio of its trials to the best one's, over all seeds so far
-        left = the better half, rounded up              # not after the last round
-    give up what is worse than the best by a paired t-test on the log ratios of the last round
-    the decision is the best one, or the smallest of those that are left
-
-The fast level (:mod:`ip2lab.training.learners`) then fine-tunes the chosen properties in every problem.
+The fast level (:mod:`ip2lab.training.learners`) then tunes the chosen properties in every problem.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def test_all_examples_are_there_and_small():
 
 
 @pytest.mark.parametrize("name", STORED)
-def test_each_is_whole_and_says_where_it_comes_from(name):
+def test_each_example_is_complete_with_provenance(name):
     run = open_run(examples.DATA / f"{name}.zarr", verify=True)
     known = provenance(name)
     assert known["checksum"] == examples.checksum(examples.DATA / f"{name}.zarr")
@@ -40,7 +40,7 @@ def test_each_is_whole_and_says_where_it_comes_from(name):
 
 
 @pytest.mark.parametrize("name", examples.SEARCHES)
-def test_each_search_is_what_its_arguments_give(name):
+def test_each_stored_search_matches_its_arguments(name):
     path = examples.DATA / f"{name}.json"
     found = ip2lab.example(name)
     assert ip2lab.search_plasticity(**examples.SEARCHES[name], path=path).identical(found)  # refuses other arguments
@@ -60,7 +60,7 @@ def test_a_search_is_made_with_its_provenance(monkeypatch, tmp_path):
     assert made.attrs["kernels"] == examples.made_with()["kernels"]
 
 
-def test_a_short_one_is_made_again():
+def test_retraining_an_example_gives_the_same_losses():
     name = "association"
     arguments = examples.EXAMPLES[name] | {"problems": 3}
     again, stored, known = ip2lab.train(**arguments, progress=False), ip2lab.example(name), provenance(name)
@@ -86,7 +86,7 @@ def test_outside_a_checkout_it_says_how_to_make_one(monkeypatch, tmp_path):
     assert provenance("tiny")["arguments"]["neurons"] == 10
 
 
-def test_the_command_says_what_came_of_each(monkeypatch, tmp_path, capsys):
+def test_the_command_reports_each_example(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(examples, "make", partial(examples.make, folder=tmp_path))
     tiny = {"family": "dms", "seed": 1, "problems": 2, "max_trials": 60, "neurons": 10}
     monkeypatch.setattr(examples, "EXAMPLES", {"tiny": tiny})

@@ -26,7 +26,7 @@ SMALL = {"problems": 2, "neurons": 20, "max_trials": 60, "window": 20}
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
-def test_a_grid_is_every_combination_once(sizes):
+def test_a_grid_holds_every_combination_once(sizes):
     axes = {f"axis{k}": list(range(size)) for k, size in enumerate(sizes)}
     plan = grid(**axes, constant="same")
     assert len(plan) == np.prod(sizes)
@@ -88,7 +88,7 @@ def test_whatever_holds_several_values_is_an_axis(axis):
         ("problems_order", range(10)),
     ],
 )
-def test_what_one_run_takes_is_no_axis(name, value):
+def test_a_list_option_of_one_run_is_not_an_axis(name, value):
     (only,) = grid(**{name: value})
     assert only[name] is value
     assert len(grid(**{name: [value, value]})) == 2
@@ -176,7 +176,7 @@ def test_two_runs_have_the_same_labels_where_they_are_given_the_same(data):
         assert all(len(str(word)) < 80 and "\n" not in str(word) for word in words)
 
 
-def test_values_that_read_the_same_are_told_apart():
+def test_values_with_the_same_text_get_different_labels():
     found = labels([{"x": 1}, {"x": "1"}, {"x": True}, {"x": None}, {"x": "nothing"}, {"x": "1 (2)"}, {"x": 1.0}])
     assert found["x"][1] == ["1", "1 (2)", "True", "nothing", "nothing (2)", "1 (2) (2)", "1"]
 
@@ -214,14 +214,14 @@ def test_arrays_in_a_stored_experiment_are_compared_by_what_they_hold(tmp_path):
         run_many([plan[0] | {"start": {"tau_soma": np.linspace(20, 31, 20)}}], folder=tmp_path, progress=False)
 
 
-def test_shorter_series_are_filled_up():
+def test_series_of_different_lengths_are_padded_with_missing_values():
     runs = run_many([SMALL | {"family": "association", "problems": n} for n in (1, 3)], progress=False)
     assert runs.loss.notnull().sum("problem").values.tolist() == [1, 3]
     assert runs.trials.notnull().sum("problem").values.tolist() == [1, 3]
     assert not runs.failed[0, 1:].any()
 
 
-def test_executors_change_nothing():
+def test_every_executor_gives_the_same_runs():
     plan = grid(family="association", seed=[0, 1, 2], **SMALL)
     here = run_many(plan, progress=False).drop_vars("duration")
     with ThreadPoolExecutor(2) as pool:
@@ -230,7 +230,7 @@ def test_executors_change_nothing():
         assert run_many(plan, executor=pool, progress=False).drop_vars("duration").identical(here)
 
 
-def test_every_model_makes_the_same_bits_in_a_parallel_experiment(tmp_path):
+def test_every_model_gives_the_same_bits_in_a_parallel_experiment(tmp_path):
     models = ["spiking", "rate", "attention", "filters"]
     plan = grid(family="association", model=models, **(SMALL | {"neurons": 70}))
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -239,14 +239,14 @@ def test_every_model_makes_the_same_bits_in_a_parallel_experiment(tmp_path):
         assert_same_bits(open_run(tmp_path / f"{i:04d}.zarr"), ip2lab.train(**arguments, progress=False))
 
 
-def test_what_is_stored_is_not_done_again(tmp_path):
+def test_complete_stored_runs_are_not_trained_again(tmp_path):
     plan = grid(family="association", seed=[0, 1], **SMALL)
     first = run_many(plan, folder=tmp_path, progress=False)
     assert run_many(plan, folder=tmp_path, progress=False).identical(first)  # even the computing times
     assert open_run(tmp_path / "0001.zarr").attrs["seed"] == 1
 
 
-def test_an_interrupted_run_goes_on(tmp_path):
+def test_an_interrupted_run_of_an_experiment_resumes(tmp_path):
     plan = [SMALL | {"family": "association"}]
     whole = run_many(plan, progress=False)
     with pytest.warns(UserWarning, match="the run was stopped before its end"):
@@ -255,7 +255,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert (runs.loss.values == whole.loss.values).all()
 
 
-def test_a_run_that_fails_is_named():
+def test_an_error_names_the_run_that_failed():
     with pytest.raises(RuntimeError, match=r"run 1, .*'dsm'.* failed: unknown family 'dsm'") as caught:
         run_many([SMALL | {"family": "association"}, SMALL | {"family": "dsm"}], progress=False)
     assert isinstance(caught.value.__cause__, ValueError)
@@ -271,12 +271,12 @@ def test_a_run_that_fails_is_named():
         ([{1: "dms"}], TypeError, "plan: .* is no mapping of arguments"),
     ],
 )
-def test_a_plan_that_is_none_is_refused(plan, error, wording):
+def test_an_invalid_plan_is_refused(plan, error, wording):
     with pytest.raises(error, match=wording):
         run_many(plan)
 
 
-def test_an_executor_that_is_gone_and_one_whose_workers_die():
+def test_a_closed_executor_and_dying_workers_raise_named_errors():
     plan = [SMALL | {"family": "association", "seed": seed} for seed in range(2)]
     with ThreadPoolExecutor(1) as pool:
         pass

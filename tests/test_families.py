@@ -107,7 +107,7 @@ def test_conditions_epochs_masks_and_labels(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_is_shown(name):
+def test_each_condition_shows_its_patterns_in_its_epochs(name):
     epochs, _, _, conditions = TABLE[name]
     trials = family(name).problem(seed=5).trials()
     seen: dict[str, np.ndarray] = {}  # each token is one pattern, wherever it appears
@@ -140,7 +140,7 @@ def test_stimuli_have_the_overlap_that_was_asked_for(seed, name, overlap):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_timing_is_settable(name):
+def test_timing_settings_change_the_epochs(name):
     settings = {"stimulus": 300.0, "delay": (200.0, 800.0), "response": 400.0, "grace_period": 60.0, "stimuli": 3}
     chosen = family(name, **settings)
     assert chosen.settings() == {**family(name).settings(), **settings}
@@ -192,7 +192,7 @@ def test_timing_and_number_of_stimuli_by_hand(name):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_noise_of_inputs(name):
+def test_input_noise_has_the_standard_deviation_asked_for(name):
     trials = family(name, noise=0.2).problem(0).trials(np.zeros(200, int), seed=1)
     clean = family(name).problem(0).trials(np.zeros(200, int)).inputs
     spread = float((trials.inputs - clean).std())
@@ -249,7 +249,7 @@ def test_names_of_families_are_their_own():
         family(family("dms"), delay=5)
 
 
-def test_a_problem_of_ones_own():
+def test_a_problem_given_as_tables_draws_trials():
     epochs = (Epoch("cue", 100), Epoch("response", 100))
     inputs = np.arange(4.0).reshape(2, 2, 1)
     labels = {"stimulus": ["a", "b"], "response": ["x", "y"], "context": ["none", "none"]}

@@ -99,7 +99,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_fifty_updates_are_the_same(case):
+def test_fifty_updates_equal_those_of_pytorch(case):
     options = dict(CASES[case])
     shown = stream()
     if "dt" in options:
@@ -134,7 +134,7 @@ def test_fifty_updates_are_the_same_with_drawn_delays_and_noisy_inputs(settings)
     assert (len(lengths) > 5) == ("delay" in settings)
 
 
-def test_penalties_pull_where_they_should():
+def test_l2_shrinks_weights_and_the_rate_penalty_moves_rates_to_the_target():
     shown, total, spikes = stream(), {}, {}
     for name, rates in {"none": {}, "l2": {"l2": {"recurrent_weights": 5.0}}, "rates": {"rate_weight": 0.1}}.items():
         net = network(shown)
@@ -210,7 +210,7 @@ def test_what_stops_learning_stays_where_it_came_to():
 
 
 @pytest.mark.parametrize("what", ["all", "first_moment", "none"])
-def test_forgetting_is_the_same_in_both(what):
+def test_resetting_the_optimizer_acts_alike_in_both_learners(what):
     shown = stream()
     fast, plain = both(shown)
     memories = []
@@ -263,7 +263,7 @@ def test_a_problem_is_solved_when_the_mean_of_the_window_is_below_the_criterion(
 
 
 @pytest.mark.parametrize("kind", [CompiledLearner, PlainLearner])
-def test_a_loss_that_is_no_number_ends_it(kind):
+def test_a_loss_that_is_not_finite_ends_learning(kind):
     shown = stream()
     net = network(shown)
     learner = kind(net, rates_of(net))
@@ -303,7 +303,7 @@ def test_the_module_shows_what_the_compiled_learner_learns():
 # ---------------------------------------------------------------- what the trials are
 
 
-def test_any_stretch_of_the_trials_can_be_had_again():
+def test_any_range_of_trials_is_reproduced():
     for settings in ({}, {"delay": (80.0, 400.0), "noise": 0.2}):
         one, two = stream(**settings), stream(**settings)
         whole, rows = one.between(0, 40)

@@ -97,7 +97,7 @@ def test_the_window_and_the_cap_are_options():
     assert (int(easy.trials), float(easy.trials_to_criterion)) == (6, 1)
 
 
-def test_what_a_row_of_the_series_is(whole):
+def test_a_row_of_the_series_summarizes_the_trials_of_its_problem(whole):
     series, trials = whole["series"], whole["trials"]
     for problem in range(3):
         mine = trials.problem.values == problem
@@ -135,7 +135,7 @@ def test_kept_problems_are_the_same_whatever_the_length_and_grow_apart():
     assert chosen["activity"].problem.values.tolist() == [1, 4]
 
 
-def test_properties_and_trajectories(whole):
+def test_trajectories_have_a_row_every_ten_trials_and_end_at_the_stored_properties(whole):
     properties, steps = whole["properties"], whole["trajectories"]
     assert properties.problem.values.tolist() == [-1, 0, 1, 2]
     np.testing.assert_allclose(properties.tau_dendrite.sel(problem=-1), 100, rtol=1e-5)
@@ -182,7 +182,7 @@ def test_configuration_and_units_are_recorded(whole):
 # ---------------------------------------------------------------- what learns
 
 
-def test_what_learns_is_what_was_asked_for():
+def test_only_the_properties_named_learnable_change():
     names = {"tau_dendrite", "tau_soma", "threshold"}
     asked = [
         (None, set()),
@@ -215,14 +215,14 @@ def test_properties_freeze_after_a_problem_and_weights_do_not():
     assert np.ptp(run["weights"].input_weights.values[2:], axis=0).any()
 
 
-def test_resetting_the_optimizer_is_a_choice():
+def test_reset_optimizer_decides_what_adam_forgets():
     runs = {what: train(reset_optimizer=what) for what in ("all", "first_moment", "none")}
     first = [run["trials"].loss.values[run["trials"].problem.values == 0] for run in runs.values()]
     assert all(np.array_equal(loss, first[0]) for loss in first)
     assert len({digest(run) for run in runs.values()}) == 3
 
 
-def test_networks_and_problems_have_seeds_of_their_own(whole):
+def test_network_seed_and_problem_seed_act_separately(whole):
     other_problems, other_network = train(problem_seed=77), train(network_seed=77)
     same = whole["properties"].sel(problem=-1)
     born = [run["weights"].isel(problem=0) for run in (other_problems, other_network)]
@@ -232,7 +232,7 @@ def test_networks_and_problems_have_seeds_of_their_own(whole):
     assert np.array_equal(conditions[0], conditions[2]) and not np.array_equal(conditions[0], conditions[1])
 
 
-def test_problems_in_another_order():
+def test_problems_order_gives_the_problems_in_that_order():
     run = train(problems_order=[2, 2, 0], learning_rate=1e-30, output_learning_rate=0, learnable=None, criterion=100.0)
     plain = train(learning_rate=1e-30, output_learning_rate=0, learnable=None, criterion=100.0)
     shot, wanted = run["series"].zero_shot_loss.values, plain["series"].zero_shot_loss.values
@@ -325,7 +325,7 @@ def test_trajectories_hold_no_nan_either(monkeypatch):
     assert all(np.isfinite(variable.values).all() for variable in steps.data_vars.values())
 
 
-def test_a_network_that_is_broken_from_the_first_trial_on_is_told(monkeypatch):
+def test_a_network_broken_from_its_first_trial_fails_its_problem_within_ten_trials(monkeypatch):
     plain = Trainer._begin
 
     def begin(self):
@@ -369,7 +369,7 @@ def in_another_process(code: str, **environment: str) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize(("threads", "progress", "cold"), [(1, True, False), (2, False, True)])
-def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress, cold):
+def test_the_same_seed_in_another_process_gives_the_same_bits(whole, tmp_path, threads, progress, cold):
     """With one thread and two, with a progress bar, with kernels from the cache and with kernels it compiles itself."""
     path = str(tmp_path / "run.zarr")
     code = HASH.format(tests=str(ROOT / "tests"), threads=threads, path=path, progress=progress)
@@ -382,7 +382,7 @@ def test_another_process_makes_the_same_bits(whole, tmp_path, threads, progress,
 
 
 @pytest.mark.parametrize("model", ["rate", "attention", "filters"])
-def test_other_models_make_the_same_bits_in_another_process_with_two_threads(tmp_path, model):
+def test_other_models_give_the_same_bits_in_another_process_with_two_threads(tmp_path, model):
     path, less = str(tmp_path / "run.zarr"), {"model": model, "neurons": 70, "problems": 2}
     code = HASH.format(tests=str(ROOT / "tests"), threads=2, path=path, progress=True)
     done = in_another_process(code.replace("train(path", f"train(**{less}, path"), OMP_NUM_THREADS="2")
@@ -448,7 +448,7 @@ def test_trainings_in_threads_leave_the_number_of_threads_as_it_was():
         torch.set_num_threads(before)
 
 
-def test_progress_is_not_told_more_often_than_asked(monkeypatch):
+def test_a_progress_function_is_called_no_more_often_than_the_interval(monkeypatch):
     now, calls = itertools.count(1000.0, 0.03), []
     monkeypatch.setattr(runtime.time, "monotonic", lambda: next(now))
     train(progress=lambda trainer: calls.append(next(now)))
@@ -476,7 +476,7 @@ def test_the_length_of_a_series_changes_nothing_before_its_end(whole):
         assert short[group].to_dataset().equals(whole[group].to_dataset().sel(problem=short[group].problem))
 
 
-def test_runs_at_once_in_threads_do_not_meet(whole):
+def test_simultaneous_runs_in_threads_do_not_affect_each_other(whole):
     """The kernels let other threads run; each training keeps to itself, of whatever kind its network is."""
     kinds = [{}, {"model": "rate"}, {"model": "attention", "neurons": 70}, {"model": "filters"}]
     alone, made = [digest(train(**kind)) for kind in kinds], {}
@@ -505,7 +505,7 @@ def test_no_clock_that_can_be_set_is_asked_for_a_duration(whole, tmp_path, monke
     assert len(commits) > 5
 
 
-def test_another_seed_is_another_run(whole):
+def test_another_seed_gives_another_run(whole):
     assert digest(train(seed=6)) != digest(whole)
 
 
@@ -524,7 +524,7 @@ def stopped_at(path, problem: int, trial: int, monkeypatch, **changes) -> xr.Dat
 
 
 @pytest.mark.parametrize(("problem", "trial"), [(0, 10), (0, 40), (1, 0), (1, 30), (2, 50)])
-def test_a_resumed_run_is_the_undisturbed_one(whole, tmp_path, monkeypatch, problem, trial):
+def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(whole, tmp_path, monkeypatch, problem, trial):
     path = tmp_path / "run.zarr"
     part = stopped_at(path, problem, trial, monkeypatch)
     assert part.attrs["complete"] is False
@@ -537,7 +537,7 @@ def test_a_resumed_run_is_the_undisturbed_one(whole, tmp_path, monkeypatch, prob
     assert_same_bits(ip2lab.open_run(path), whole)
 
 
-def test_resumed_again_and_again(whole, tmp_path, monkeypatch):
+def test_a_run_resumed_five_times_equals_the_undisturbed_one(whole, tmp_path, monkeypatch):
     path = tmp_path / "run.zarr"
     stopped_at(path, 0, 10, monkeypatch)
     for problem, trial in ((0, 20), (0, 60), (1, 10), (2, 10)):
@@ -551,7 +551,7 @@ def test_resumed_again_and_again(whole, tmp_path, monkeypatch):
     assert_same_bits(ip2lab.resume(path, progress=False), whole)
 
 
-def test_resumed_with_every_option_at_work(tmp_path, monkeypatch):
+def test_a_run_with_every_option_set_resumes_bit_for_bit(tmp_path, monkeypatch):
     changes = {
         "task": family("association", **(SHORT.settings() | {"delay": (100.0, 300.0), "noise": 0.1})),
         "adaptation": True, "learnable": ["tau_soma", "tau_adaptation", "gain"], "freeze_after": 0, "l2": {"bias": 0.1},
@@ -565,14 +565,14 @@ def test_resumed_with_every_option_at_work(tmp_path, monkeypatch):
     assert_same_bits(ip2lab.resume(path, progress=False), wanted)
 
 
-def test_a_run_that_failed_goes_on_too(tmp_path, monkeypatch):
+def test_a_run_with_failed_problems_resumes_bit_for_bit(tmp_path, monkeypatch):
     hopeless = {"criterion": 1e-9, "max_trials": 60}
     wanted, path = train(**hopeless), tmp_path / "run.zarr"
     stopped_at(path, 1, 30, monkeypatch, **hopeless)
     assert_same_bits(ip2lab.resume(path, progress=False), wanted)
 
 
-def test_stopped_before_its_first_trial_it_begins_anew(whole, tmp_path, monkeypatch):
+def test_a_run_stopped_before_its_first_trial_starts_again(whole, tmp_path, monkeypatch):
     path = str(tmp_path / "run.zarr")
     go_through = Trainer.run
     monkeypatch.setattr(Trainer, "run", lambda self, *given: (self.stop(), go_through(self, *given))[1])
@@ -619,7 +619,7 @@ print("handler", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
 
 
-def test_an_interrupt_ends_it_cleanly_and_it_goes_on_to_the_bit(whole, tmp_path):
+def test_an_interrupted_run_is_returned_and_resumes_bit_for_bit(whole, tmp_path):
     path = str(tmp_path / "run.zarr")
     done = in_another_process(INTERRUPT.format(tests=str(ROOT / "tests"), path=path, interrupts=[(1, 30)]))
     first = int(whole["series"].trials[0])
@@ -643,7 +643,7 @@ def test_training_in_a_thread_leaves_the_interrupt_alone(whole):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_progress_bar_shows_where_it_is(capsys):
+def test_the_progress_bar_names_the_problem(capsys):
     train(progress=True)
     assert "problem" in capsys.readouterr().err
 
@@ -683,14 +683,14 @@ def test_bad_input_is_refused_by_name_and_nothing_is_left(tmp_path, changes, err
     assert not (tmp_path / "run.zarr").exists()
 
 
-def test_a_path_that_exists_is_not_written_over(tmp_path):
+def test_an_existing_path_is_refused_and_left_alone(tmp_path):
     (tmp_path / "run.zarr").mkdir()
     with pytest.raises(FileExistsError, match=r"run\.zarr"):
         train(path=tmp_path / "run.zarr")
     assert list((tmp_path / "run.zarr").iterdir()) == []
 
 
-def test_resuming_what_is_not_there(tmp_path):
+def test_resuming_a_missing_run_raises_file_not_found(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.*there is no run here"):
         ip2lab.resume(tmp_path / "nowhere", progress=False)
     with pytest.raises(TypeError, match="progress: 3 is not valid"):
@@ -706,7 +706,7 @@ def test_an_error_in_a_progress_function_leaves_the_store_readable(tmp_path):
     assert ip2lab.open_run(tmp_path / "run.zarr").attrs["complete"] is False
 
 
-def test_stopped_while_a_problem_begins_it_does_not_begin_twice(tmp_path, monkeypatch):
+def test_a_run_stopped_while_a_problem_begins_resumes_without_repeating_the_start(tmp_path, monkeypatch):
     """Shuffling twice is not shuffling once: the stop waits until the problem has trials."""
     whole, begin = train(between_problems="shuffle_properties"), Trainer._begin
 

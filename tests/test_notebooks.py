@@ -35,7 +35,7 @@ PIXELS = "canvases => canvases.map(canvas => canvas.toDataURL()).join()"  # also
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
+def test_a_notebook_runs_from_top_to_bottom_without_a_warning(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / path.name
     shutil.copy(path, copy)
     notebook = nbformat.read(copy, as_version=4)
@@ -86,7 +86,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.slow
 @pytest.mark.browser
-def test_first_notebook_in_a_real_lab(lab: str, browser: Any) -> None:
+def test_the_first_notebook_runs_in_jupyterlab_without_errors_or_outside_requests(lab: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 1000})
     outside, errors = set(), []
     own = (lab, lab.replace("http", "ws"), "data:", "blob:")

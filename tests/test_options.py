@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import ip2lab
 from ip2lab.checks import whole
 from ip2lab.properties import PROPERTIES
 from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve
@@ -139,7 +140,7 @@ def test_an_unknown_record_lists_the_known_ones():
         resolve("spiking", {"record": {"weights": True}})
 
 
-def test_a_cap_below_the_window_is_refused():
+def test_max_trials_below_the_window_is_refused():
     with pytest.raises(ValueError, match="max_trials: 50 trials cannot hold a window of 50; give more"):
         resolve("spiking", {"max_trials": 50})
 
@@ -152,7 +153,7 @@ def test_numbers_of_numpy_are_numbers():
 
 
 @pytest.mark.parametrize("value", [0, 2.5, "1", None, True])
-def test_a_number_of_problems_that_is_none(value):
+def test_an_invalid_number_of_problems_is_refused(value):
     with pytest.raises(ValueError, match=r"problems: .* is not valid; give a whole number from 1"):
         whole("problems", value, 1)
 
@@ -172,7 +173,7 @@ def test_a_number_of_problems_that_is_none(value):
         ({"tau_adaptation"}, True, ("tau_adaptation",)),
     ],
 )
-def test_learnable_in_all_its_forms(learnable, adaptation, expected):
+def test_learnable_as_a_word_a_name_or_names_gives_the_properties(learnable, adaptation, expected):
     assert learnable_names("spiking", learnable, adaptation) == expected
 
 
@@ -187,7 +188,7 @@ def test_learnable_in_all_its_forms(learnable, adaptation, expected):
         ([["tau_soma"]], ValueError, r"learnable: unknown property \['tau_soma'\]"),
     ],
 )
-def test_learnable_that_is_wrong(learnable, error, wording):
+def test_a_wrong_learnable_is_refused_by_name(learnable, error, wording):
     with pytest.raises(error, match=wording):
         learnable_names("spiking", learnable, False)
 
@@ -204,7 +205,7 @@ def test_every_property_has_a_learning_rate_of_its_own():
     assert got["output_weights"] == got["output_bias"] == pytest.approx(0.01 * OUTPUT_FACTOR)
 
 
-def test_property_learning_rates_one_or_each():
+def test_property_learning_rate_is_one_number_or_one_per_property():
     one = rates(property_learning_rate=0.5)
     assert {one[f"free.{name}"] for name in PAPER} == {0.5}
     each = rates(property_learning_rate={"tau_soma": 0.25}, learning_rate=0.01)
@@ -232,7 +233,7 @@ def test_what_does_not_learn_has_no_rate():
         ),
     ],
 )
-def test_names_that_are_no_parameters(given, wording):
+def test_an_unknown_parameter_in_frozen_or_l2_is_refused(given, wording):
     with pytest.raises(ValueError, match=wording):
         rates(**given)
 
@@ -257,11 +258,28 @@ def test_a_setting_of_the_family_is_sent_to_the_family():
         ("spiking", {"record": {"trajectory": 5}}, "trajectories"),
     ],
 )
-def test_which_name_may_have_been_meant(model, options, meant):
+def test_a_misspelt_option_suggests_the_known_one(model, options, meant):
     with pytest.raises((TypeError, ValueError), match=rf"; did you mean '{meant}'\?$"):
         resolve(model, options)
 
 
-def test_which_property_may_have_been_meant():
+def test_a_misspelt_property_suggests_the_known_one():
     with pytest.raises(ValueError, match=r"learnable: unknown property 'treshold'; .*; did you mean 'threshold'\?$"):
         learnable_names("spiking", "treshold")
+
+
+def test_bounds_of_a_run_are_kept_and_hold(tmp_path):
+    path = tmp_path / "run.zarr"
+    bounds = {"tau_dendrite": (20.0, 110.0), "bias": (0.0, 1.0)}
+    few = {"neurons": 20, "max_trials": 60, "progress": False}
+    run = ip2lab.train("association", problems=1, bounds=bounds, learning_rate=0.1, path=path, **few)
+    longer = ip2lab.resume(path, problems=2, progress=False)
+    assert longer.attrs["config"]["bounds"] == {name: list(pair) for name, pair in bounds.items()}
+    for name, (low, high) in bounds.items():
+        values = longer["properties"][name].values
+        assert low <= values.min() and values.max() <= high
+        np.testing.assert_array_equal(values[: len(run["properties"][name])], run["properties"][name].values)
+    with pytest.raises(ValueError, match=r"tau_dendrite: 100 is outside its bounds; give values between 200 and 300"):
+        ip2lab.train("association", problems=1, bounds={"tau_dendrite": (200, 300)}, **few)
+    with pytest.raises(ValueError, match="bounds: this network has no property 'tau'"):
+        ip2lab.train("association", problems=1, bounds={"tau": (20, 300)}, **few)

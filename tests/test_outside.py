@@ -57,7 +57,7 @@ def record(path: Path | None = None) -> Any:
         return recorder.finish(complete=False)
 
 
-def test_the_run_is_what_was_recorded(tmp_path: Path) -> None:
+def test_a_run_recorded_by_another_trainer_holds_what_was_given(tmp_path: Path) -> None:
     run = record(tmp_path / "run")
     series, trials = run["series"].to_dataset(), run["trials"].to_dataset()
     np.testing.assert_array_equal(series.trials_to_criterion, [2, np.nan, 3])
@@ -98,7 +98,7 @@ def test_the_run_is_what_was_recorded(tmp_path: Path) -> None:
         assert one.identical(other)
 
 
-def test_analysis_and_explorers_make_no_difference() -> None:
+def test_a_run_of_another_trainer_opens_in_analyses_and_explorers() -> None:
     pytest.importorskip("ipywidgets")
     from ip2lab.views import LearningExplorer, NeuronExplorer, PopulationExplorer
 
@@ -123,7 +123,7 @@ def test_a_configuration_that_makes_no_series_is_refused_by_name(config: dict[st
             call()
 
 
-def test_it_cannot_be_made_again(tmp_path: Path) -> None:
+def test_probe_replay_and_resume_refuse_a_run_of_another_trainer(tmp_path: Path) -> None:
     run = record(tmp_path / "run")
     other = r"run: its network, 'theirs', is another trainer's; only networks of ip2lab \(spiking, .*can be made again"
     for call in (
@@ -137,7 +137,7 @@ def test_it_cannot_be_made_again(tmp_path: Path) -> None:
         TrainingRecorder("dms", **SETTINGS, path=tmp_path / "run")
 
 
-def test_what_is_recorded_can_be_read_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_being_recorded_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "due", property(lambda _: True))
     path = tmp_path / "run"
     with TrainingRecorder("association", neurons=2, path=path) as recorder:
@@ -151,7 +151,7 @@ def test_what_is_recorded_can_be_read_meanwhile(tmp_path: Path, monkeypatch: pyt
     assert not (path / ".lock").exists()
 
 
-def test_wrong_words() -> None:
+def test_a_trial_without_a_bool_and_a_reason_without_text_are_refused() -> None:
     recorder = TrainingRecorder("association", neurons=2)
     with pytest.raises(TypeError, match="correct: 'yes' is not valid; give True or False"):
         recorder.trial(loss=1.0, correct="yes", condition=1)
@@ -160,7 +160,7 @@ def test_wrong_words() -> None:
         recorder.problem(reason=3)
 
 
-def test_least_that_can_be_recorded() -> None:
+def test_a_problem_of_one_trial_without_activity_is_recorded_as_failed() -> None:
     recorder = TrainingRecorder("association", neurons=2)
     recorder.trial(loss=1.0, correct=False, condition=1)
     recorder.problem()
@@ -201,7 +201,7 @@ def test_least_that_can_be_recorded() -> None:
         ({"signals": ()}, ValueError, "signals: there are none; expected one or more of spikes, membrane"),
     ],
 )
-def test_wrong_arguments_of_the_recorder(change: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_a_wrong_recorder_argument_is_refused(change: dict[str, Any], error: type[Exception], says: str) -> None:
     settings = {"family": "dms"} | SETTINGS | change
     with pytest.raises(error, match=says):
         TrainingRecorder(settings.pop("family"), **settings)
@@ -222,7 +222,7 @@ def test_wrong_arguments_of_the_recorder(change: dict[str, Any], error: type[Exc
         ({"properties": {"tau_soma": 1}}, "properties: 'threshold' is missing; expected tau_soma, threshold"),
     ],
 )
-def test_wrong_trials(change: dict[str, Any], says: str) -> None:
+def test_a_wrong_trial_is_refused_and_not_recorded(change: dict[str, Any], says: str) -> None:
     recorder = TrainingRecorder("dms", **SETTINGS)
     with pytest.raises(ValueError, match=says):
         recorder.trial(**{"loss": 0.5, "correct": True, "condition": 0} | change)
@@ -242,7 +242,7 @@ def test_wrong_trials(change: dict[str, Any], says: str) -> None:
         ("properties", {"tau": 50.0}, "properties: 'tau' is unknown; expected tau_soma, threshold"),
     ],
 )  # fmt: skip
-def test_wrong_pieces_of_a_problem(group: str, change: dict[str, Any], says: str) -> None:
+def test_a_wrong_array_of_a_problem_is_refused_and_not_recorded(group: str, change: dict[str, Any], says: str) -> None:
     recorder, pieces = TrainingRecorder("dms", **SETTINGS), outcome(np.random.default_rng(0))
     with pytest.raises(ValueError, match="problem: there was no trial since the last one"):
         recorder.problem(**pieces)

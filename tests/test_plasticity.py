@@ -78,7 +78,7 @@ def test_long_arrays_are_told_apart(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("number", range(3, 10))
-def test_the_last_round_compares_two(monkeypatch, number):
+def test_halving_leaves_two_candidates_for_the_last_round(monkeypatch, number):
     monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: 0.1 * len(chosen), 0.01))
     candidates = [{"learnable": NAMES[: k % 4], "start": {"tau_dendrite": 100 + k}} for k in range(number)]
     found = search_plasticity("dms", seeds=range(8), problems=20, candidates=candidates, progress=False)
@@ -89,7 +89,7 @@ def test_the_last_round_compares_two(monkeypatch, number):
 
 
 @pytest.mark.parametrize("method", ["halving", "exhaustive"])
-def test_equals_are_called_equal(monkeypatch, method):
+def test_equal_candidates_are_rarely_called_different(monkeypatch, method):
     monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda _: 0.0, 0.3))
     clear = 0
     for seed in range(0, 3000, 10):
@@ -179,7 +179,7 @@ def test_progress_counts_every_run(monkeypatch, capsys):
     assert "round 3 of 3, 2 configurations" in shown
 
 
-def test_fixed_values_can_be_chosen_too():
+def test_a_search_over_starts_labels_and_chooses_fixed_values():
     candidates = [{"start": {"tau_dendrite": 100}}, {"start": {"tau_dendrite": 1500}, "learnable": "tau_soma"}]
     found = search_plasticity(
         "association", seeds=[1, 2, 3], problems=1, candidates=candidates, progress=False, **SMALL
@@ -193,7 +193,7 @@ def test_fixed_values_can_be_chosen_too():
     assert run.attrs["config"]["start"] == chosen["start"]
 
 
-def test_going_on_is_as_if_never_stopped():
+def test_a_stopped_series_continues_as_if_never_stopped():
     family = ip2lab.family("association")
     arguments = (family, "spiking", ("tau_dendrite",), SMALL, 3, 3)
     whole = learn_series(*arguments, math.inf)
@@ -221,7 +221,7 @@ def test_an_executor_changes_nothing():
         )
 
 
-def test_choices_that_are_none_are_refused():
+def test_invalid_choices_of_evaluate_are_refused():
     with pytest.raises(TypeError, match=r"choices: \['tau_soma'\] is not valid; give a mapping of names"):
         evaluate(["tau_soma"], "dms", seeds=[1], problems=2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"problems: 'x' is not valid; give a whole number from 1"):
@@ -264,12 +264,12 @@ def test_searches_and_judgement_have_seeds_of_their_own(monkeypatch):
         ({"method": "grid"}, r"method: 'grid' is unknown; known: 'halving', 'exhaustive'"),
     ],
 )
-def test_bad_requests_are_named(changes, wording):
+def test_a_wrong_argument_of_a_search_is_refused_by_name(changes, wording):
     with pytest.raises(ValueError, match=wording):
         search_plasticity("dms", **{"seeds": range(5), "problems": 2, "progress": False} | changes)
 
 
-def test_seeds_are_several():
+def test_a_single_seed_and_an_empty_list_are_refused():
     with pytest.raises(TypeError, match=r"seeds: 5 is not valid; give a list of whole numbers"):
         search_plasticity("dms", seeds=5, problems=2)
     with pytest.raises(ValueError, match=r"seeds: there is none; give one or more"):
@@ -290,14 +290,14 @@ def test_a_random_subset_is_drawn_from_the_seed():
     assert learnable_names("attention", "random", seed=3) == ()
 
 
-def test_all_at_one_rate():
+def test_uniform_gives_every_property_the_same_rate():
     names = [f"free.{name}" for name in NAMES]
     options = resolve("spiking", {"property_learning_rate": "uniform", "learning_rate": 0.002})
     assert rates_by_parameter(options, NAMES, names) == dict.fromkeys(names, 0.02)
 
 
 @pytest.mark.parametrize(("word", "expected"), [("short", 50), ("long", 1000), ("homogeneous", 100)])
-def test_starts_by_name(word, expected):
+def test_a_start_named_by_a_word_sets_the_time_constants(word, expected):
     for model, name in (("spiking", "tau_dendrite"), ("rate", "tau")):
         run = ip2lab.train("association", model, start=word, problems=1, progress=False, max_trials=30, window=20)
         born = run["properties"][name].sel(problem=-1).values

@@ -88,7 +88,7 @@ def test_a_wheel_of_somebody_else_brings_a_family(tmp_path: Path) -> None:
         import sys, warnings
         warnings.simplefilter("error")
         import ip2lab
-        assert ip2lab.families() == ["association", "dms", "cd_dms", "gng_dr_2", "gng_dr_4", "reversed"]
+        assert ip2lab.families()[-1] == "reversed"
         assert "lab_of_others" not in sys.modules  # a list imports nothing
         path = {str(tmp_path / "run")!r}
         ip2lab.train("reversed", problems=1, neurons=20, max_trials=60, path=path, progress=False)

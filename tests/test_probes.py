@@ -8,6 +8,7 @@ import xarray as xr
 
 import ip2lab
 from ip2lab import probes
+from ip2lab.networks.intrinsic import stored_name
 from ip2lab.probes.perturbations import change
 from ip2lab.tasks import family
 
@@ -20,7 +21,7 @@ def run() -> xr.DataTree:
 
 
 @pytest.mark.parametrize("problem", [0, 2, 5, 7])
-def test_a_probe_is_what_was_recorded(run, problem):
+def test_a_probe_of_a_kept_problem_equals_the_recorded_activity(run, problem):
     recorded, made = run["activity"].sel(problem=problem), ip2lab.probe(run, problem)
     for name in ("spikes", "membrane", "dendrite", "readout"):
         assert (made[name].values == recorded[name].values).all()
@@ -31,7 +32,7 @@ def test_a_probe_is_what_was_recorded(run, problem):
         assert made[name].attrs == recorded[name].attrs
 
 
-def test_problems_that_are_not_kept_are_gone_through_again(run):
+def test_a_probe_of_a_problem_not_kept_equals_a_run_that_kept_it(run):
     whole = ip2lab.train("association", problems=8, seed=3, record={"kept": range(8)}, **OPTIONS)
     for problem in (1, 3, 4, 6):
         assert problem not in run["weights"].problem
@@ -58,7 +59,7 @@ def test_any_trial_is_replayed_bit_for_bit(settings, checkpoints):
             assert 15 <= (again.epoch == "delay").sum() <= 45
 
 
-def test_noisy_repeats(run):
+def test_repeats_differ_by_noise_and_are_reproducible_by_seed(run):
     noisy = ip2lab.probe(run, 5, repeats=4)
     assert noisy.sizes["probe"] == 8
     assert noisy.repeat.values.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -70,7 +71,7 @@ def test_noisy_repeats(run):
     assert (still.membrane[0] == still.membrane[2]).all()
 
 
-def test_other_delays_and_problems(run):
+def test_a_probe_takes_another_delay_or_problem_that_fits_the_network(run):
     longer = ip2lab.probe(run, 5, delay=3000)
     assert (longer.epoch == "delay").sum() * 20 == 3000
     own, other = ip2lab.probe(run, 5), ip2lab.probe(run, 5, on=2)
@@ -83,7 +84,7 @@ def test_other_delays_and_problems(run):
         ip2lab.probe(run, 5, on=drawn, delay=2000)
 
 
-def test_changes_of_the_network(run):
+def test_each_change_of_the_network_alters_the_probe_and_nothing_stays(run):
     plain = ip2lab.probe(run, 5)
     silenced = ip2lab.probe(run, 5, silence=[1, 4])
     assert not silenced.spikes[..., [1, 4]].any()
@@ -128,7 +129,7 @@ def test_shuffled_properties_keep_their_sets(run):
         assert (after[name] == before[name][order]).all()
 
 
-def test_learning_on_with_nothing_changed_is_the_run_itself(run):
+def test_continuing_training_unchanged_equals_the_longer_run(run):
     on = ip2lab.continue_training(run, 2, problems=4)
     expected = run["trials"].loss.values[np.isin(run["trials"].problem, [3, 4, 5, 6])]
     assert (on["trials"].loss.values == expected).all()
@@ -173,7 +174,7 @@ def test_another_family_keeps_channels_of_the_same_name(run):
         (
             lambda run: ip2lab.probe(run, 0, lesion=[1]),
             TypeError,
-            r"there is no change 'lesion'; there is tau_dendrite",
+            r"there is no change 'lesion'; there is bias, tau_dendrite",
         ),
         (
             lambda run: ip2lab.probe(run, 0, silence=["x"]),
@@ -208,7 +209,11 @@ def test_another_family_keeps_channels_of_the_same_name(run):
             ValueError,
             r"spiking: without spikes there is nothing to read",
         ),
-        (lambda run: ip2lab.probe(run, 0, shuffle="tau"), ValueError, r"there is no part 'tau'; there is tau_dendrite"),
+        (
+            lambda run: ip2lab.probe(run, 0, shuffle="tau"),
+            ValueError,
+            r"there is no part 'tau'; there is bias, tau_dendrite",
+        ),
         (lambda run: ip2lab.replay(run, 0, 80), ValueError, r"trial: 80 is not among the 80 trials that problem 0"),
         (lambda run: ip2lab.replay(run, 9, 0), ValueError, r"trial: 0 is not among the 0 trials that problem 9"),
         (
@@ -218,7 +223,7 @@ def test_another_family_keeps_channels_of_the_same_name(run):
         ),
     ],
 )
-def test_bad_requests_are_named(run, call, error, wording):
+def test_a_wrong_argument_of_a_probe_is_refused_by_name(run, call, error, wording):
     with pytest.raises(error, match=wording):
         call(run)
 
@@ -248,7 +253,7 @@ def test_a_run_whose_problems_are_named_by_words_is_refused_with_its_labels(run)
         ("filters", {"silence": [0]}, r"this network \(FilterBank\) has no recurrent neurons to silence or clamp"),
     ],
 )
-def test_changes_that_a_network_does_not_know(model, change, wording):
+def test_a_change_that_the_model_lacks_is_refused(model, change, wording):
     made = ip2lab.train("association", model, problems=1, max_trials=6, window=5, progress=False)
     with pytest.raises(ValueError, match=wording):
         ip2lab.probe(made, 0, **change)
@@ -257,7 +262,7 @@ def test_changes_that_a_network_does_not_know(model, change, wording):
 # ---------------------------------------------------------------- questions
 
 
-def test_other_delays_one_by_one(run):
+def test_delays_equal_single_probes_with_each_delay(run):
     found = probes.delays(run, 5, [500, 1000, 2500], repeats=3)
     assert found.delay.values.tolist() == [500, 1000, 2500]
     assert float(found.loss[1]) == float(ip2lab.probe(run, 5, repeats=3).loss.mean())
@@ -302,14 +307,14 @@ def test_controls_are_matched_and_differ():
     assert len({tuple(sorted(each)) for each in drawn}) > 10
 
 
-def test_a_lesion_and_the_next_problems(run):
+def test_lesions_with_next_problems_return_trials_to_criterion_per_bin(run):
     found = probes.lesions(run, 5, by="threshold", bins=2, controls=1, next_problems=2)
     intact = ip2lab.continue_training(run, 5, problems=2)["series"].trials_to_criterion.values
     assert np.array_equal(found.intact_trials, intact, equal_nan=True)
     assert found.trials_to_criterion.dims == ("bin", "problem")
 
 
-def test_transplants(run):
+def test_transplants_of_nothing_equal_a_fresh_run(run):
     found = probes.transplants(run, seeds=[40, 41], problems=2)
     assert found.kind.values.tolist() == ["both", "properties", "shuffled", "marginals", "weights", "nothing"]
     assert found.trials_to_criterion.shape == (6, 2, 2)
@@ -322,7 +327,7 @@ def test_transplants(run):
         probes.transplants(run, kinds=["soul"])
 
 
-def test_questions_leave_the_run_as_it_was(run):
+def test_lesions_and_transplants_do_not_modify_the_run(run):
     before = {name: node.to_dataset().copy(deep=True) for name, node in run.children.items()}
     probes.lesions(run, 5, by="tau_soma", bins=2, controls=1)
     probes.transplants(run, kinds=["both"], seeds=[50], problems=1)
@@ -330,15 +335,15 @@ def test_questions_leave_the_run_as_it_was(run):
         assert node.to_dataset().identical(before[name])
 
 
-def test_a_lesion_by_what_is_not_there(run):
-    with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has tau_dendrite"):
+def test_lesions_by_an_unknown_property_are_refused(run):
+    with pytest.raises(ValueError, match="by: this run has no property 'tau'; it has bias, tau_dendrite"):
         probes.lesions(run, 5, by="tau")
     with pytest.raises(ValueError, match="of: 'size' is unknown; known: 'value', 'initial', 'change'"):
         probes.lesions(run, 5, by="tau_soma", of="size")
 
 
 @pytest.mark.parametrize("what", ["shuffle_properties", "reset_properties", "reset_weights"])
-def test_ablations_between_problems(what):
+def test_an_ablation_between_problems_changes_only_what_it_names(what):
     run = ip2lab.train("association", problems=3, seed=3, between_problems=what, record={"kept": range(3)}, **OPTIONS)
     learnt = ip2lab.train("association", problems=1, seed=3, **OPTIONS)
     trainer = probes.restore(run, 0)
@@ -346,7 +351,7 @@ def test_ablations_between_problems(what):
     end, start = trainer.network, probes.restore(run, -1).network
     for name, parameter in end.free.items():
         value, born = parameter.detach().numpy(), start.free[name].detach().numpy()
-        unchanged = learnt["weights"][f"free_{name}"].values[-1]
+        unchanged = learnt["weights"][stored_name(end.table[name])].values[-1]
         if what == "shuffle_properties":
             assert (np.sort(value) == np.sort(unchanged)).all()
             assert (value != unchanged).any()
@@ -360,6 +365,15 @@ def test_ablations_between_problems(what):
     assert ip2lab.replay(run, 2, 5).attrs["identical"]
 
 
-def test_who_learns_on_from_membranes_has_no_silent_neurons(run):
+def test_silencing_neurons_with_a_membrane_readout_is_refused(run):
     with pytest.raises(ValueError, match="silence: a silenced neuron's membrane is still read out"):
         ip2lab.continue_training(run, problems=1, silence=[1], readout="membrane")
+
+
+def test_a_silenced_neuron_is_silent_also_where_the_bias_has_bounds():
+    run = ip2lab.train("association", problems=1, seed=3, **OPTIONS | {"bounds": {"bias": (-0.5, 1.5)}})
+    silent = ip2lab.probe(run, 0, silence=[2])
+    assert not silent.spikes.sel(neuron=2).any()
+    assert ip2lab.probe(run, 0).spikes.any()
+    values = run["properties"].bias.values
+    assert values.min() > -0.5 and values.max() < 1.5 and np.ptp(values, axis=0).any()

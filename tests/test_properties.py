@@ -23,7 +23,7 @@ share = st.floats(1e-6, 1 - 1e-6)  # where a value lies between its bounds, on a
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rows_are_complete(name):
+def test_every_row_of_the_table_is_complete(name):
     row = PROPERTIES[name]
     assert row.name == name
     assert row.symbol and row.label

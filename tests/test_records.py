@@ -134,7 +134,7 @@ def store(kept: Path, tmp_path: Path) -> Path:
     adaptation=st.booleans(),
     dtype=st.sampled_from(["float32", "float64"]),
 )
-def test_round_trip(problems: int, every: int, dtype: str, **sizes: Any) -> None:
+def test_recorded_rows_are_read_back_bit_for_bit(problems: int, every: int, dtype: str, **sizes: Any) -> None:
     datasets = make_template(dtype=dtype, **sizes)
     with tempfile.TemporaryDirectory() as folder:
         tree = record(Path(folder) / "run", problems, every=every, dtype=dtype, **sizes)
@@ -195,7 +195,7 @@ def test_large_arrays_are_cut_into_chunks_along_every_dim(tmp_path: Path, monkey
     np.testing.assert_array_equal(plain["activity"]["membrane"], whole["activity"]["membrane"])
 
 
-def test_storage_in_half_precision(tmp_path: Path) -> None:
+def test_a_float16_encoding_stores_half_precision(tmp_path: Path) -> None:
     datasets = make_template(**SMALL)
     datasets["activity"]["membrane"].encoding["dtype"] = "float16"
     with Recorder(tmp_path / "run", datasets, ATTRS) as recorder:
@@ -273,7 +273,7 @@ def test_zarr_alone_sees_no_more_than_what_is_committed_and_reads_a_checkpoint(t
         assert group["series/loss"].shape == (2,)
 
 
-def test_input_is_copied_and_left_alone() -> None:
+def test_changing_rows_after_append_does_not_change_the_record() -> None:
     datasets = make_template(**SMALL)
     with Recorder(None, datasets, ATTRS) as recorder:
         rows = columns(datasets, 0, 0)
@@ -289,7 +289,7 @@ def test_input_is_copied_and_left_alone() -> None:
     assert datasets["trials"].sizes["trial"] == 0
 
 
-def test_when_a_commit_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commit_is_due_after_a_block_or_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = make_template(**SMALL)
     with Recorder(None, datasets, ATTRS, interval=1000, block=2) as recorder:
         first = add(recorder, datasets, 0, 0)
@@ -305,7 +305,7 @@ def test_when_a_commit_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
-def test_runs_of_earlier_releases(version: int, tmp_path: Path) -> None:
+def test_a_run_of_every_earlier_schema_opens_and_reopens(version: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(Path(__file__).parent / f"data/records/schema_{version}.zip") as archive:
         archive.extractall(tmp_path / "run")
     run = open_run(tmp_path / "run", verify=True)
@@ -416,7 +416,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", path], check=True)
 
 
-def test_a_disk_that_fills_up(small_disk: Path) -> None:
+def test_a_full_disk_raises_and_leaves_the_store_readable(small_disk: Path) -> None:
     path, datasets = small_disk / "run", make_template(**SMALL)
     with Recorder(path, datasets, ATTRS) as recorder:
         recorder.commit(checkpoint(-1))
@@ -543,7 +543,7 @@ def test_rows_after_the_last_checkpoint_are_dropped_and_written_again(tmp_path: 
     assert_same(open_run(path, verify=True), record(None, 3))
 
 
-def test_a_store_that_is_deleted_or_moved_while_it_is_written(tmp_path: Path) -> None:
+def test_deleting_or_moving_a_store_in_use_raises_a_named_error(tmp_path: Path) -> None:
     path, datasets = tmp_path / "run", make_template(**SMALL)
     with Recorder(path, datasets, ATTRS) as recorder:
         add(recorder, datasets, 0, 0)
@@ -574,7 +574,7 @@ def give_up_rights(folder: Path) -> None:
             path.chmod(0o555 if path.is_dir() else 0o444)
 
 
-def test_a_folder_that_cannot_be_written(nobody: Path) -> None:
+def test_an_unwritable_folder_raises_and_leaves_the_store_readable(nobody: Path) -> None:
     datasets = make_template(**SMALL)
     path = nobody / "run"
     with Recorder(path, datasets, ATTRS) as recorder:
@@ -677,7 +677,7 @@ def test_a_forked_child_has_no_part_in_the_lock(tmp_path: Path) -> None:
         os.waitpid(sleeper, 0)
 
 
-def test_locks_of_others(store: Path) -> None:
+def test_a_lock_of_another_host_or_process_is_respected(store: Path) -> None:
     recorder = Recorder.reopen(store)
     lock = json.loads((store / ".lock").read_bytes())
     for other in ({"host": "elsewhere"}, {"host": None}, {"pid": "seven"}):
@@ -727,7 +727,7 @@ def test_where_the_system_locks_no_files_a_lock_is_believed(tmp_path: Path, monk
     assert not (tmp_path / ".lock").exists()
 
 
-def test_a_path_that_exists(store: Path, tmp_path: Path) -> None:
+def test_existing_missing_and_invalid_paths_are_refused_by_name(store: Path, tmp_path: Path) -> None:
     datasets = make_template(**SMALL)
     (tmp_path / "file").write_text("")
     for path in (store, tmp_path / "file", tmp_path):  # an empty folder may be used
@@ -908,7 +908,7 @@ TRACE = ["problem", "probe", "time", "neuron"]
         (put("", "consolidated_metadata", "metadata", value=[]), r"are not those of a run"),
     ],
 )
-def test_a_store_that_is_not_as_the_schema_says(
+def test_a_store_that_violates_the_schema_is_refused(
     store: Path, change: Callable[[dict[str, Any]], Any], says: str
 ) -> None:
     rewrite(store, change)
@@ -919,7 +919,7 @@ def test_a_store_that_is_not_as_the_schema_says(
     assert not (store / ".lock").exists()
 
 
-def test_a_root_that_was_changed_without_its_seal(store: Path) -> None:
+def test_a_root_with_a_wrong_checksum_is_refused(store: Path) -> None:
     text = (store / "zarr.json").read_text()
     for changed in (text.replace('"seed":3', '"seed":4'), text.replace("Hz", "kHz")):
         (store / "zarr.json").write_text(changed)
@@ -947,13 +947,13 @@ def chunk(path: Path, array: str, values: np.ndarray, name: str | None = None) -
         ("activity/problem", [0, 1, 7], r"/activity: its problems are \[0 1 7\]"),
     ],
 )
-def test_a_problem_missing_in_the_middle(store: Path, array: str, values: list[int], says: str) -> None:
+def test_a_gap_in_the_problems_is_refused(store: Path, array: str, values: list[int], says: str) -> None:
     chunk(store, array, np.array(values))
     with pytest.raises(ValueError, match=says):
         open_run(store)
 
 
-def test_properties_of_too_few_problems(store: Path) -> None:
+def test_properties_with_too_few_problems_are_refused(store: Path) -> None:
     def shorten(document: dict[str, Any]) -> None:
         for key, data in nodes(document).items():
             if key.startswith("properties/") and data["dimension_names"][0] == "problem":
@@ -975,7 +975,7 @@ def test_properties_of_too_few_problems(store: Path) -> None:
         ("trajectories/problem", np.arange(300)[::-1], r"/trajectories/problem: expected numbers that do not fall"),
     ],
 )
-def test_verification_finds_wrong_numbers(store: Path, array: str, values: np.ndarray, says: str) -> None:
+def test_verify_refuses_contradictory_numbers(store: Path, array: str, values: np.ndarray, says: str) -> None:
     open_run(store, verify=True)
     chunk(store, array, values)
     with pytest.raises(ValueError, match=says):
@@ -1076,7 +1076,7 @@ def test_500_random_damages(kept: Path, tmp_path: Path, note: Callable[[str], No
     note(f"500 random damages: {reported} reported, {500 - reported} harmless by equality, none passed")
 
 
-def test_damaged_checkpoints(store: Path, tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_with_its_path(store: Path, tmp_path: Path) -> None:
     slot = json.loads((store / "zarr.json").read_bytes())["attributes"]["store"]["checkpoint"]["slot"]
     for file in (f".checkpoint/{slot}/zarr.json", f".checkpoint/{slot}/weights/c.0.0", f".checkpoint/{slot}/problem/c"):
         kept = (store / file).read_bytes()
@@ -1143,7 +1143,7 @@ def test_paths_do_not_leave_the_store(store: Path, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_a_stranger_declares(store: Path, change: Callable[[dict[str, Any]], Any], says: str) -> None:
+def test_hostile_metadata_are_refused(store: Path, change: Callable[[dict[str, Any]], Any], says: str) -> None:
     rewrite(store, change)
     with pytest.raises(ValueError, match=says):
         open_run(store)
@@ -1184,7 +1184,7 @@ def test_chunks_that_unpack_to_another_size_are_refused(store: Path) -> None:
         open_run(store)
 
 
-def test_what_is_no_plain_file_is_not_waited_for(store: Path) -> None:
+def test_a_named_pipe_in_place_of_a_chunk_is_refused_without_waiting(store: Path) -> None:
     run = open_run(store)
     (store / "series/loss/c.0").unlink()
     os.mkfifo(store / "series/loss/c.0")
@@ -1194,7 +1194,7 @@ def test_what_is_no_plain_file_is_not_waited_for(store: Path) -> None:
         run["series"]["loss"].values  # noqa: B018
 
 
-def test_text_that_would_swell_is_refused(store: Path) -> None:
+def test_text_that_decompresses_beyond_the_limit_is_refused(store: Path) -> None:
     words = np.array(["x" * 5_000_000, "", "", "", ""], dtype=np.dtypes.StringDType())
     chunk(store, "series/failure_reason", words)
     with pytest.raises(ValueError, match=r"/series/failure_reason: its text is too long"):
@@ -1222,7 +1222,7 @@ def test_text_that_would_swell_is_refused(store: Path) -> None:
         ({"weights": {"a b": ("neuron",)}}, ValueError, "weights has the name 'a b'"),
     ],
 )
-def test_wrong_arguments_of_a_template(change: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_a_wrong_template_argument_is_refused(change: dict[str, Any], error: type[Exception], says: str) -> None:
     probes = {"condition": [0], "stimulus": ["1"], "response": ["1"], "context": ["a"], "repeat": [0]}
     right: dict[str, Any] = {
         "model": "spiking",
@@ -1270,7 +1270,7 @@ def test_wrong_arguments_of_a_template(change: dict[str, Any], error: type[Excep
         ("properties", {"tau_soma": np.ones((1, 3))}, ValueError, r"properties/tau_soma has shape \(1, 3\)"),
     ],
 )
-def test_wrong_rows(group: str, change: dict[str, Any], error: type[Exception], says: str) -> None:
+def test_a_wrong_row_is_not_recorded(group: str, change: dict[str, Any], error: type[Exception], says: str) -> None:
     datasets = make_template(**SMALL)
     rows = columns(datasets, 0, 0).get(group, {}) | change
     with Recorder(None, datasets, ATTRS) as recorder:
@@ -1280,7 +1280,7 @@ def test_wrong_rows(group: str, change: dict[str, Any], error: type[Exception], 
         assert_same(recorder.close(complete=True), record(None, 1))
 
 
-def test_wrong_arguments_of_a_recorder(tmp_path: Path) -> None:
+def test_wrong_attributes_and_intervals_of_a_recorder_are_refused(tmp_path: Path) -> None:
     datasets, path = make_template(**SMALL), tmp_path / "run"
     for attrs, error, says in (
         ({}, ValueError, "attrs lack family, model, learnable, seed, config"),

@@ -63,7 +63,7 @@ def test_an_address_gives_the_same_run(kept: Path, memory: MemoryFileSystem, tmp
         assert all(np.array_equal(read_checkpoint(address)[name], saved[name]) for name in saved)
 
 
-def test_it_is_read_when_it_is_used(kept: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_used_chunks_are_fetched(kept: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
     upload(kept, memory)
     fetched: list[str] = []
     listed: list[str] = []
@@ -81,7 +81,7 @@ def test_it_is_read_when_it_is_used(kept: Path, memory: MemoryFileSystem, monkey
     assert len(fetched) - before < 6  # and the labels of its probe trials
 
 
-def test_explorers_and_training_take_an_address(memory: MemoryFileSystem, tmp_path: Path) -> None:
+def test_explorers_open_an_address_and_training_refuses_to_write(memory: MemoryFileSystem, tmp_path: Path) -> None:
     pytest.importorskip("ipywidgets")
     from ip2lab.views import PopulationExplorer
 
@@ -114,7 +114,7 @@ def outcome(path: str | Path) -> str | xr.DataTree:
     return run.assign(saved=xr.DataTree(xr.Dataset({name: ((), float(np.sum(rows))) for name, rows in saved.items()})))
 
 
-def test_damages_are_found_as_they_are_in_a_folder(kept: Path, memory: MemoryFileSystem, tmp_path: Path) -> None:
+def test_a_damaged_remote_run_raises_like_a_local_one(kept: Path, memory: MemoryFileSystem, tmp_path: Path) -> None:
     rng, reported = np.random.default_rng(5), 0
     for number in range(30):
         path = Path(shutil.copytree(kept, tmp_path / str(number)))
@@ -143,7 +143,7 @@ def test_no_more_is_fetched_than_a_file_could_need(kept: Path, memory: MemoryFil
         open_run(ADDRESS)
 
 
-def test_what_a_file_system_raises_is_told_with_the_array(kept: Path, tmp_path: Path) -> None:
+def test_an_error_of_the_file_system_names_the_array_and_chunk(kept: Path, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "run"), "zip", kept))
     data = bytearray(archive.read_bytes())
     chunk = (kept / "series/loss/c.0").read_bytes()
@@ -164,7 +164,7 @@ def test_what_a_file_system_raises_is_told_with_the_array(kept: Path, tmp_path: 
         ("file:///nowhere/run", FileNotFoundError, r"/nowhere/run: there is no run here"),
     ],
 )
-def test_bad_addresses(address: str, error: type[Exception], says: str) -> None:
+def test_a_wrong_address_is_refused_with_its_reason(address: str, error: type[Exception], says: str) -> None:
     for call in (open_run, read_checkpoint):
         with pytest.raises(error, match=says):
             call(address)
@@ -181,7 +181,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert str(source) == "ftp://host/run"
 
 
-def test_an_address_without_a_list_of_files_is_told(
+def test_an_address_that_cannot_list_its_files_is_refused(
     kept: Path, memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     upload(kept, memory)

@@ -249,7 +249,7 @@ def test_after_a_spike_there_is_none_for_the_refractory_time(compiled):
 
 
 @BOTH
-def test_controls_without_spikes_and_without_recurrence(compiled):
+def test_without_spikes_nothing_fires_and_without_recurrence_weights_do_not_matter(compiled):
     x = stimulus()
     still = network(spiking=False, readout="membrane", seed=1)
     assert not run(still, x, compiled=compiled).spikes.any()
@@ -298,7 +298,7 @@ def test_the_smooth_spike_has_the_pseudo_derivative_as_its_derivative():
 # ---------------------------------------------------------------- birth
 
 
-def test_weights_at_birth():
+def test_initial_weights_have_their_nominal_spread():
     net = network(inputs=9, neurons=400, seed=0)
     n = net.neurons
     # a standard deviation estimated from n samples errs by sigma / sqrt(2n); six of those
@@ -310,14 +310,14 @@ def test_weights_at_birth():
     assert network(autapses=True).recurrent_weights.diagonal().all()
 
 
-def test_the_same_seed_the_same_network():
+def test_the_same_seed_gives_the_same_network():
     one, same, other = (network(seed=s, start="heterogeneous").state_dict() for s in (3, 3, 4))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["input_weights"], other["input_weights"])
     assert not torch.equal(one["free.tau_soma"], other["free.tau_soma"])
 
 
-def test_properties_at_birth():
+def test_initial_properties_are_homogeneous_or_log_uniform():
     values = {name: v.detach().numpy() for name, v in network(neurons=300, start="heterogeneous").properties().items()}
     for name, share in (("tau_dendrite", (200, 4000)), ("tau_soma", (10, 40))):
         place = np.log(values[name] / share[0]) / np.log(share[1] / share[0])
@@ -338,7 +338,7 @@ def test_properties_given_one_by_one_as_a_range_or_each():
     assert each[0] == 50  # the input is not changed
 
 
-def test_which_properties_there_are():
+def test_a_network_has_the_properties_that_its_options_name():
     assert sorted(network().free) == ["bias", "tau_dendrite", "tau_soma", "threshold"]
     assert "tau_adaptation" in network(adaptation=True).free
     net = network(learnable=["gain", "tau_soma"])
@@ -347,7 +347,7 @@ def test_which_properties_there_are():
     assert not any(p.requires_grad for p in network(learnable=()).free.values())
 
 
-def test_setting_a_property():
+def test_set_property_sets_one_value_or_one_per_neuron():
     net = network(adaptation=True)
     net.set_property("tau_soma", np.linspace(10, 80, 8))
     np.testing.assert_allclose(net.properties()["tau_soma"].detach(), np.linspace(10, 80, 8))
@@ -409,7 +409,7 @@ def test_any_optimizer_learns_and_makes_no_autapses(optimizer):
     assert all(torch.isfinite(p).all() for p in net.parameters())
 
 
-def test_to_another_precision():
+def test_converting_to_another_precision_keeps_the_result():
     net, x = network(seed=1, dtype=torch.float32, neurons=20), stimulus(steps=20)
     double = copy.deepcopy(net).to(torch.float64)
     assert {p.dtype for p in double.parameters()} == {torch.float64}

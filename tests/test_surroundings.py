@@ -225,7 +225,7 @@ def test_files_that_are_asked_for_by_a_relative_path_lie_where_one_stood(two, tm
     assert open_search("written.json").encoding["source"] == str(tmp_path / "written.json")
 
 
-def test_the_home_folder_has_a_sign(two, tmp_path, monkeypatch):
+def test_a_tilde_in_a_path_is_the_home_folder(two, tmp_path, monkeypatch):
     home, here = tmp_path / "home", tmp_path / "here"
     shutil.copytree(two[0], home, ignore=shutil.ignore_patterns("new", "runs", "found.json", "trained"))
     here.mkdir()
@@ -332,7 +332,7 @@ def test_a_copy_is_opened_and_says_what_was_not_checked(two, lazy, how, tmp_path
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_copy_in_a_zip_file(two, tmp_path):
+def test_a_copy_written_to_a_zip_file_opens(two, tmp_path):
     run = open_run(two[0] / "run")
     with zarr.storage.ZipStore(tmp_path / "copy.zip", mode="w") as store:
         run.to_zarr(store)
@@ -341,7 +341,7 @@ def test_a_copy_in_a_zip_file(two, tmp_path):
 
 @pytest.mark.parametrize("model", ip2lab.models())
 @pytest.mark.parametrize("half", [False, True])
-def test_a_copy_of_every_model(model, half, tmp_path):
+def test_a_copy_of_a_run_of_every_model_opens(model, half, tmp_path):
     run = ip2lab.train("association", model, **TINY | {"neurons": 70}, record={"half_precision": half, "kept": []})
     assert_same(opened(copied(run, tmp_path / "copy")), run)
 
@@ -439,7 +439,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_copy_that_a_stranger_made(two, name, tmp_path):
+def test_a_hostile_copy_is_refused(two, name, tmp_path):
     change, says = HOSTILE[name]
     path = copied(open_run(two[0] / "run"), tmp_path / "copy")
     change(path)
@@ -473,7 +473,7 @@ def test_a_variable_that_is_missing_in_a_copy_is_named(two, tmp_path):
         open_run(path)
 
 
-def test_netcdf_as_the_page_says(two, tmp_path):
+def test_a_run_goes_through_netcdf_with_the_lines_of_the_page(two, tmp_path):
     pytest.importorskip("h5netcdf", reason="a run in one netCDF file needs h5netcdf or netCDF4")
     page = (ROOT / "docs/howto/resume.md").read_text()
     there, back = (block.partition("```")[0] for block in page.split("```{code-block} python\n")[2:4])
@@ -658,7 +658,7 @@ def test_a_damaged_cache_is_compiled_again_and_told_once(cache, caplog):
     assert len([record for record in caplog.records if "damaged; these are compiled again" in record.message]) == 1
 
 
-def test_a_cache_that_can_no_longer_be_read_or_written(cache, caplog):
+def test_an_unusable_cache_warns_once_and_kernels_still_run(cache, caplog):
     built = compilation.compiled(doubled)
     shutil.rmtree(cache)
     cache.write_text("a file in its place")

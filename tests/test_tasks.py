@@ -23,7 +23,7 @@ def test_steps_follow_the_clock(name, dt, seed):
 
 
 @given(st.sampled_from(families()), st.integers(0, 2**32))
-def test_a_problem_is_its_seed(name, seed):
+def test_a_problem_is_determined_by_its_seed(name, seed):
     one, same, other = (family(name).problem(s) for s in (seed, seed, seed + 1))
     np.testing.assert_array_equal(one.inputs, same.inputs)
     np.testing.assert_array_equal(one.targets, same.targets)
@@ -93,7 +93,7 @@ def test_input_noise_keeps_its_power_per_second(dt):
     assert abs(noise.mean()) < 6 * wanted / np.sqrt(noise.size)
 
 
-def test_same_seed_same_trials():
+def test_the_same_seed_gives_the_same_trials():
     problem = JITTERED.problem(0)
     assert problem.trials(seed=5).identical(problem.trials(seed=5))
     assert not problem.trials(seed=5).equals(problem.trials(seed=6))
@@ -130,7 +130,7 @@ def test_an_unknown_family_is_named(name):
         family(name)
 
 
-def test_a_family_that_is_made_takes_no_settings():
+def test_settings_for_a_family_instance_are_refused():
     made = family("association", delay=700)
     assert family(made) is made
     with pytest.raises(TypeError, match="the family 'association' is made already; set delay where it is made"):
@@ -164,7 +164,7 @@ def test_settings_are_what_makes_the_family_again():
     assert family("association", **JITTERED.settings()) == JITTERED
 
 
-def test_a_length_between_two_ends():
+def test_an_epoch_with_a_range_interpolates_its_length():
     assert [Epoch("delay", (500.0, 1500.0)).length(share) for share in (0, 0.5, 1)] == [500, 1000, 1500]
     assert Epoch("stimulus", 500.0).length(0.9) == 500
 

@@ -56,7 +56,7 @@ def main() -> None:
     print(f"| {len(small)} others below {SMALLEST} MB each | {sum(small):.0f} |")
     print(f"| **all {len(rows)}** | **{sum(map(size, rows)):.0f}** |")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    print("\n| left out | MB | with what it needs beyond the above |\n|---|---|---|")
+    print("\n| left out | MB | packages it needs beyond the above |\n|---|---|---|")
     for extra in ("dask", "test", "lint", "docs"):
         asked = [Requirement(line).name for line in extras[extra]]
         more = needed([name for name in asked if name != "ip2lab"]) - inside

@@ -7,7 +7,7 @@ questions; `from_events`, `from_pynapple` and `to_pynapple` bring data in and ou
 from __future__ import annotations
 
 from ip2lab.analysis import connectivity, curves, neurons, population
+from ip2lab.analysis._events import from_events
 from ip2lab.analysis._pynapple import from_pynapple, to_pynapple
-from ip2lab.analysis.io import from_events
 
 __all__ = ["connectivity", "curves", "from_events", "from_pynapple", "neurons", "population", "to_pynapple"]

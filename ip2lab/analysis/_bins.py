@@ -21,7 +21,7 @@ DURATIONS = {"W": Fraction(604_800_000), "D": Fraction(86_400_000), "h": Fractio
     name: Fraction(1000, 1000**i) for i, name in enumerate(("s", "ms", "us", "ns", "ps", "fs", "as"))
 }  # units of numpy's timedelta, in ms
 EPS = float(np.finfo(float).eps)
-MOST = 100_000_000  # bins: more is a mistake of units
+MOST_BINS = 100_000_000  # bins: more is a mistake of units
 VAST = 1e100  # ms: no time
 
 
@@ -92,8 +92,8 @@ def unit_of(clock: str | float) -> Fraction:
 
 def array(what: str, given: Any) -> np.ndarray:
     """Return an array of `given`, of None where its rows differ in length; ValueError for what no table can hold."""
-    if isinstance(given, range) and len(given) > MOST:
-        raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST:,}")
+    if isinstance(given, range) and len(given) > MOST_BINS:
+        raise ValueError(f"{what}={given!r} holds {len(given):,} values; expected at most {MOST_BINS:,}")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         return np.where(given.mask, np.array(None), given.data.astype(object))  # what lies under a mask is missing
     try:
@@ -127,9 +127,7 @@ def _of_objects(values: np.ndarray, kind: str) -> np.ndarray:
     if kind == "integer" and not none.any() and max(abs(int(value)) for value in flat) < 2**63:
         return values.astype(np.int64)
     if kind in ("integer", "floating", "mixed-integer-float", "empty"):
-        return np.array([np.nan if no else value for no, value in zip(none, flat, strict=True)], float).reshape(
-            values.shape
-        )
+        return np.where(none, np.nan, flat).astype(float).reshape(values.shape)
     return values
 
 
@@ -155,13 +153,8 @@ def _together(bins: Bins, *times: Ticks) -> tuple[np.ndarray, list[tuple[np.ndar
         return bins.edges(), [(time.ms(), time.error()) for time in times]
     scale = math.lcm(*(part.denominator for part in (bins.first, bins.width, *(time.unit for time in times))))
     factors = [int(time.unit * scale) for time in times]
-    largest = [
-        factor * abs(int(end(time.values)))
-        for factor, time in zip(factors, times, strict=True)
-        for end in (np.min, np.max)
-        if time.values.size
-    ]
-    edges = bins.whole(scale, max(largest, default=0))
+    ends = [max(int(time.values.max(initial=0)), -int(time.values.min(initial=0))) for time in times]
+    edges = bins.whole(scale, max(factor * end for factor, end in zip(factors, ends, strict=True)))
     whole = [time.values.astype(edges.dtype) * factor for time, factor in zip(times, factors, strict=True)]
     return edges, [(values, np.zeros(values.shape, dtype=np.int64)) for values in whole]
 

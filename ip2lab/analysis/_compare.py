@@ -9,10 +9,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._curve_data import clear, order
-from ip2lab.analysis._labelled import apply, check, dataset, describe, units_of
-from ip2lab.analysis._labels import called, levels, listed, match
+from ip2lab.analysis._arrays import apply, dataset, describe, free, names_of, units_of
+from ip2lab.analysis._checks import check, check_length, checked
+from ip2lab.analysis._curve_data import problem_order
+from ip2lab.analysis._labels import called, listed, match, ordered, restored
 
 COMPARED = ("ratio", "lower", "upper", "effect_size", "p_value", "p_corrected", "p_equivalence", "verdict")
 PARTIAL = ("correlation", "p_value", "mean_correlation", "mean_p_value")
@@ -69,10 +69,9 @@ def bootstrap(
     (20.0, True)
     """
     check(data, over=over, finite=True)
-    data = _in_order(clear(data, "estimate", "lower", "upper"), over)[0]
+    check_length(data, over, 3, "an interval over them")
+    data = ordered(free(data, "estimate", "lower", "upper"), over)
     n = data.sizes[over]
-    if n < 3:
-        raise ValueError(f"{called(data)} has {n} along {over!r}; an interval over them needs three or more")
     draws = np.random.default_rng(seed).integers(0, n, (resamples, n))
     estimate, lower, upper = apply(
         _bootstrap, data.astype(float), over=[(over,)], into=[(), (), ()], statistic=statistic, draws=draws, level=level
@@ -85,13 +84,6 @@ def bootstrap(
         describe(lower, "lower", unit, f"lower end of the {words}", data),
         describe(upper, "upper", unit, f"upper end of the {words}", data),
     )
-
-
-def _in_order(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, np.ndarray]:
-    """`data` with the labels along `dim` in their order, so that draws do not depend on how they came; the way back."""
-    labels = data.indexes.get(dim)
-    places = np.arange(data.sizes[dim]) if labels is None else np.argsort(levels(list(labels))[1], kind="stable")
-    return data.isel({dim: places}), np.argsort(places)
 
 
 def _bootstrap(
@@ -159,20 +151,17 @@ def compare(
     >>> [str(curves.compare(k * one, other, smallest_effect=1.2).verdict.values) for k in (1, 2)]
     ['no difference', 'first larger']
     """
-    if not smallest_effect > 1:
-        raise ValueError(f"smallest_effect={smallest_effect}; expected a ratio above 1, such as 1.2")
     for data in (first, second):
         check(data, over=over, finite=True)
+        check_length(data, over, 3, "a paired comparison")
         if (data <= 0).any():
             raise ValueError(f"{called(data)} holds {float(data.min()):g}; ratios need positive values")
-    first, second = together(clear(first, *COMPARED), clear(second, *COMPARED))
+    first, second = together(free(first, *COMPARED), free(second, *COMPARED))
     if set(first.dims) != set(second.dims):
         raise ValueError(
             f"{called(first)} has dims {listed(first.dims)}, {called(second)} has {listed(second.dims)}; a paired "
             "comparison needs the same in both"
         )
-    if first.sizes[over] < 3:
-        raise ValueError(f"{first.sizes[over]} along {over!r}; a paired comparison needs three or more")
     logs = (xr.ufuncs.log(first) - xr.ufuncs.log(second)).drop_attrs()
     margin = float(np.log(smallest_effect))
     into: list[tuple[str, ...]] = [()] * 6
@@ -296,27 +285,20 @@ def partial_association(
     (True, True)
     """
     for data in (measure, trials):
-        check(data, along=along, finite=True)
-        if (data.max(along) == data.min(along)).any():
-            raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
-    labelled = together(clear(measure, *PARTIAL), clear(trials, *PARTIAL))
+        _check_varies(check(data, along=along, finite=True), along)
+    labelled = together(free(measure, *PARTIAL), free(trials, *PARTIAL))
     measure, trials = xr.broadcast(*(data.drop_attrs() for data in labelled))
     n = measure.sizes[along]
     if not 1 <= block <= n // 4:
         raise ValueError(f"block={block}; with {n} along {along!r} four or more blocks need a block of 1 to {n // 4}")
-    pooled = over is not None and over in measure.dims
-    units, back = [str(over)] if pooled else [], np.arange(0)
-    for dim in units:
-        (measure, back), (trials, _) = _in_order(measure, dim), _in_order(trials, dim)
-    places = order(measure, along)
-    if places is not None:
-        measure, trials = measure.isel({along: places}), trials.isel({along: places})
+    units = [dim for dim in names_of(over) if dim in measure.dims]
+    one, other = (ordered(data.isel({along: problem_order(data, along)}), *units) for data in (measure, trials))
     into: list[tuple[str, ...]] = [tuple(units), tuple(units), (), ()]
     core = [(*units, along)] * 2
     found = apply(
-        _partial, measure, trials, over=core, into=into, loop=True, block=block, permutations=permutations, seed=seed
+        _partial, one, other, over=core, into=into, loop=True, block=block, permutations=permutations, seed=seed
     )
-    found = [one.isel({dim: back for dim in units if dim in one.dims}) for one in found]
+    found = [restored(one, measure, *units) for one in found]
     names = ("correlation", "p_value", "mean_correlation", "mean_p_value")
     words = (
         "rank correlation, problem index partialled out",
@@ -325,7 +307,12 @@ def partial_association(
         f"p-value of the mean over {over}",
     )
     described = [describe(f, n, "1", w) for f, n, w in zip(found, names, words, strict=True)]
-    return dataset(labelled[0], *(described if pooled else described[:2]), block=block, permutations=permutations)
+    return dataset(labelled[0], *(described if units else described[:2]), block=block, permutations=permutations)
+
+
+def _check_varies(data: xr.DataArray, along: str) -> None:
+    if (data.max(along) == data.min(along)).any():
+        raise ValueError(f"{called(data)} is constant along {along!r}; nothing can be associated with it")
 
 
 def _partial(

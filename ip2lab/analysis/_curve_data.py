@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._labelled import check
-from ip2lab.analysis._labels import bare, called, check_unique, listed, quantities
+from ip2lab.analysis._arrays import free
+from ip2lab.analysis._checks import check
+from ip2lab.analysis._labels import bare, called, check_unique, listed, place_of, quantities, sequence
 
 Failures = Literal["cap", "survival"] | None
 TRIALS, CAPS, FAILED, ATTEMPTED = "trials_to_criterion", "censored_trials", "failed", "attempted"
@@ -22,7 +23,7 @@ class Told(NamedTuple):
     failed: xr.DataArray
     censored: xr.DataArray  # not reached, and the cap is known
     attempted: xr.DataArray
-    caps: xr.DataArray | None
+    caps: xr.DataArray  # NaN where it is not known
     marked: bool  # the data themselves say what a missing number is
 
 
@@ -37,30 +38,20 @@ class Curve(NamedTuple):
 def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = ()) -> Told:
     """What `data` say about each problem, in the order of the problems; the rule stands in `curves`."""
     trials, marks = _parts(data, along)
-    trials = clear(trials, *results, allowed=along)
-    places = order(trials, along)
-    if places is not None:
-        trials, marks = (
-            trials.isel({along: places}),
-            {name: mark.isel({along: places}, missing_dims="ignore") for name, mark in marks.items()},
-        )
-    missing = trials.isnull()
-    cap = marks.pop(CAPS, None)
-    says = cap is not None and along in cap.dims  # one for all problems is not word of any of them
-    caps = None if cap is None else _over(_number(cap), trials)
+    trials = free(trials, *results)
+    place = problem_order(trials, along)
+    trials = trials.isel({along: place})
+    marks = {name: mark.isel({along: place}, missing_dims="ignore") for name, mark in marks.items()}
+    says = CAPS in marks and along in marks[CAPS].dims  # one for all problems is not word of any of them
+    caps = _caps(marks.pop(CAPS, None), trials)
     flags = {name: _flag(mark, trials) for name, mark in marks.items()}
+    missing = trials.isnull()
     tried = flags.get(ATTEMPTED, xr.full_like(missing, True))
-    censored = missing & tried & (np.isfinite(caps) if caps is not None and says else False)
+    censored = missing & tried & np.isfinite(caps) & says
     marked = says or bool(flags)
-    if FAILED in flags:
-        failed = flags[FAILED]
-    elif marked:
-        failed = censored
-    else:
-        failed = missing & ~_padding(missing, along)
+    failed = flags.get(FAILED, censored if marked else missing & ~_padding(missing, along))
     if ATTEMPTED in flags:
         failed = failed | (missing & tried & ~censored)
-    attempted = tried & (~missing | failed | censored)
     _refuse(trials, failed & ~missing, f"are {FAILED!r} and have a number", f"put NaN there and the cap in {CAPS!r}")
     _refuse(
         trials,
@@ -68,6 +59,7 @@ def told(data: xr.Dataset | xr.DataArray, along: str, results: Iterable[str] = (
         f"are not {ATTEMPTED!r}, yet were solved or failed",
         "correct one of the two",
     )
+    attempted = tried & (~missing | failed | censored)
     return Told(trials, failed, censored, attempted, caps, marked)
 
 
@@ -84,7 +76,7 @@ def curve(
     """
     found = told(data, along, results)
     trials, failed = found.trials, found.failed | found.censored
-    _sound(trials, failures)
+    _check_trials(trials)
     if not failed.any():
         return Curve(trials.astype(float), failed, found.attempted)
     unsaid = "" if found.marked else f". If they were never tried, say so: .assign_coords({ATTEMPTED}=({along!r}, ...))"
@@ -95,8 +87,14 @@ def curve(
             f"{listed(where)}); they may not be dropped: choose failures='cap' (count them at the cap) or "
             f"failures='survival' (known to be longer){unsaid}"
         )
-    caps = xr.full_like(trials, cap, dtype=float) if cap is not None else found.caps
-    if caps is None or bool((~np.isfinite(caps) & failed).any()):
+    return Curve(_filled(found, failed, cap, unsaid), failed, found.attempted)
+
+
+def _filled(found: Told, failed: xr.DataArray, cap: float | None, unsaid: str) -> xr.DataArray:
+    """Trials to criterion with the cap in place of what failed."""
+    trials = found.trials
+    caps = found.caps if cap is None else xr.full_like(trials, cap, dtype=float)
+    if (~np.isfinite(caps) & failed).any():
         raise ValueError(
             f"{int(failed.sum())} problems in {called(trials)} failed and their cap is unknown; give the run's series "
             f"with {CAPS!r}, or cap=... (the trials to criterion at which a problem was given up){unsaid}"
@@ -106,7 +104,7 @@ def curve(
         raise ValueError(
             f"the cap of {called(trials)} is {float(filled.min()):g}; expected a positive number of trials"
         )
-    return Curve(filled, failed, found.attempted)
+    return filled
 
 
 def after_first(found: Curve, along: str, keep_first: bool = False) -> tuple[Curve, xr.DataArray]:
@@ -128,22 +126,7 @@ def positions(trials: xr.DataArray, along: str) -> np.ndarray:
     return np.asarray(labels, float) - float(labels[0])
 
 
-def clear(data: xr.DataArray, *results: str, allowed: str | None = None) -> xr.DataArray:
-    """`data` without coords that are called like a result; a dim of such a name is refused."""
-    wrong = next((n for n in results if n in (*data.dims, *data.xindexes) and n != allowed), None)
-    if wrong is not None:
-        raise ValueError(
-            f"{called(data)} has a dim or index called {wrong!r}, as one of the results is; rename it: "
-            f".rename({wrong}=...)"
-        )
-    if allowed in results:
-        raise ValueError(f"along={allowed!r} is what one of the results is called; rename it: .rename({allowed}=...)")
-    return data.drop_vars([name for name in results if name in data.coords])
-
-
-def _sound(trials: xr.DataArray, failures: Failures) -> None:
-    if failures not in (None, "cap", "survival"):
-        raise ValueError(f"failures={failures!r}; choose 'cap' or 'survival'")
+def _check_trials(trials: xr.DataArray) -> None:
     if np.isinf(trials.values).any():
         raise ValueError(f"{called(trials)} holds infinite values; mark a failure by NaN and give its cap")
     if (trials < 0).any():
@@ -183,10 +166,13 @@ def _over(mark: xr.DataArray, trials: xr.DataArray) -> xr.DataArray:
     return mark.broadcast_like(bare).transpose(*trials.dims)
 
 
-def _number(mark: xr.DataArray) -> xr.DataArray:
+def _caps(mark: xr.DataArray | None, trials: xr.DataArray) -> xr.DataArray:
+    """The cap of each problem, NaN where it is not known."""
+    if mark is None:
+        return xr.full_like(trials.reset_coords(drop=True), np.nan, dtype=float)
     try:
         if mark.dtype.kind not in "mMUT":
-            return mark.astype(float)
+            return _over(mark.astype(float), trials)
     except (TypeError, ValueError):
         pass
     raise TypeError(f"{mark.name!r} holds {mark.dtype}; expected numbers of trials: convert with .astype(float)")
@@ -211,21 +197,25 @@ def _padding(missing: xr.DataArray, along: str) -> xr.DataArray:
 
 
 def _refuse(trials: xr.DataArray, wrong: xr.DataArray, what: str, todo: str) -> None:
-    if not wrong.any():
-        return
-    places = np.argwhere(wrong.values)[0]
-    where = ", ".join(
-        f"{d}={trials[d].values[i] if d in trials.coords else i}" for d, i in zip(trials.dims, places, strict=True)
-    )
-    raise ValueError(f"{int(wrong.sum())} problems in {called(trials)} {what} (the first at {where}); {todo}")
+    if wrong.any():
+        where = place_of(trials, np.argwhere(wrong.values)[0])
+        raise ValueError(f"{int(wrong.sum())} problems in {called(trials)} {what} (the first at {where}); {todo}")
 
 
-def order(trials: xr.DataArray, along: str) -> np.ndarray | None:
-    """The order of labels that can be ordered: numbers and times. Names stand in the order of the data."""
+def problem_order(trials: xr.DataArray, along: str) -> np.ndarray:
+    """Positions in the order of labels that can be ordered: numbers and times. Names stand in the order of the data."""
     labels = quantities(trials.indexes.get(along))
-    if labels is None:
-        return None
-    if labels.isna().any() or (labels.dtype.kind == "f" and np.isinf(labels).any()):
-        raise ValueError(f"{called(trials)} has labels along {along!r} that are NaN or infinite; give each its own")
-    check_unique(trials, along, labels)
-    return None if labels.is_monotonic_increasing else np.argsort(labels, kind="stable")
+    if labels is not None:
+        if labels.isna().any() or (labels.dtype.kind == "f" and np.isinf(labels).any()):
+            raise ValueError(f"{called(trials)} has labels along {along!r} that are NaN or infinite; give each its own")
+        check_unique(trials, along, labels)
+    return sequence(trials, along, names=False)
+
+
+def check_problems(found: Curve, along: str, least: int) -> None:
+    """Raise ValueError where no series has so many problems after the first."""
+    most = int(found.attempted.sum(along).max())
+    if most < least:
+        raise ValueError(
+            f"{called(found.trials)} has {most} along {along!r} after the first problem; {least} or more are needed"
+        )

@@ -6,13 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import MS, check, dataset, describe, free, units_of, without
+from ip2lab.analysis._arrays import dataset, describe, free, ms_per_unit, units_of, without
+from ip2lab.analysis._checks import check, checked
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
+from ip2lab.neuron import REFERENCE_STEP, SPIKING, Constants, constant_of, resting, step
+from ip2lab.properties import Property
 
-CHARGE = 20.0  # ms: a spike counts as 20 ms / dt in what it adds to adaptation, whatever dt is
 MOST_STEPS = 1_000_000  # of a simulation: more would seem to hang
-OPTIONAL = {"gain": 1.0, "adaptation_strength": 0.0, "tau_adaptation": 500.0}
+NEEDED = ("tau_soma", "threshold")  # without these a neuron has no rate; all others may be neutral
+STEADY = "tau_dendrite"  # the dendrite is taken to be where a constant input leads it
 
 
 @checked
@@ -26,20 +28,16 @@ def fi_curve(
 ) -> xr.Dataset:
     r"""Firing rate against a constant input, for every neuron as it is tuned now.
 
-    The two-stage neuron with its dendrite at the steady state d = g I, simulated in steps of `dt`:
-
-    .. math:: u_t = \alpha u_{t-1} + (1-\alpha)\,g I - \theta_{t-1}s_{t-1},\quad
-              a_t = \rho a_{t-1} + (1-\rho)\tfrac{20}{\Delta t}s_{t-1},\quad
-              \theta_t = \vartheta + b\,a_t,\quad s_t = H(u_t-\theta_t)
-
-    Without adaptation and for small `dt` the rate is :math:`1/(\tau_s\ln\frac{gI}{gI-\vartheta})` above the rheobase
-    :math:`\vartheta/g`. The dendrite's time constant changes how fast the rate is reached, not the rate.
+    The neuron of :func:`ip2lab.neuron.step` with its dendrite at the steady state :math:`d = g\,(I + b)`, simulated in
+    steps of `dt`. Without adaptation and for small `dt` the rate is :math:`1/(\tau_s\ln\frac{d}{d-\vartheta})` above
+    the rheobase :math:`\vartheta/g - b`. The dendrite's time constant changes how fast the rate is reached, not the
+    rate.
 
     Parameters
     ----------
     properties : xarray.Dataset
-        A run's ``/properties`` (..., feature), whole or at one problem: ``tau_soma`` (ms), ``threshold``, and where it
-        has them ``gain``, ``adaptation_strength`` and ``tau_adaptation`` (ms).
+        A run's ``/properties`` (..., feature), whole or at one problem: ``tau_soma`` (ms), ``threshold``, and the
+        other properties of the spiking neuron (:data:`ip2lab.PROPERTIES`) where it has them.
     currents : array_like
         (current,): constant inputs, in the unit of the threshold.
     feature : str
@@ -53,7 +51,7 @@ def fi_curve(
     -------
     xarray.Dataset
         ``firing_rate`` (..., feature, current) in Hz, from the first to the last spike of the second half, and
-        ``rheobase`` (..., feature), the least input that makes the neuron fire.
+        ``rheobase`` (..., feature), the least input that makes the neuron fire (negative: it fires without any).
 
     Raises
     ------
@@ -69,8 +67,7 @@ def fi_curve(
     >>> found.firing_rate.round(0).values.tolist(), found.rheobase.values.tolist()
     ([[0.0, 45.0, 123.0], [0.0, 0.0, 45.0]], [1.0, 2.0])
     """
-    if isinstance(properties, xr.DataTree):
-        properties = properties.to_dataset()
+    properties = properties.to_dataset() if isinstance(properties, xr.DataTree) else properties
     if not isinstance(properties, xr.Dataset):
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
     if not (dt > 0 and 10 * dt <= duration <= MOST_STEPS * dt):
@@ -79,10 +76,10 @@ def fi_curve(
     values = _values(properties, feature)
     units = {"units": units_of(properties["threshold"]), "long_name": "constant input"}
     current = xr.DataArray(drive, dims="current", coords={"current": ("current", drive, units)})
-    arrays = xr.broadcast(*values.values(), current)
-    arrays = tuple(a.transpose(..., feature, "current") for a in arrays)
-    rate = _simulate(*(a.values for a in arrays), dt=dt, steps=round(duration / dt))
-    rheobase = values["threshold"] / values["gain"]
+    arrays = [a.transpose(..., feature, "current") for a in xr.broadcast(*values.values(), current)]
+    *each, inputs = (a.values for a in arrays)
+    rate = _simulate(dict(zip(values, each, strict=True)), inputs, dt=dt, steps=round(duration / dt))
+    rheobase = values["threshold"] / values["gain"] - values["bias"]
     return dataset(
         properties,
         describe(arrays[0].copy(data=rate).drop_attrs(deep=False), "firing_rate", "Hz", "firing rate"),
@@ -102,57 +99,41 @@ def _row(currents: npt.ArrayLike) -> np.ndarray:
 
 
 def _values(properties: xr.Dataset, feature: str) -> dict[str, xr.DataArray]:
-    """The five properties that matter, checked, those that the network does not have at their neutral value."""
-    missing = [name for name in ("tau_soma", "threshold") if name not in properties]
+    """The properties of the spiking neuron, checked; neutral where the network does not have one."""
+    missing = [name for name in NEEDED if name not in properties]
     if missing:
         raise ValueError(f"the properties lack {listed(missing)}; they have {listed(properties.data_vars)}")
-    found: dict[str, xr.DataArray] = {}
-    for name in ("tau_soma", "threshold", *OPTIONAL):
-        if name in properties:
-            values = check(properties[name], feature=feature, finite=True)
-            if (values < 0).any() or (name not in OPTIONAL and (values == 0).any()):
-                raise ValueError(f"{name!r} holds {float(values.min()):g}; expected positive values")
-            values = _in_ms(values) if name.startswith("tau") else values
-        else:
-            values = xr.full_like(properties["threshold"], OPTIONAL[name], dtype=float)
-        found[name] = free(values.drop_attrs(deep=False), "current", "firing_rate", "rheobase")
+    found = {}
+    for row in SPIKING:
+        if row.name in properties:
+            values = _value(properties, row, feature)
+        else:  # what a time constant is matters only to a neuron that has what it belongs to
+            neutral = row.homogeneous if row.unit == "ms" else row.neutral
+            values = xr.full_like(properties["threshold"], neutral, dtype=float)
+        found[row.name] = free(values.drop_attrs(deep=False), "current", "firing_rate", "rheobase")
     return found
 
 
-def _in_ms(tau: xr.DataArray) -> xr.DataArray:
-    """A time constant in ms, in which it is where it says nothing else."""
-    unit = tau.attrs.get("units") or "ms"
-    if unit not in MS:
-        raise ValueError(f"{called(tau)} is in {unit!r}; expected 'ms' or 's' in its attrs['units']")
-    return tau * MS[unit]
+def _value(properties: xr.Dataset, row: Property, feature: str) -> xr.DataArray:
+    values = check(properties[row.name], feature=feature, finite=True)
+    if not row.signed and ((values < 0).any() or (row.name in NEEDED and (values == 0).any())):
+        raise ValueError(f"{row.name!r} holds {float(values.min()):g}; expected positive values")
+    return values * ms_per_unit(values, called(values)) if row.unit == "ms" else values
 
 
-def _simulate(
-    tau: np.ndarray,
-    threshold: np.ndarray,
-    gain: np.ndarray,
-    strength: np.ndarray,
-    tau_adaptation: np.ndarray,
-    current: np.ndarray,
-    *,
-    dt: float,
-    steps: int,
-) -> np.ndarray:
+def _simulate(values: dict[str, np.ndarray], current: np.ndarray, *, dt: float, steps: int) -> np.ndarray:
     """Rate (Hz) in the second half of `steps`, for arrays that share one shape."""
-    alpha, rho = np.exp(-dt / tau), np.exp(-dt / tau_adaptation)
-    target = (1 - alpha) * gain * current
-    u, a, theta = np.zeros_like(tau), np.zeros_like(tau), threshold.astype(float)
-    spike = np.zeros(tau.shape, bool)
-    count, first, last = (np.zeros_like(tau) for _ in range(3))
-    for step in range(steps):
-        u = alpha * u + target - theta * spike
-        a = rho * a + (1 - rho) * (CHARGE / dt) * spike
-        theta = threshold + strength * a
-        spike = u > theta
-        if step >= steps // 2:
-            first = np.where(spike & (count == 0), step, first)
-            last = np.where(spike, step, last)
-            count += spike
+    decays = {row.name: np.exp(-dt / values[row.name]) for row in SPIKING if row.unit == "ms" and row.name != STEADY}
+    used = values | decays | {STEADY: np.zeros_like(current)}
+    constants = Constants(**{constant_of(row): used[row.name].astype(float) for row in SPIKING})
+    state, scale = resting(constants, np.zeros(current.shape)), REFERENCE_STEP / dt
+    count, first, last = (np.zeros(current.shape) for _ in range(3))
+    for t in range(steps):
+        state = step(state, current, constants, scale, lambda distance: distance > 0)
+        if t >= steps // 2:
+            first = np.where(state.spikes & (count == 0), t, first)
+            last = np.where(state.spikes, t, last)
+            count += state.spikes
     once = count == 1  # one spike in half the time: its interval is not known better
     span = np.where(once, steps - steps // 2, np.maximum(last - first, 1))
     return np.where(count > 0, (count - 1 + once) / (span * dt) * 1000.0, 0.0)
@@ -201,22 +182,17 @@ def relative_threshold(threshold: xr.DataArray, drive: xr.DataArray, *, feature:
     check(drive, feature=feature, finite=True, gaps=True)
     over = [d for d in drive.dims if d not in threshold.dims]
     mask = recorded(drive)
-    heard = drive if mask is None else drive.where(mask)
     limit = threshold.drop_attrs(deep=False)
-    for dim in threshold.dims:
-        if dim == feature:
-            heard = match(limit, heard, feature)
-        elif dim in heard.dims:
-            limit = pick(heard, limit, str(dim))
+    heard = match(limit, drive if mask is None else drive.where(mask), feature)
+    for dim in (str(d) for d in threshold.dims if d in drive.dims and d != feature):
+        limit = pick(heard, limit, dim)
     if not over:
         raise ValueError(f"{called(drive)} has no dim besides {listed(threshold.dims)}; give it over time")
     heard = without(heard, *(dim for dim in limit.dims if dim in limit.coords))
     mean, sd = (part.drop_attrs(deep=False) for part in (heard.mean(over), heard.std(over)))
-    if (sd <= 1e-12 * np.abs(mean)).any():
-        raise ValueError(
-            f"{int((sd <= 1e-12 * np.abs(mean)).sum())} neurons of {called(drive)} have a constant drive; "
-            "leave them out"
-        )
+    constant = int((sd <= 1e-12 * np.abs(mean)).sum())
+    if constant:
+        raise ValueError(f"{constant} neurons of {called(drive)} have a constant drive; leave them out")
     return dataset(
         threshold,
         describe(limit / sd, "relative_threshold", "1", "threshold over the standard deviation of the drive"),

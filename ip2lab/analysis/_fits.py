@@ -8,10 +8,16 @@ nothing to find: no bound or start is taken from the data.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
+import xarray as xr
 from scipy import optimize, stats
+
+from ip2lab.analysis._arrays import apply, dataset, describe
+from ip2lab.analysis._checks import checked
+from ip2lab.analysis._curve_data import Curve, Failures, after_first, check_problems, curve, positions
+from ip2lab.analysis._labels import called
 
 FEWEST = 5  # problems that three parameters need
 TAIL, HEAD = 31, 30  # Goudar et al.'s windows for the start of the fit
@@ -27,18 +33,18 @@ REASONS = (
     "all of the decrease within one problem",
     "too few problems",
     "a parameter on a bound of goudar2023",
+    "all of the decrease at once, later in the series",
 )
-FINE, CONSTANT, RISES, SLOW, FAST, FEW, BOUND = range(len(REASONS))
+FINE, CONSTANT, RISES, SLOW, FAST, FEW, BOUND, STEP = range(len(REASONS))
 
 
 class Law(NamedTuple):
     """A family of curves: what falls from 1 towards 0 over x, the later the larger `late` is; and the shape from it."""
 
+    parameter: str
     basis: Callable[[np.ndarray, np.ndarray], np.ndarray]
     shape: Callable[[np.ndarray], np.ndarray]
-    ends: Callable[
-        [np.ndarray], tuple[float, float, float]
-    ]  # lowest and highest `late`, and the highest to be believed
+    ends: Callable[[np.ndarray], tuple[float, float, float]]  # lowest, highest and highest credible `late`
 
 
 def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -46,15 +52,254 @@ def _over(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 EXPONENTIAL = Law(
+    "tau",
     lambda x, late: np.exp(-x / late[..., None]),
     lambda late: late,
     lambda x: (FASTEST * float(np.diff(x).min()), SLOWEST * float(np.ptp(x)), float(np.ptp(x))),
 )
 POWER = Law(
+    "exponent",
     lambda x, late: (x + 1) ** (-1 / late[..., None]),
     lambda late: _over(np.ones_like(late), late),
     lambda x: (0.1, 50.0, 50.0),
 )
+FITTED = (
+    *("scale", "asymptote", "identified", "reason", "at_bound", "interval", "residual", "aic", "first_problem"),
+    *("fitted", "band", "parameter", "bound"),
+)
+
+
+@checked
+def exponential_fit(
+    data: xr.Dataset | xr.DataArray,
+    *,
+    along: str = "problem",
+    error: Literal["linear", "log"] = "linear",
+    bounds: Literal["goudar2023"] | None = None,
+    failures: Failures = None,
+    cap: float | None = None,
+    keep_first: bool = False,
+    resamples: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Fit an exponential decay to trials to criterion over problems.
+
+    .. math:: y(x) = a\,e^{-x/\tau} + c,\qquad a, c\ge 0
+
+    over the problems after the first (:math:`x=0` is the second problem of the series), by least squares. The best
+    :math:`a` and :math:`c` are known for each :math:`\tau`, so :math:`\tau` alone is searched for, from a tenth of a
+    problem to five times the series (variable projection). The intervals are those of the profile: all values that an
+    F test does not reject. Where the data cannot tell, there is no number but a reason.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        A run's series, or trials to criterion (..., along); other dims (seed, model, ...) are fitted one by one.
+    along : str
+        The dim of the problems. Numbers that label it are x; with dates, names or no labels x counts problems.
+    error : {"linear", "log"}
+        What is squared: the error in trials, or in their logarithm, which suits noise that grows with the trials.
+    bounds : {"goudar2023"}, optional
+        The fit of Goudar et al.: with :math:`\hat c` the mean of the last 31 problems and :math:`\hat a` the mean of
+        the first 30 minus :math:`\hat c`, bounds :math:`a\in[0,2\hat a]`, :math:`\tau\in[5,200]`,
+        :math:`c\in[0,2\hat c]` and start :math:`(\hat a, 50, \hat c)`. These means contain the answer: it suits some
+        hundred problems that become fast over some tens.
+    failures : {"cap", "survival"}, optional
+        Needed where a problem failed. ``"cap"``: it counts as its cap. ``"survival"``: a curve above the cap there
+        costs nothing, one below costs its distance from the cap.
+    cap : float, optional
+        The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Fit the first problem too: `data` are a later stretch of a series.
+    resamples : int
+        Number of bootstrap refits (residuals drawn in blocks of up to 10 problems) for a band, and for intervals that
+        allow for neighbours that are alike; 0 for the intervals of the profile.
+    level : float
+        Coverage of the intervals.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``scale`` (trials), ``tau`` (problems) and ``asymptote`` (trials), NaN where they are not ``identified``; then
+        ``reason`` says why: ``"constant"``, ``"no decrease beyond the noise"``, ``"still falling at the end of the
+        series"`` (tau is longer than the series, or may be), ``"all of the decrease within one problem"``, ``"all of
+        the decrease at once, later in the series"`` (two levels describe the series better) or ``"too few problems"``.
+        ``interval`` (parameter, bound) is what the data allow: up to infinity where it is open.
+        It covers the truth where the noise is alike at all problems on the scale that is fitted (normal for linear
+        errors, log-normal for logarithmic ones); where its size follows the curve, linear errors cover too little.
+        ``at_bound`` is the opposite of ``identified``. With ``bounds="goudar2023"`` it says that a parameter ended on a
+        bound: do not interpret it. ``residual`` (root mean square), ``aic`` (to set beside `power_law_fit` with the
+        same `error`), ``first_problem`` (trials, not fitted), ``fitted`` (along), the curve, and with `resamples`
+        ``band`` (along, bound), its interval at each problem.
+
+    Raises
+    ------
+    ValueError
+        Failures without `failures`, fewer than five problems after the first, negative trials, trials of 0 with
+        ``error="log"``, labels that repeat.
+
+    References
+    ----------
+    Goudar, Peysakhovich, Freedman, Buffalo and Wang, Nat Neurosci 26:879-890 (2023), doi 10.1038/s41593-023-01293-9;
+    Golub and Pereyra, SIAM J Numer Anal 10:413-432 (1973); Bates and Watts, Nonlinear Regression Analysis (1988).
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import curves
+    >>> x = np.arange(14)
+    >>> fit = curves.exponential_fit(xr.DataArray(np.append(2900, 80 * np.exp(-x / 8) + 15), dims="problem"))
+    >>> [round(float(fit[name]), 2) for name in ("scale", "tau", "asymptote")], bool(fit.identified)
+    ([80.0, 8.0, 15.0], True)
+    >>> fit = curves.exponential_fit(xr.DataArray(np.append(2900, 80 * np.exp(-x / 90) + 15), dims="problem"))
+    >>> float(fit.tau), str(fit.reason.values)
+    (nan, 'still falling at the end of the series')
+    """
+    if bounds is not None and error != "linear":
+        raise ValueError(f"bounds={bounds!r} is a fit with linear error, not error={error!r}; leave one of them out")
+    found = curve(data, along, failures, cap, (*FITTED, "tau"))
+    settings = Settings(error == "log", bounds is not None, failures == "survival", keep_first, resamples, level, seed)
+    result = fit_curve(found, along, EXPONENTIAL, settings)
+    return result.assign(
+        scale=describe(result["scale"], "scale", "trials", "what learning to learn saves, at the second problem"),
+        tau=describe(result["tau"], "tau", "problems", "problems over which the excess falls by a factor of e"),
+    )
+
+
+@checked
+def power_law_fit(
+    data: xr.Dataset | xr.DataArray,
+    *,
+    along: str = "problem",
+    error: Literal["linear", "log"] = "linear",
+    failures: Failures = None,
+    cap: float | None = None,
+    keep_first: bool = False,
+    resamples: int = 0,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    r"""Fit a power law to trials to criterion over problems: the rival of the exponential.
+
+    .. math:: y(x) = a\,(x+1)^{-b} + c,\qquad a, c\ge 0
+
+    over the problems after the first, as `exponential_fit`; b is searched for from 0.02 to 10.
+
+    Parameters
+    ----------
+    data : xarray.Dataset or xarray.DataArray
+        A run's series, or trials to criterion (..., along).
+    along : str
+        The dim of the problems.
+    error : {"linear", "log"}
+        What is squared: the error in trials, or in their logarithm.
+    failures : {"cap", "survival"}, optional
+        Needed where a problem failed; as for `exponential_fit`.
+    cap : float, optional
+        The trials to criterion at which problems were given up, where `data` does not hold them.
+    keep_first : bool
+        Fit the first problem too: `data` are a later stretch of a series.
+    resamples : int
+        Number of bootstrap refits; 0 for the intervals of the profile.
+    level : float
+        Coverage of the intervals.
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``scale`` (trials), ``exponent``, ``asymptote`` (trials), ``identified``, ``reason``, ``at_bound``,
+        ``interval``, ``residual``, ``aic``, ``first_problem``, ``fitted``, and with `resamples` ``band``, as for
+        `exponential_fit`. The smaller ``aic`` of the two fits describes the curve better.
+
+    Raises
+    ------
+    ValueError
+        As `exponential_fit`.
+
+    References
+    ----------
+    Heathcote, Brown and Mewhort, Psychon Bull Rev 7:185-207 (2000), doi 10.3758/BF03212979.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import curves
+    >>> x = np.arange(1000)
+    >>> trials = xr.DataArray(np.append(2900, 200 * (x + 1) ** -0.8 + 20), dims="problem")
+    >>> fit = curves.power_law_fit(trials)
+    >>> round(float(fit.exponent), 2), bool(fit.aic < curves.exponential_fit(trials).aic)
+    (0.8, True)
+    """
+    found = curve(data, along, failures, cap, (*FITTED, "exponent"))
+    settings = Settings(error == "log", False, failures == "survival", keep_first, resamples, level, seed)
+    result = fit_curve(found, along, POWER, settings)
+    return result.assign(
+        scale=describe(result["scale"], "scale", "trials", "excess trials at the second problem"),
+        exponent=describe(result["exponent"], "exponent", "1", "exponent of the power law"),
+    )
+
+
+class Settings(NamedTuple):
+    """How a curve is fitted."""
+
+    log: bool = False  # whether errors are those of the logarithm
+    bounded: bool = False  # Goudar et al.'s fit
+    censored: bool = False  # whether a failure only says that the true value is larger
+    keep_first: bool = False
+    resamples: int = 0
+    level: float = 0.95
+    seed: int = 0
+
+
+def fit_curve(data: Curve, along: str, law: Law, settings: Settings) -> xr.Dataset:
+    """One fit for every curve; the dataset of what came out."""
+    found, first = after_first(data, along, settings.keep_first)
+    check_problems(found, along, FEWEST)
+    if settings.log and bool((found.trials == 0).any()):
+        raise ValueError(
+            f"{called(found.trials)} holds 0, which has no logarithm; choose error='linear', or add what was left "
+            "out, such as the window of the criterion"
+        )
+    parameters, intervals, reason, residual, aic, fitted, band = apply(
+        fit_one,
+        found.trials,
+        found.failed & settings.censored,
+        over=[(along,), (along,)],
+        into=[("parameter",), ("parameter", "bound"), (), (), (), (along,), (along, "bound")],
+        loop=True,
+        law=law,
+        x=positions(found.trials, along),
+        settings=settings,
+    )
+    names, bounds = ["scale", law.parameter, "asymptote"], ["lower", "upper"]
+    code = reason.astype(int)
+    scale, late, end = (parameters.isel(parameter=i).rename(name) for i, name in enumerate(names))
+    square = "root mean square of what the fit leaves"
+    unit, square = ("1", f"{square} of the logarithm") if settings.log else ("trials", square)
+    kind = f"{settings.level:.0%} {'bootstrap' if settings.resamples else 'profile'} interval"
+    intervals, band = intervals.assign_coords(parameter=names, bound=bounds), band.assign_coords(bound=bounds)
+    parts = [
+        scale,
+        late,
+        describe(end, "asymptote", "trials", "trials to criterion in the end"),
+        describe(code == FINE, "identified", "1", "the data tell the parameters"),
+        describe(code.copy(data=np.array(REASONS)[code.values]), "reason", "1", "why they do not"),
+        describe(code != FINE, "at_bound", "1", "not identified, or on a bound: not to be interpreted"),
+        describe(intervals, "interval", "as the parameter", kind),
+        describe(residual, "residual", unit, square),
+        describe(aic, "aic", "1", "Akaike's criterion of the fit (smaller is better)"),
+        describe(first, "first_problem", "trials", "trials to criterion of the first problem, kept out of the fit"),
+        describe(fitted, "fitted", "trials", "the fitted curve"),
+    ]
+    if settings.resamples:
+        parts.append(describe(band, "band", "trials", f"{kind} of the curve"))
+    result = dataset(found.trials, *parts)
+    return result.assign_coords(found.trials[along].coords) if along in found.trials.coords else result
 
 
 class Solved(NamedTuple):
@@ -92,11 +337,7 @@ def fit_one(
     x: np.ndarray,
     *,
     law: Law,
-    log: bool,
-    bounded: bool,
-    resamples: int,
-    level: float,
-    seed: int,
+    settings: Settings,
 ) -> tuple[np.ndarray, np.ndarray, int, float, float, np.ndarray, np.ndarray]:
     """Parameters, intervals, reason, root mean square, AIC, the curve and its band of `y` (problem,), NaN left out."""
     kept = ~np.isnan(y)
@@ -104,20 +345,17 @@ def fit_one(
     if kept.sum() < FEWEST:
         return np.full(3, np.nan), np.full((3, 2), np.nan), FEW, np.nan, np.nan, curve, band
     unit = y[kept].max() or 1.0  # squares of anything can then be taken
-    points = Points(x[kept] - x[kept][0], y[kept] / unit, open_ended[kept], log)
-    found = _bounded(points) if bounded else _free(law, points, level)
+    points = Points(x[kept] - x[kept][0], y[kept] / unit, open_ended[kept], settings.log)
+    found = _bounded(points) if settings.bounded else _free(law, points, settings.level)
     curve[kept] = found.curve * unit
-    n, rms = int(kept.sum()), float((found.residual**2).mean()) ** 0.5 * (1.0 if log else unit)
-    if resamples:
-        intervals, ends = _resampled(law, points, found, bounded, resamples, level, seed)
+    n, rms = int(kept.sum()), float((found.residual**2).mean()) ** 0.5 * (1.0 if settings.log else unit)
+    if settings.resamples:
+        intervals, ends = _resampled(law, points, found, settings)
         found = found._replace(interval=intervals if found.reason in (FINE, BOUND) else found.interval)
         band[kept] = ends * unit
     units = np.array([unit, 1.0, unit])
     aic = 2 * n * np.log(max(rms, 1e-150)) + 2 * 4
     return found.parameters * units, found.interval * units[:, None], found.reason, rms, aic, curve, band
-
-
-# ---------------------------------------------------------------------- the free fit
 
 
 def _free(law: Law, points: Points, level: float) -> Fit:
@@ -137,6 +375,8 @@ def _free(law: Law, points: Points, level: float) -> Fit:
     reason = _reason(law, points, curve, float(best[0]), float(one.left[0]), both, high, ends)
     high = np.inf if reason == SLOW and best[0] <= ends[2] else high
     interval = _intervals(law, points, (low, high), float(best[0]), most, ends)
+    if reason == SLOW and _limit(_step(points), points, free, level, 2) < one.left[0]:
+        reason = STEP
     if reason != FINE:
         parameters = np.full(3, np.nan)
     if reason in (CONSTANT, RISES):
@@ -180,6 +420,12 @@ def _endless(basis: np.ndarray, points: Points, curve: np.ndarray) -> float:
     scale = max((w * apart * z).sum() / (w * apart**2).sum(), 0.0)
     left = z - (w * z).sum() / w.sum() - scale * apart
     return float((w * left**2).sum())
+
+
+def _step(points: Points) -> float:
+    """What is left by the best of all curves that fall once, at any problem, from one level to another."""
+    after = np.tri(points.x.size, k=-1).T[:-1]  # (place, problem): the problems before the fall
+    return float(_solve(after, points).left.min())
 
 
 def _residual(points: Points, curve: np.ndarray) -> np.ndarray:
@@ -303,34 +549,29 @@ def _intervals(
     return np.array([found[0], np.sort(law.shape(np.array(shapes))), found[1]])
 
 
-# ---------------------------------------------------------------------- resampling
-
-
-def _resampled(
-    law: Law, points: Points, found: Fit, bounded: bool, resamples: int, level: float, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _resampled(law: Law, points: Points, found: Fit, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """Intervals of the parameters and band of the curve from refits to the curve with other residuals.
 
     Residuals are drawn in blocks, because neighbours are alike, and stretched to what Student's t would have them be:
     a fit to few problems leaves less than the noise.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings.seed)
     n = points.y.size
     length = int(np.clip(n // 20, 1, BLOCK))
     free = max(n - 3, 1)
-    tail = (1 + level) / 2
+    tail = (1 + settings.level) / 2
     stretch = np.sqrt(n / free) * stats.t.ppf(tail, free) / stats.norm.ppf(tail)
     residual = stretch * (found.residual - found.residual.mean())
     again, curves = [], []
-    for _ in range(resamples):
+    for _ in range(settings.resamples):
         starts = rng.integers(0, n - length + 1, -(-n // length))
         noise = residual[(starts[:, None] + np.arange(length)).ravel()[:n]]
         y = found.curve * np.exp(noise) if points.log else found.curve + noise
         drawn = points._replace(y=np.where(points.open_ended, points.y, y))
-        one = _refit(law, drawn, found, bounded)
+        one = _refit(law, drawn, found, settings.bounded)
         again.append(one[0])
         curves.append(one[1])
-    quantiles = [(1 - level) / 2, (1 + level) / 2]
+    quantiles = [(1 - settings.level) / 2, tail]
     lower = np.quantile(again, quantiles[0], axis=0, method="lower")  # no mean of a number and infinity
     upper = np.quantile(again, quantiles[1], axis=0, method="higher")
     return np.stack([lower, upper], axis=1), np.quantile(curves, quantiles, axis=0).T
@@ -348,9 +589,6 @@ def _refit(law: Law, points: Points, found: Fit, bounded: bool) -> tuple[np.ndar
     curve = solved.scale[0] * law.basis(points.x, best)[0] + solved.asymptote[0]
     endless = np.where(best > 0.99 * ends[1], np.inf, np.where(best < 1.01 * ends[0], 0.0, best))
     return np.array([solved.scale[0], law.shape(endless)[0], solved.asymptote[0]]), curve
-
-
-# ---------------------------------------------------------------------- Goudar et al.'s bounded fit
 
 
 def _bounded(points: Points, start: np.ndarray | None = None) -> Fit:

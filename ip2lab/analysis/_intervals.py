@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from numbers import Real
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
+from ip2lab.analysis._arrays import apply, dataset, describe, labelled, names_of
 from ip2lab.analysis._bins import Ticks, array, unit_of, within
-from ip2lab.analysis._labelled import MS, apply, dataset, describe, labelled
+from ip2lab.analysis._checks import checked
+from ip2lab.analysis._events import check_clock, column, intervals, labels_in, spikes_of
 from ip2lab.analysis._labels import called, levels, listed
-from ip2lab.analysis._spikes import spike_counts
-from ip2lab.analysis.io import check_clock, column, intervals, labels_in, spikes_of
+from ip2lab.analysis._rates import spike_counts
 
 
 class _Pairs(NamedTuple):
@@ -37,7 +36,10 @@ def _pairs(owner: np.ndarray, when: np.ndarray, same: np.ndarray) -> _Pairs:
     return _Pairs(owner[1:][at], length.astype(float), following)
 
 
-def _moments(found: _Pairs, n: int) -> tuple[np.ndarray, ...]:
+Measures = Callable[[_Pairs, int], tuple[np.ndarray, ...]]  # of each of n neurons
+
+
+def _regularity(found: _Pairs, n: int) -> tuple[np.ndarray, ...]:
     """Mean, CV, LV and number of the intervals of each of n neurons."""
     count = np.bincount(found.owner, minlength=n)
     mean = _over(np.bincount(found.owner, found.length, n), count)
@@ -45,6 +47,10 @@ def _moments(found: _Pairs, n: int) -> tuple[np.ndarray, ...]:
     cv = _over(np.sqrt(_over(np.bincount(found.owner, deviation, n), count)), mean)
     cv[count < 2] = np.nan
     return mean, cv, 3 * _contrast(found, n, 2), count.astype(float)
+
+
+def _adaptation(found: _Pairs, n: int) -> tuple[np.ndarray, ...]:
+    return (_contrast(found, n, 1),)
 
 
 def _contrast(found: _Pairs, n: int, power: int) -> np.ndarray:
@@ -59,33 +65,56 @@ def _over(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
+class _Measured(NamedTuple):
+    name: str
+    units: str
+    long_name: str
+
+
+def _measured(
+    measures: Measures,
+    into: Sequence[_Measured],
+    spikes: Any,
+    time: str,
+    trial: str | Sequence[str] | None,
+    unit: str,
+    clock: str | float,
+    recorded: Any,
+) -> list[xr.DataArray]:
+    """What `measures` finds from the intervals of each neuron, whose spikes are in bins or events."""
+    trials = names_of(trial)
+    if _is_events(spikes):
+        owners, found = _of_events(spikes, time, trials, unit, clock, recorded)
+        parts = measures(found, len(owners))
+        return [labelled(part, ("neuron",), *what, {"neuron": owners}) for part, what in zip(parts, into, strict=True)]
+    _only_events(unit=unit, clock=clock, recorded=recorded)
+    heard, lost, dt = _in_bins(spikes, time, trials)
+    given = [heard] if lost is None else [heard, lost]
+    dims = (*trials, time)
+    found = apply(_binned, *given, over=[dims] * len(given), into=[()] * len(into), last=len(dims), measures=measures)
+    parts = found if len(into) > 1 else (found,)
+    return [describe(part * dt if what.units == "ms" else part, *what) for part, what in zip(parts, into, strict=True)]
+
+
 # ---------------------------------------------------------------- spikes in bins
 
 
-def _of_bins(
-    spikes: xr.DataArray, time: str, trial: str | Sequence[str] | None, power: int | None
-) -> tuple[xr.DataArray, ...]:
-    """What `_summed` finds for each neuron of `spikes`."""
-    pooled = [] if trial is None else [trial] if isinstance(trial, str) else list(trial)
-    heard, mask, dt = spike_counts(spikes, time, *pooled)
+def _in_bins(spikes: xr.DataArray, time: str, trials: Sequence[str]) -> tuple[xr.DataArray, xr.DataArray | None, float]:
+    """Spikes, None or the number of gaps before each bin, and the width of a bin (ms)."""
+    heard, mask, dt = spike_counts(spikes, time, *trials)
     if spikes.dtype.kind != "b" and bool(((heard != 0) & (heard != 1)).any()):
         raise ValueError(
             f"{called(spikes)} holds values other than 0 and 1; intervals need bins of at most one spike: "
             "bin finer, so that no two spikes fall into one"
         )
-    given = [heard]
-    if mask is not None and time in mask.dims:
-        lost = (~mask).cumsum(time)  # a spike and the next have the same number where nothing was lost between them
-        given.append(lost.broadcast_like(heard))
-    dims = (*pooled, time)
-    n = 4 if power is None else 1
-    found = apply(_binned, *given, over=[dims] * len(given), into=[()] * n, last=len(dims), power=power)
-    parts = found if n > 1 else (found,)
-    return (parts[0] * dt, *parts[1:]) if power is None else parts
+    if mask is None or time not in mask.dims:
+        return heard, None, dt
+    lost = (~mask).cumsum(time)  # a spike and the next have the same number where nothing was lost between them
+    return heard, lost.broadcast_like(heard), dt
 
 
-def _binned(values: np.ndarray, *lost: np.ndarray, last: int, power: int | None) -> Any:
-    """Moments, or the contrast to a power, of `values` (..., trials..., time), `last` of its axes pooled."""
+def _binned(values: np.ndarray, *lost: np.ndarray, last: int, measures: Measures) -> Any:
+    """What `measures` finds from `values` (..., trials..., time), `last` of its axes pooled."""
     shape = values.shape[: values.ndim - last]
     n = int(np.prod(shape))
     trains = values.reshape(-1, values.shape[-1])
@@ -93,10 +122,9 @@ def _binned(values: np.ndarray, *lost: np.ndarray, last: int, power: int | None)
     same = np.diff(row) == 0
     for stretch in lost:
         same &= np.diff(stretch.reshape(trains.shape)[row, column]) == 0
-    found = _pairs(row // (len(trains) // n), column, same)
-    if power is not None:
-        return _contrast(found, n, power).reshape(shape)
-    return tuple(part.reshape(shape) for part in _moments(found, n))
+    found = measures(_pairs(row // (len(trains) // n), column, same), n)
+    parts = tuple(part.reshape(shape) for part in found)
+    return parts if len(parts) > 1 else parts[0]
 
 
 # ---------------------------------------------------------------- times of events
@@ -112,15 +140,12 @@ def _is_events(spikes: Any) -> bool:
     return isinstance(spikes, (Mapping, pd.DataFrame)) and not isinstance(spikes, xr.Dataset)
 
 
-def _of_events(
-    spikes: Any, time: str, trial: str | Sequence[str] | None, unit: str, clock: str | float, recorded: Any
-) -> _Events:
+def _of_events(spikes: Any, time: str, trials: Sequence[str], unit: str, clock: str | float, recorded: Any) -> _Events:
     """The intervals of each unit in a table of events."""
-    trials = [] if trial is None else [trial] if isinstance(trial, str) else list(trial)
     if not hasattr(spikes, "time_support"):
         return _of_table(spikes, time, trials, unit, clock, recorded)
     if trials or clock not in ("ms", "s"):  # pynapple's: seconds, and it knows what was recorded
-        raise ValueError(f"trial={trial!r}, clock={clock!r}; pynapple's groups have no trials, and count in seconds")
+        raise ValueError(f"trial={trials!r}, clock={clock!r}; pynapple's groups have no trials, and count in seconds")
     names = list(spikes.keys())
     trains = [np.asarray(spikes[name].t) for name in names]
     table = {time: np.concatenate([*trains, []]), unit: np.repeat(names, list(map(len, trains)))}
@@ -136,8 +161,6 @@ def _of_table(
     recorded: Any,
     neurons: Sequence[Any] | None = None,
 ) -> _Events:
-    if clock not in MS and not (isinstance(clock, Real) and clock > 0):
-        raise ValueError(f"clock={clock!r}; expected 'ms', 's', or a sampling rate in Hz")
     tick = unit_of(clock)
     table = _since_1970(table, time)
     if not len(column(table, time)) and not len(column(table, unit)) and neurons is None:
@@ -283,21 +306,14 @@ def interspike_intervals(
     >>> float(neurons.interspike_intervals(table).mean_interval.sel(neuron="a"))
     15.0
     """
-    names = ("mean_interval", "cv", "lv", "intervals")
-    units = ("ms", "1", "1", "1")
-    words = ("mean interval between spikes", "coefficient of variation", "local variation", "number of intervals")
-    if _is_events(spikes):
-        owners, found = _of_events(spikes, time, trial, unit, clock, recorded)
-        parts = _moments(found, len(owners))
-        made = [
-            labelled(p, ("neuron",), n, u, w, {"neuron": owners})
-            for p, n, u, w in zip(parts, names, units, words, strict=True)
-        ]
-        return dataset(xr.Dataset(), *made)
-    _only_events(unit=unit, clock=clock, recorded=recorded)
-    bins: Any = spikes
-    binned = _of_bins(bins, time, trial, None)
-    return dataset(bins, *(describe(p, n, u, w) for p, n, u, w in zip(binned, names, units, words, strict=True)))
+    into = (
+        _Measured("mean_interval", "ms", "mean interval between spikes"),
+        _Measured("cv", "1", "coefficient of variation"),
+        _Measured("lv", "1", "local variation"),
+        _Measured("intervals", "1", "number of intervals"),
+    )
+    made = _measured(_regularity, into, spikes, time, trial, unit, clock, recorded)
+    return dataset(spikes if isinstance(spikes, xr.DataArray) else xr.Dataset(), *made)
 
 
 @checked
@@ -358,10 +374,6 @@ def adaptation_index(
     >>> neurons.adaptation_index(spikes).values.tolist()
     [0.5]
     """
-    what = ("adaptation_index", "1", "adaptation index")
-    if _is_events(spikes):
-        owners, found = _of_events(spikes, time, trial, unit, clock, recorded)
-        return labelled(_contrast(found, len(owners), 1), ("neuron",), *what, {"neuron": owners})
-    _only_events(unit=unit, clock=clock, recorded=recorded)
-    bins: Any = spikes
-    return describe(_of_bins(bins, time, trial, 1)[0], *what, bins)
+    into = [_Measured("adaptation_index", "1", "adaptation index")]
+    (index,) = _measured(_adaptation, into, spikes, time, trial, unit, clock, recorded)
+    return index.assign_attrs({**getattr(spikes, "attrs", {}), **index.attrs})

@@ -30,6 +30,12 @@ def listed(names: Any, most: int = 8) -> str:
     return ", ".join(words[:most]) + tail if words else "none"
 
 
+def place_of(data: xr.DataArray, position: Sequence[int]) -> str:
+    """A position in `data` in words, by its labels where there are any."""
+    labels = (data[dim].values[i] if dim in data.coords else i for dim, i in zip(data.dims, position, strict=True))
+    return ", ".join(f"{dim}={label}" for dim, label in zip(data.dims, labels, strict=True))
+
+
 def levels(values: Any) -> tuple[np.ndarray, np.ndarray]:
     """The different values of a label in their order, and for each entry its place among them.
 
@@ -42,14 +48,21 @@ def levels(values: Any) -> tuple[np.ndarray, np.ndarray]:
     >>> found.tolist(), codes.tolist()
     ([2, 10, 'a', 'b'], [3, 1, 2, 0, 1])
     """
-    values = np.asarray(values) if not isinstance(values, (list, tuple)) else _objects(values)
+    values = _as_array(values)
     if values.dtype.kind != "O":
         found, codes = np.unique(values, return_inverse=True)
         return found, codes.reshape(values.shape)
-    flat = [v.item() if isinstance(v, np.generic) else v for v in values.ravel()]
+    flat = [v.item() if isinstance(v, np.generic) and v.dtype.kind not in "mM" else v for v in values.ravel()]
     ordered = sorted(dict.fromkeys(flat), key=_rank)
     place = {value: i for i, value in enumerate(ordered)}
     return _objects(ordered), np.array([place[value] for value in flat], int).reshape(values.shape)
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """`values` as an array, of what they are where they are numpy's dates or durations; of objects for other lists."""
+    if not isinstance(values, (list, tuple)) or {type(v) for v in values} in ({np.datetime64}, {np.timedelta64}):
+        return np.asarray(values)
+    return _objects(values)
 
 
 def _objects(values: Sequence[Any]) -> np.ndarray:
@@ -79,13 +92,14 @@ def match(first: xr.DataArray, second: xr.DataArray, *dims: str) -> xr.DataArray
     >>> match(first, xr.DataArray([4, 3], dims="neuron", coords={"neuron": ["b", "a"]})).values.tolist()
     [3, 4]
     """
-    shared = dims or tuple(str(dim) for dim in first.dims if dim in second.dims)
-    order = {dim: _order(first, dim, second, dim) for dim in shared}
-    matched = second.isel({dim: places for dim, places in order.items() if places is not None})
-    for dim in shared:  # labels that differ by rounding become those of the first, or arithmetic would drop them
-        if dim in first.indexes and dim in matched.indexes and not matched.indexes[dim].equals(first.indexes[dim]):
-            matched = matched.assign_coords({dim: (dim, first.indexes[dim].values, matched[dim].attrs)})
-    return matched
+    for dim in dims or [str(dim) for dim in first.dims if dim in second.dims]:
+        places = _order(first, dim, second, dim)
+        second = second if places is None else second.isel({dim: places})
+        here, there = first.indexes.get(dim), second.indexes.get(dim)
+        if here is not None and there is not None and not there.equals(here):
+            # labels that differ by rounding become those of the first, or arithmetic would drop them
+            second = second.assign_coords({dim: (dim, here.values, second[dim].attrs)})
+    return second
 
 
 def match_axes(matrix: xr.DataArray, rows: str, columns: str) -> xr.DataArray:
@@ -129,43 +143,33 @@ def quantities(labels: pd.Index | None) -> pd.Index | None:
     return labels if kind in ("date", "datetime", "period", "timedelta") else None
 
 
-def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:
-    """Raise ValueError where numbers or dates along `dim`, a series, do not rise: what comes after what is then open.
-
-    Names have no order of their own: that of the data counts.
-    """
-    index = quantities(data.indexes.get(dim))
-    if index is None or index.is_monotonic_increasing:
-        return
-    raise ValueError(
-        f"the labels along {dim!r} do not rise ({listed(index)}), so what comes after what is not clear: sort them, "
-        f".sortby({dim!r}), or take them off, .drop_vars({dim!r})"
-    )
-
-
 def _order(first: xr.DataArray, dim: str, second: xr.DataArray, other: str) -> np.ndarray | None:
     """Where along `other` of `second` stands what `dim` of `first` has; None where all is in place."""
     n, m = first.sizes[dim], second.sizes[other]
     here, there = first.indexes.get(dim), second.indexes.get(other)
     if here is None or there is None:
-        if n != m:
-            raise ValueError(
-                f"{called(first)} has {n} along {dim!r}, {called(second)} {m} along {other!r}; expected equally many, "
-                "or labels that tell which belong together"
-            )
-        return None
-    for data, side, labels in ((first, dim, here), (second, other, there)):
-        check_unique(data, side, labels)
+        if n == m:
+            return None
+        raise ValueError(
+            f"{called(first)} has {n} along {dim!r}, {called(second)} {m} along {other!r}; expected equally many, "
+            "or labels that tell which belong together"
+        )
+    check_unique(first, dim, here)
+    check_unique(second, other, there)
     places = _places(here, there)
     if (places < 0).any() or n != m:
-        lacking, extra = here[places < 0], there[np.setdiff1d(np.arange(m), places)]
-        names = called(first), called(second)
-        one, two = ("the first", "the second") if names[0] == names[1] and first is not second else names
-        words = [f"{two} lacks {listed(lacking)}"] if len(lacking) else []
-        words += [f"{one} lacks {listed(extra)}"] if len(extra) else []
         sides = repr(dim) if dim == other else f"{dim!r} and {other!r}"
-        raise ValueError(f"the labels of {sides} differ: {'; '.join(words)}. Select the same ones in both")
+        lacking = here[places < 0], there[np.setdiff1d(np.arange(m), places)]
+        raise ValueError(f"the labels of {sides} differ: {_lacking(first, second, *lacking)}. Select the same in both")
     return None if (places == np.arange(n)).all() else places
+
+
+def _lacking(first: xr.DataArray, second: xr.DataArray, in_second: pd.Index, in_first: pd.Index) -> str:
+    """Which labels each of two arrays lacks, in words."""
+    names = called(first), called(second)
+    one, two = ("the first", "the second") if names[0] == names[1] and first is not second else names
+    pairs = ((two, in_second), (one, in_first))
+    return "; ".join(f"{name} lacks {listed(labels)}" for name, labels in pairs if len(labels))
 
 
 def check_unique(data: xr.DataArray, dim: str, labels: pd.Index | None = None) -> None:
@@ -197,23 +201,18 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
 
     An array of its own is matched with `data` by the labels along its dims.
     """
-    own = label
-    if isinstance(own, str):
-        if own not in data.coords:
-            raise ValueError(
-                f"{called(data)} has no coord {own!r}; its coords are {listed(data.coords)}. Add it along "
-                f"{listed(dims)}: .assign_coords({own}=({dims[0]!r}, labels))"
-            )
-        own = data[own]
+    if isinstance(label, str) and label not in data.coords:
+        raise ValueError(
+            f"{called(data)} has no coord {label!r}; its coords are {listed(data.coords)}. Add it along "
+            f"{listed(dims)}: .assign_coords({label}=({dims[0]!r}, labels))"
+        )
+    own = data[label] if isinstance(label, str) else label
     foreign = set(own.dims) - set(dims)
     if foreign:
         raise ValueError(
             f"the labels {called(own)} vary along {listed(foreign)}; expected one label for each {listed(dims)}"
         )
-    matched = own if isinstance(label, str) else match(data, own)
-    variable = matched.variable.set_dims({**{d: data.sizes[d] for d in dims}, **matched.sizes}).transpose(*dims)
-    full = xr.DataArray(np.asarray(variable.to_base_variable()), dims=dims, name=own.name, attrs=own.attrs)
-    full = full.assign_coords({dim: data[dim] for dim in dims if dim in data.coords}).reset_coords(drop=True)
+    full = _spread(data, own if isinstance(label, str) else match(data, own), dims)
     if full.isnull().any():
         raise ValueError(
             f"{int(full.isnull().sum())} of the labels {called(full)} are missing; drop those trials first"
@@ -227,37 +226,17 @@ def labels_along(data: xr.DataArray, label: str | xr.DataArray, dims: Sequence[s
     return full
 
 
-def check_classes(labels: xr.DataArray) -> None:
-    """Raise ValueError where `labels` are numbers that hardly ever come twice: a quantity, not classes."""
-    found, codes = levels(labels.values)
-    once = int((np.bincount(codes.ravel()) == 1).sum())
-    numbers = found.dtype.kind not in "mM" and all(isinstance(value, (int, float)) for value in found.tolist())
-    if numbers and once > 2 and 2 * once > found.size:
-        raise ValueError(
-            f"the labels {called(labels)} are numbers, {found.size} different ones in {labels.size} trials, from "
-            f"{found[0]:g} to {found[-1]:g}; expected classes with several trials each: cut them into classes, for "
-            "instance with pandas.cut(labels, 4).codes"
-        )
-
-
-def carried(data: xr.DataArray, feature: str) -> set[str]:
-    """Names of the dims of `data`, and of the coords that stay where `feature` is summed over."""
-    return {*map(str, data.dims), *(str(name) for name, coord in data.coords.items() if feature not in coord.dims)}
-
-
-def check_free(taken: Any, *new: str) -> None:
-    """Raise ValueError where one of the names `taken` (dims or coords of the data) is `new` in the result."""
-    clash = next((name for name in new if name in taken), None)
-    if clash is not None:
-        raise ValueError(
-            f"the data have a dim or a coord {clash!r}, and the result one of its own by that name; give yours another "
-            f"name first: .rename({clash}='my_{clash}')"
-        )
-
-
 def bare(data: xr.DataArray) -> xr.DataArray:
     """`data` without any coords, for arithmetic by position among dims that are known to agree."""
     return data.drop_vars(list(data.coords))
+
+
+def _spread(data: xr.DataArray, labels: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    """`labels` along all of `dims`, with the coords that `data` have there."""
+    sizes = {dim: data.sizes[dim] for dim in dims}
+    variable = labels.variable.set_dims(sizes | dict(labels.sizes)).transpose(*dims)
+    full = xr.DataArray(np.asarray(variable.to_base_variable()), dims=dims, name=labels.name, attrs=labels.attrs)
+    return full.assign_coords({dim: data[dim] for dim in dims if dim in data.coords}).reset_coords(drop=True)
 
 
 def sequence(data: xr.DataArray, dim: str, *, names: bool = True) -> np.ndarray:
@@ -277,16 +256,16 @@ def ordered(data: xr.DataArray, *dims: str) -> xr.DataArray:
     Examples
     --------
     >>> data = xr.DataArray([1, 2], dims="trial", coords={"trial": ["b", "a"]})
-    >>> ordered(data, "trial").values.tolist(), restored(ordered(data, "trial"), data).values.tolist()
+    >>> ordered(data, "trial").values.tolist(), restored(ordered(data, "trial"), data, "trial").values.tolist()
     ([2, 1], [1, 2])
     """
     places = {dim: sequence(data, dim) for dim in dims}
     return data.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
 
 
-def restored(result: Result, data: xr.DataArray) -> Result:
-    """`result`, which was made from ``ordered(data, ...)``, in the order of `data` along all dims that both have."""
-    places = {dim: np.argsort(sequence(data, str(dim))) for dim in result.dims if dim in data.dims}
+def restored(result: Result, data: xr.DataArray, *dims: str) -> Result:
+    """`result`, made from ``ordered(data, *dims)``, in the order of `data` again."""
+    places = {dim: np.argsort(sequence(data, dim)) for dim in dims if dim in result.dims}
     return result.isel({dim: place for dim, place in places.items() if (np.diff(place) < 0).any()})
 
 
@@ -310,30 +289,20 @@ def recorded(data: xr.DataArray) -> xr.DataArray | None:
     return mask
 
 
-def check_recorded(data: xr.DataArray) -> None:
-    """Raise ValueError where part of `data` was not recorded, for what needs all of it."""
+def recorded_values(data: xr.DataArray) -> np.ndarray | None:
+    """Where `data` was recorded, in its shape; None where no coord ``recorded`` says so."""
     mask = recorded(data)
-    if mask is None or bool(mask.all()):
-        return
-    missing = np.argwhere(~mask.values)[0]
-    place = ", ".join(
-        f"{dim}={data[dim].values[i] if dim in data.coords else i}" for dim, i in zip(mask.dims, missing, strict=True)
-    )
-    raise ValueError(
-        f"{called(data)} was not recorded everywhere ({int((~mask).sum())} of {mask.size} places, the first at "
-        f"{place or 'all of it'}), and this needs all of it: select what was recorded, for instance the trials "
-        f"that are whole or the times that all trials have: data.sel(time=data.{RECORDED}.all('trial'))"
-    )
+    return None if mask is None else mask.variable.set_dims(data.sizes).to_numpy()
 
 
-def whole(data: xr.DataArray, feature: str) -> xr.DataArray | None:
-    """Which samples of `data`, over all its dims but `feature`, were recorded; None where all were.
+def recorded_samples(data: xr.DataArray, feature: str) -> xr.DataArray:
+    """Which samples of `data`, over all its dims but `feature`, were recorded (bool, without coords).
 
     Samples in which some of the features were recorded and some not are refused by name.
     """
     mask = recorded(data)
     if mask is None or bool(mask.all()):
-        return None
+        mask = xr.DataArray(True)
     if not bool(mask.any()):
         raise ValueError(
             f"{called(data)} was recorded nowhere: its coord {RECORDED!r} is False throughout; select others"
@@ -341,13 +310,23 @@ def whole(data: xr.DataArray, feature: str) -> xr.DataArray | None:
     if feature in mask.dims:
         some, every = mask.any(feature), mask.all(feature)
         if bool((some != every).any()):
-            lost = np.flatnonzero((some & ~mask).any([dim for dim in mask.dims if dim != feature]).values)
-            names = data[feature].values[lost] if feature in data.coords else lost
-            rest = tuple(str(dim) for dim in every.dims)
-            raise ValueError(
-                f"{called(data)} was in some samples recorded without {listed(names)} of {feature!r}, and this needs "
-                f"whole samples: select what was recorded throughout: data.sel({feature}=data.{RECORDED}.all({rest}))"
-            )
+            raise _partly_recorded(data, feature, some & ~mask)
         mask = every
     others = {dim: n for dim, n in data.sizes.items() if dim not in (*mask.dims, feature)}
     return bare(mask).expand_dims(others).transpose(*(dim for dim in data.dims if dim != feature))
+
+
+def _partly_recorded(data: xr.DataArray, feature: str, lacking: xr.DataArray) -> ValueError:
+    rest = tuple(str(dim) for dim in lacking.dims if dim != feature)
+    lost = np.flatnonzero(lacking.any(rest).values)
+    names = data[feature].values[lost] if feature in data.coords else lost
+    return ValueError(
+        f"{called(data)} was in some samples recorded without {listed(names)} of {feature!r}, and this needs "
+        f"whole samples: select what was recorded throughout: data.sel({feature}=data.{RECORDED}.all({rest}))"
+    )
+
+
+def without_gaps(data: xr.DataArray, feature: str) -> tuple[xr.DataArray, xr.DataArray]:
+    """`data` with 0 where nothing was recorded, and which samples, over all its dims but `feature`, were recorded."""
+    mask = recorded_samples(data, feature)
+    return (data if bool(mask.all()) else data.where(mask, 0)), mask

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._bins import MOST, Ticks
-from ip2lab.analysis._labelled import check, times
+from ip2lab.analysis._arrays import times
+from ip2lab.analysis._bins import MOST_BINS, Ticks
+from ip2lab.analysis._checks import check, check_finite, checked
+from ip2lab.analysis._events import SECOND, Trials, around, binned, check_choices, intervals, named
 from ip2lab.analysis._labels import RECORDED, called, listed
-from ip2lab.analysis._spikes import COUNTS
-from ip2lab.analysis.io import SECOND, Trials, around, binned, check_choices, intervals, named
+from ip2lab.analysis._rates import COUNTS
 
 NANOSECOND = 0.5e-6  # ms: to which pynapple rounds times
 
@@ -28,7 +28,7 @@ def from_pynapple(
     onsets: npt.ArrayLike | None = None,
     window: tuple[float, float] | None = None,
     recorded: Any = None,
-    missing: str = "raise",
+    missing: Literal["raise", "drop"] = "raise",
 ) -> xr.DataArray:
     """Turn a pynapple object into a labelled array.
 
@@ -105,41 +105,50 @@ def _from_group(
     names = np.asarray(list(group.keys()))
     if not names.size:
         raise ValueError("the data hold no unit; expected a TsGroup with one or more")
-    check_choices(None, onsets, window, None, missing)
+    check_choices(None, onsets, window, None)
     trains = [np.asarray(group[name].t) for name in names]
     when = Ticks(np.concatenate(trains), SECOND, NANOSECOND)
     neuron = np.repeat(np.arange(names.size), [len(train) for train in trains])
     cut = Trials(Ticks(np.zeros(1, dtype=np.int64), SECOND), None, np.zeros(neuron.size, dtype=np.int64))
     if onsets is not None:
         cut = around(onsets, SECOND, None, missing, NANOSECOND)
-    support = intervals(group.time_support if recorded is None else recorded, SECOND)
-    ends = [{train[end] for train in trains if len(train)} for end in (0, -1)]
-    made_up = recorded is None and all(set(support.values[:, end]) <= ends[end] for end in (0, 1))
-    if made_up and window is None:
-        support = support._replace(values=np.array([[support.values.min(), support.values.max()]]))
-    spikes = binned(when, neuron, names, cut, None if made_up and window is not None else [support], bin, window)
+    spikes = binned(when, neuron, names, cut, _support(group, trains, recorded, window), bin, window)
     return spikes.assign_coords(_metadata(group))
+
+
+def _support(
+    group: Any, trains: list[np.ndarray], recorded: Any, window: tuple[float, float] | None
+) -> list[Ticks] | None:
+    """What was recorded; None where nobody said it and a window was asked for."""
+    if recorded is not None:
+        return [intervals(recorded, SECOND)]
+    support = intervals(group.time_support, SECOND)
+    heard = [train for train in trains if len(train)]
+    made_up = all(set(support.values[:, end]) <= {train[-end] for train in heard} for end in (0, 1))
+    if not made_up:
+        return [support]
+    whole = np.array([[support.values.min(), support.values.max()]])
+    return [support._replace(values=whole)] if window is None else None
 
 
 def _metadata(data: Any) -> dict[str, tuple[str, np.ndarray]]:
     """Metadata of units as coords, under names that leave the dims alone."""
     coords: dict[str, tuple[str, np.ndarray]] = {}
+    dims = ("time", "neuron", "trial", RECORDED)
     for column in data.metadata_columns:
         values = np.asarray(data.metadata[column])
         if any(np.ndim(value) for value in values):
             warnings.warn(f"metadata {column!r} has several values a unit and is left out", UserWarning, stacklevel=5)
         elif column != "rate" or not hasattr(data, "rates"):  # pynapple's own: spikes over the time support
-            coords[_free(column, {"time", "neuron", "trial", RECORDED, *coords}, data.metadata_columns)] = (
-                "neuron",
-                values,
-            )
+            name = _free(column, lambda other: other in dims or other in coords, data.metadata_columns)
+            coords[name] = ("neuron", values)
     return coords
 
 
-def _free(name: str, taken: Collection[str], others: Iterable[str]) -> str:
+def _free(name: str, taken: Callable[[str], bool], others: Collection[str]) -> str:
     """Return `name`, or where it is taken, one that neither is nor is one of the `others`."""
     new = name
-    while new in taken or (new != name and new in others):
+    while taken(new) or (new != name and new in others):
         new = f"unit_{new}"
     return new
 
@@ -170,7 +179,7 @@ def _grid(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if own.size < 3 or (steps := np.diff(own)).min() <= 0:
         return alone
     place = np.append(0, np.cumsum(np.rint(steps / np.median(steps)))).astype(np.int64)
-    if not own.size <= place[-1] <= MOST:
+    if not own.size <= place[-1] <= MOST_BINS:
         return alone
     step = (own[-1] - own[0]) / place[-1]
     grid = own[0] + step * np.arange(place[-1] + 1)
@@ -224,8 +233,8 @@ def to_pynapple(data: xr.DataArray, *, feature: str = "neuron", time: str = "tim
     inside = _inside(data, time)
     moved = data.transpose(time, feature)
     starts, dt = times(moved, time)
+    check_finite(moved)
     whole = moved.where(xr.DataArray(inside, dims=(time,)), 0)
-    check(whole, finite=True, gaps=True)
     names = named(moved[feature].values, feature, "give each its own")
     counted = data.dtype.kind != "f" or (data.attrs.get("units") in COUNTS and bool((whole == np.rint(whole)).all()))
     runs = np.flatnonzero(np.diff(inside.astype(np.int8), prepend=0, append=0)).reshape(-1, 2)
@@ -272,8 +281,6 @@ def _with_metadata(new: Any, data: xr.DataArray, feature: str) -> Any:
     extra = [str(c) for c in data.coords if data[c].dims == (feature,) and c != feature]
     columns = list(getattr(new, "columns", ()))
     for name in extra:
-        other = name
-        while hasattr(new, other) or other in columns or (other != name and other in extra):
-            other = f"unit_{other}"
-        new.set_info({other: data[name].values})
+        free = _free(name, lambda other: hasattr(new, other) or other in columns, extra)
+        new.set_info({free: data[name].values})
     return new

@@ -9,21 +9,10 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    apply,
-    blocks,
-    check,
-    dataset,
-    describe,
-    first_of,
-    free,
-    identical,
-    mask_of,
-    not_finite,
-    one_chunk,
-)
-from ip2lab.analysis._labels import called, labels_along, levels, listed, sequence
+from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free
+from ip2lab.analysis._blocks import blocks
+from ip2lab.analysis._checks import check, check_finite, checked, identical, not_finite, one_chunk
+from ip2lab.analysis._labels import called, labels_along, levels, listed, recorded_values, sequence
 
 COLUMNS = 4096  # neurons x times worked on at a time
 FEW = 16  # different responses of a neuron that are taken as they are for mutual information
@@ -97,11 +86,7 @@ def selectivity(
     if measure == "omega_squared":
         result = _omega_squared(data, codes, k, trial)
         return describe(result, "selectivity", "1", "selectivity (omega squared)", data)
-    if measure != "mutual_information":
-        raise ValueError(f"measure={measure!r}; choose 'omega_squared' or 'mutual_information'")
-    one_chunk(data, trial)
-    if data.chunks is None:
-        check(data, finite=True, gaps=True)
+    _check_eager(data, trial)
     order = sequence(data, trial)
 
     def information(values: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -114,6 +99,13 @@ def selectivity(
 
     (result,) = _over_trials(information, data, trial, 1)
     return describe(result, "selectivity", "nats", "selectivity (mutual information, shuffled subtracted)", data)
+
+
+def _check_eager(data: xr.DataArray, trial: str) -> None:
+    """Refuse what needs all trials at once; lazy data are looked at when they are computed."""
+    one_chunk(data, trial)
+    if data.chunks is None:
+        check_finite(data)
 
 
 def _codes(data: xr.DataArray, label: str | xr.DataArray, trial: str) -> tuple[np.ndarray, int]:
@@ -135,7 +127,7 @@ def _over_trials(
 
     With gaps, all columns of which the same trials were recorded go together.
     """
-    full = mask_of(data.transpose(..., trial))
+    full = recorded_values(data.transpose(..., trial))
 
     def whole(values: np.ndarray) -> Any:
         columns = values.reshape(-1, values.shape[-1])
@@ -176,7 +168,7 @@ def _omega_squared(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) ->
 def _moments(data: xr.DataArray, codes: np.ndarray, k: int, trial: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean, sum of squares around it and number of trials, (..., class) of `data` (..., trial) where recorded."""
     moved = data.transpose(..., trial)
-    full = mask_of(moved)
+    full = recorded_values(moved)
     chunks = moved.chunks[-1] if moved.chunks is not None else (moved.shape[-1],)
     mean, square, seen = (np.zeros((*moved.shape[:-1], k)) for _ in range(3))
     start = 0
@@ -302,11 +294,9 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     ([[True, False], [False, False], [False, True]], ['a', 'b', 'a:b'])
     """
     check(data, trial=trial, gaps=True)
-    if data.chunks is None:
-        check(data, finite=True, gaps=True)
+    _check_eager(data, trial)
     if isinstance(factors, str) or len(factors) != 2:
         raise ValueError(f"factors={factors!r}; expected the names of two coords along {trial!r}")
-    one_chunk(data, trial)
     coded = [levels(labels_along(data, name, [trial]).values) for name in factors]
     columns = _contrasts(coded, factors, data)
     cells = np.ravel_multi_index([codes for _, codes in coded], [len(found) for found, _ in coded])
@@ -316,18 +306,16 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
         return np.full((len(values), 7), np.nan) if few else _effects(values, [c[kept] for c in columns])
 
     found = _over_trials(effects_of, free(data, "effect"), trial, 7)
-    omega, p = (xr.concat(found[i : i + 3], "effect") for i in (0, 3))
-    rest = found[6]
-    effects = {"effect": [*factors, ":".join(factors)]}
-    if data.chunks is None and float(rest.fillna(0).max()) < 1e-12 and float(omega.fillna(0).max()) > 0:
+    names = xr.DataArray([*factors, ":".join(factors)], dims="effect", name="effect")
+    omega, p = (xr.concat(found[i : i + 3], names).transpose("effect", ...) for i in (0, 3))
+    largest = float(omega.fillna(0).max()) if data.chunks is None else 0.0
+    if largest > 0 and float(found[6].fillna(0).max()) < 1e-12:
         what = f"the trials of the same {factors[0]} and {factors[1]}"
         raise identical(data, what, ", so that every difference would look perfect")
     return dataset(
         data,
-        describe(
-            omega.assign_coords(effects).transpose("effect", ...), "omega_squared", "1", "share of variance explained"
-        ),
-        describe(p.assign_coords(effects).transpose("effect", ...), "p_value", "1", "p-value of the effect (F test)"),
+        describe(omega, "omega_squared", "1", "share of variance explained"),
+        describe(p, "p_value", "1", "p-value of the effect (F test)"),
     )
 
 

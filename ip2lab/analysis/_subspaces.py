@@ -5,31 +5,21 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from ip2lab.analysis._arguments import checked
-from ip2lab.analysis._labelled import (
-    apply,
-    check,
-    check_only,
-    coords_of,
-    dataset,
-    describe,
-    identical,
-    labelled,
-    samples,
-)
+from ip2lab.analysis._arrays import apply, coords_of, dataset, describe, labelled, samples
+from ip2lab.analysis._checks import check, check_free, check_length, check_only, checked, identical
 from ip2lab.analysis._labels import (
     bare,
     called,
-    check_free,
     labels_along,
     levels,
     listed,
     match,
     ordered,
+    restored,
     sequence,
-    whole,
+    without_gaps,
 )
-from ip2lab.analysis._moments import principal_axes
+from ip2lab.analysis._pca import principal_axes
 
 SUBSPACES = {
     "decision": "decision subspace",
@@ -186,26 +176,24 @@ def subspaces(
     n = data.sizes[feature]
     if n_decision + n_stimulus > n:
         raise ValueError(f"n_decision={n_decision} and n_stimulus={n_stimulus} are more than the {n} along {feature!r}")
-    mask = whole(own, feature)
-    decision = principal_axes(_average(own, mask, response, problem, feature), center=False)[0][:n_decision]
+    filled, there = without_gaps(own, feature)
+    decision = principal_axes(_average(own, there, response, problem, feature), center=False)[0][:n_decision]
     if len(decision) < n_decision:
         raise ValueError(f"n_decision={n_decision}; the average of {called(data)} over problems spans {len(decision)}")
-    moved = (own if mask is None else own.where(mask, 0)).transpose(problem, ..., feature)
-    each = moved.values.astype(float).reshape(own.sizes[problem], -1, n)
-    there = None if mask is None else mask.transpose(problem, ...).values.reshape(each.shape[:2])
+    each = filled.transpose(problem, ..., feature).values.astype(float).reshape(own.sizes[problem], -1, n)
+    kept = there.transpose(problem, ...).values.reshape(each.shape[:2])
     inside = each @ decision.T
-    stimulus, share = _leading(each - inside @ decision, there, n_stimulus, own, problem)
+    stimulus, share = _leading(each - inside @ decision, kept, n_stimulus, own, problem)
     part = (inside**2).sum((1, 2)) / (each**2).sum((1, 2))
     coords = coords_of(own, feature, problem)
     dims = (("component", feature), (problem, "stimulus_component", feature), (problem,), (problem,))
     values = (decision, stimulus, part, share)
     parts = zip(values, dims, SUBSPACES.items(), strict=True)
     found = dataset(data, *(labelled(v, d, name, "1", words, coords) for v, d, (name, words) in parts))
-    back = np.argsort(sequence(data, problem))
-    return found.isel({problem: back})
+    return restored(found, data, problem)
 
 
-def _average(data: xr.DataArray, mask: xr.DataArray | None, response: str, problem: str, feature: str) -> np.ndarray:
+def _average(data: xr.DataArray, there: xr.DataArray, response: str, problem: str, feature: str) -> np.ndarray:
     """Mean over problems and probes, where recorded, of the activity before each response (sample, feature)."""
     if response not in data.coords or data[response].ndim != 1:
         raise ValueError(
@@ -213,20 +201,19 @@ def _average(data: xr.DataArray, mask: xr.DataArray | None, response: str, probl
         )
     probe = str(data[response].dims[0])
     found, codes = levels(labels_along(data, response, [probe]).values)
-    data = bare(data)
-    data = data if mask is None else data.where(mask)
+    data = bare(data).where(there)
     kinds = (data.isel({probe: codes == k}).mean([problem, probe]) for k in range(len(found)))
     rows = np.concatenate([kind.transpose(..., feature).values.reshape(-1, data.sizes[feature]) for kind in kinds])
     return rows[np.isfinite(rows).all(1)]
 
 
 def _leading(
-    rows: np.ndarray, there: np.ndarray | None, k: int, data: xr.DataArray, along: str
+    rows: np.ndarray, there: np.ndarray, k: int, data: xr.DataArray, along: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """The first k axes (problem, k, feature) of `rows` (problem, sample, feature), and their share of the variance."""
     found, share = np.empty((len(rows), k, rows.shape[-1])), np.empty(len(rows))
     for i, each in enumerate(rows):
-        own = each if there is None else each[there[i]]
+        own = each[there[i]]
         axes, variance = principal_axes(own)[:2] if len(own) > 1 else (own[:0], own[:0])
         if len(axes) < k or not variance.sum() > 0:
             where = f"{called(data)} at {along}={data[along].values[i]}"
@@ -342,46 +329,40 @@ def _removed(data: xr.DataArray, remove: xr.DataArray, feature: str) -> np.ndarr
     return _orthonormal(match(data, remove, feature).transpose("component", feature).values)
 
 
-def _repeats(data: xr.DataArray, along: str, split: str, feature: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """Values (along, split, sample, feature) of `data`, 0 in gaps, and where there are none, None where all are."""
-    n = data.sizes[split]
-    if min(n, data.sizes[along]) < 2:
-        raise ValueError(
-            f"{called(data)} has {data.sizes[along]} along {along!r} and {n} along {split!r}; two or more of both"
-        )
+def _repeats(data: xr.DataArray, along: str, split: str, feature: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values (along, split, sample, feature) of `data`, 0 in gaps, and where there are none."""
+    for dim in (along, split):
+        check_length(data, dim, 2, "a comparison")
     if data.ndim < 4:
         raise ValueError(
             f"{called(data)} has no dims but {along!r}, {split!r} and {feature!r}; the subspace of each {along} is "
             "that of its mean activity at several times or conditions: give them along another dim"
         )
-    mask = whole(data, feature)
-    moved = (data if mask is None else data.where(mask, 0)).transpose(along, split, ..., feature)
+    filled, mask = without_gaps(data, feature)
+    moved = filled.transpose(along, split, ..., feature)
     values = moved.values.astype(float).reshape(*moved.shape[:2], -1, moved.shape[-1])
-    there = None if mask is None else mask.transpose(along, split, ...).values.reshape(values.shape[:3])
-    if there is not None:
-        kept = there.any((0, 2))
-        values, there = values[:, kept], there[:, kept]
-    same = (values == values[:, :1]).all(-1)
-    if there is not None:
-        same |= ~(there & there[:, :1])
+    there = mask.transpose(along, split, ...).values.reshape(values.shape[:3])
+    kept = there.any((0, 2))
+    values, there = values[:, kept], there[:, kept]
+    same = (values == values[:, :1]).all(-1) | ~(there & there[:, :1])
     if same.all() and values.any():
-        raise identical(data, f"the {n} repeats along {split!r}", "; halves of them cannot show what noise does")
+        what = f"the {data.sizes[split]} repeats along {split!r}"
+        raise identical(data, what, "; halves of them cannot show what noise does")
     return values, there
 
 
 def _turned(
-    values: np.ndarray, there: np.ndarray | None, order: np.ndarray, k: int, data: xr.DataArray, along: str
+    values: np.ndarray, there: np.ndarray, order: np.ndarray, k: int, data: xr.DataArray, along: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Angles to the problem before (problem - 1, k) and within a problem (problem, k), for one cut into halves."""
-    own = np.ones(values.shape[:2], bool) if there is None else there.sum(2)[:, order] > 0
+    own = there.sum(2)[:, order] > 0
     first = (np.cumsum(own, 1) <= own.sum(1, keepdims=True) // 2) & own  # half of each problem's own repeats
     bases = []
     for part in (first, own & ~first):
         weight = np.zeros(own.shape)
         weight[:, order] = part
-        each = np.ones(values.shape[:3]) if there is None else there.astype(float)
-        number = (weight[:, None] @ each)[:, 0]
+        number = (weight[:, None] @ there.astype(float))[:, 0]
         total = (weight[:, None] @ values.reshape(*own.shape, -1)).reshape(*number.shape, -1)
         mean = total / np.maximum(number, 1)[..., None]
-        bases.append(_leading(mean, None if there is None else number > 0, k, data, along)[0])
+        bases.append(_leading(mean, number > 0, k, data, along)[0])
     return _angles(bases[0][:-1], bases[1][1:]), _angles(bases[0], bases[1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import xarray as xr
 from scipy import stats
 
-from ip2lab.analysis._arguments import checked
+from ip2lab.analysis._arrays import apply, dataset, describe
+from ip2lab.analysis._checks import checked
 from ip2lab.analysis._curve_data import after_first, curve
-from ip2lab.analysis._labelled import apply, dataset, describe
 from ip2lab.analysis._labels import called
 
 
@@ -74,8 +76,6 @@ def survival(
     found, _ = after_first(curve(data, along, "survival", cap, results), along, keep_first)
     if not found.attempted.any(along).all():
         raise ValueError(f"{called(found.trials)} has a series without a problem after the first; leave it out")
-    if limit is not None and not limit > 0:
-        raise ValueError(f"limit={limit}; expected a positive number of trials")
     grid = np.unique(np.append(0.0, found.trials.values[found.attempted.values]))
     pair = found.trials, found.failed
     parts = apply(
@@ -101,45 +101,33 @@ def survival(
     )
 
 
-def _steps(times: np.ndarray, censored: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct times of events, events there and number at risk just before."""
-    at, events = np.unique(times[~censored], return_counts=True)
-    return at, events, (times[None, :] >= at[:, None]).sum(1)
-
-
 def _kaplan_meier(
     times: np.ndarray, censored: np.ndarray, grid: np.ndarray, level: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Survival, its band and the number at risk, each on `grid` (trials,); NaN of `times` was not tried."""
-    times, censored = times[~np.isnan(times)], censored[~np.isnan(times)]
-    at, events, risk = _steps(times, censored)
-    before = np.searchsorted(at, grid, side="right")
-    share = np.append(1.0, np.cumprod(1 - events / risk))[before]
-    # Greenwood's sum; at the last event with nobody left it is infinite, and the band there is 0
-    terms = np.divide(events, risk * (risk - events), out=np.zeros(len(at)), where=risk > events)
-    spread = np.sqrt(np.append(0.0, np.cumsum(terms))[before])
-    inside = (share > 0) & (share < 1)
-    logarithm = np.log(np.where(inside, share, 0.5))
-    factor = stats.norm.ppf((1 + level) / 2) * spread / np.abs(logarithm)
-    lower, upper = share ** np.exp(factor), share ** np.exp(-factor)
-    return (
-        share,
-        np.where(inside, lower, share),
-        np.where(inside, upper, share),
-        (times[None, :] >= grid[:, None]).sum(1),
-    )
+    kept = ~np.isnan(times)
+    times, censored = times[kept], censored[kept]
+    found = stats.ecdf(stats.CensoredData.right_censored(times, censored)).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the variance is undefined where all or none are left
+        band = found.confidence_interval(level, method="log-log")
+    share = found.evaluate(grid)
+    defined = (share > 0) & (share < 1)
+    lower, upper = (np.where(defined, end.evaluate(grid), share) for end in (band.low, band.high))
+    return share, lower, upper, (times >= grid[:, None]).sum(1)
 
 
 def _restricted(times: np.ndarray, censored: np.ndarray, limit: float | None) -> tuple[float, float]:
     """Restricted mean and its standard error; NaN of `times` was not tried."""
     times, censored = times[~np.isnan(times)], censored[~np.isnan(times)]
     end = times.max() if limit is None else limit
-    at, events, risk = _steps(times, censored)
-    kept = at < end
-    at, events, risk = at[kept], events[kept], risk[kept]
+    at, events = np.unique(times[~censored], return_counts=True)
+    at, events = at[at < end], events[at < end]
+    risk = (times >= at[:, None]).sum(1)
     share = np.append(1.0, np.cumprod(1 - events / risk))
     pieces = share * np.diff(np.concatenate([[0.0], at, [end]]))
     rest = pieces[::-1].cumsum()[::-1][1:]  # the area after each event
+    # Greenwood's terms; after the last event with nobody left there is no area
     terms = np.divide(events, risk * (risk - events), out=np.zeros(len(at)), where=risk > events)
     return float(pieces.sum()), float(np.sqrt((rest**2 * terms).sum()))
 

@@ -108,13 +108,22 @@ def _lesion(trainer: Trainer, shown: Problem, neurons: np.ndarray, *, clamp: boo
         inputs = make_stimuli(shown, np.arange(shown.conditions), o["dt"], o["dtype"]).inputs
         activity = network(torch.as_tensor(inputs, device=network.output_bias.device))
         mean = network.output_of(activity).mean((0, 1))[neurons]
-        network.free["bias"] += network.recurrent_weights[:, neurons] @ mean
+        _set_bias(network, network.properties()["bias"] + network.recurrent_weights[:, neurons] @ mean)
         network.output_bias += network.output_weights[:, neurons] @ mean
     network.recurrent_weights[:, neurons] = 0
     network.recurrent_weights[neurons] = 0
     network.output_weights[:, neurons] = 0
     network.input_weights[neurons] = 0
-    network.free["bias"][neurons] = FAR_BELOW
+    bias = network.properties()["bias"].clone()
+    bias[neurons] = FAR_BELOW
+    _set_bias(network, bias)
+
+
+def _set_bias(network: Any, values: torch.Tensor) -> None:
+    """Set the bias of each neuron, as near to it as the bounds of this run allow."""
+    low, high = network.table["bias"].bounds
+    edge = 1e-6 * (high - low) if np.isfinite(high - low) else 0.0
+    network.set_property("bias", values.double().clamp(low + edge, high - edge).cpu().numpy())
 
 
 def _switch(network: Any, changes: dict[str, Any]) -> None:
@@ -127,7 +136,7 @@ def _switch(network: Any, changes: dict[str, Any]) -> None:
 
 
 def _switch_spikes(network: Any, changes: dict[str, Any]) -> None:
-    if not hasattr(network, "model"):
+    if getattr(network, "model", None) is None:
         name = "spiking" if "spiking" in changes else "readout"
         raise ValueError(f"{name}: only the spiking network has it")
     spiking = flag("spiking", changes.get("spiking", bool(network.model.spiking)))

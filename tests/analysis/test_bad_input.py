@@ -80,7 +80,7 @@ def test_a_right_answer_or_a_named_error(name, data):
 
 
 @pytest.mark.parametrize("name", sorted(ACTIVITY))
-def test_something_else_than_a_labelled_array(name):
+def test_a_bare_array_is_refused_with_how_to_label_it(name):
     with pytest.raises(TypeError, match=r"expected an xarray.DataArray with dims .*, got ndarray; wrap it as"):
         ACTIVITY[name](np.zeros((3, 4, 5)))
 
@@ -123,17 +123,17 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: population.participation_ratio(d, split="neuron"),
             ValueError,
-            r"split='neuron' must name a dim of 4 or more repeats",
+            r"split='neuron' and feature='neuron'; expected two different dims",
         ),
         (
             lambda d: population.speed(d.isel(time=[0, 1])),
             ValueError,
-            r"has 2 points along 'time'; curvature needs three",
+            r"has 2 along 'time'; curvature needs three",
         ),
         (
             lambda d: population.pad_trials([d], at="middle"),
             ValueError,
-            r"at='middle'; trials can be aligned at 'start' or 'end'",
+            r"at='middle'; expected 'start' or 'end'",
         ),
         (lambda d: population.pad_trials([]), ValueError, r"no trials were given"),
         (
@@ -196,7 +196,7 @@ def test_something_else_than_a_labelled_array(name):
         (
             lambda d: connectivity.change_size(d[[0]].rename(trial="problem")),
             ValueError,
-            r"one point along 'problem'; two or more are needed to compare",
+            r"has 1 along 'problem'; a comparison needs two or more",
         ),
         (
             lambda d: neurons.firing_rate(abs(d).round(), width=-1),

@@ -78,7 +78,7 @@ def test_samples_fall_where_exact_arithmetic_puts_them(clock, rate, start, bin, 
     start=st.one_of(st.integers(0, 10**4), st.integers(0, 10**6), st.integers(0, 10**7)),
     bin=st.sampled_from(["1", "5", "33.3", "0.5"]),
 )
-def test_single_precision_as_far_as_it_goes(rate, start, bin):
+def test_float32_times_are_binned_as_exactly_as_they_are(rate, start, bin):
     """As long as no sample beside an edge is nearer to it than two steps: both time and onset are rounded."""
     step, width = 1000 / Fraction(rate), Fraction(bin)
     top, bottom = step.numerator * width.denominator, width.numerator * step.denominator
@@ -97,7 +97,7 @@ def test_bins_that_single_precision_cannot_tell_apart_are_refused():
         from_events(table, bin=1, onsets=times[:1], window=(0, 100), clock="s", recorded=(0, 2e5))
 
 
-def test_nanoseconds_since_1970():
+def test_times_in_nanoseconds_since_1970_fall_into_exact_bins():
     start = 1_700_000_000_123_456_789
     times = start + np.array([-1, 0, 9_999_999, 10_000_000, 19_999_999, 20_000_000])
     table = {"time": times, "unit": range(6)}
@@ -140,6 +140,6 @@ def test_how_many_bins_a_window_has(window, bin, count):
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(1, 10**4))
-def test_the_simplest_fraction(top, bottom):
+def test_fraction_finds_the_simplest_fraction_of_a_float(top, bottom):
     assert fraction(top / bottom) == Fraction(top, bottom)
     assert fraction(np.float64(top)) == fraction(np.int32(top)) == top

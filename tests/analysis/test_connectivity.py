@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from sklearn.metrics import adjusted_mutual_info_score
 
-from ip2lab.analysis import connectivity
+from ip2lab.analysis import _communities, connectivity
 
 GROUPS = np.repeat(np.arange(4), 12)
 
@@ -27,7 +27,7 @@ def test_planted_communities_are_found_and_scored_as_networkx_does(method):
     found = connectivity.communities(planted(), method=method, runs=100)
     assert adjusted_mutual_info_score(found.community, GROUPS) == pytest.approx(1)
     assert int(found.n_communities) == 4
-    graph = connectivity._graph(planted().values)
+    graph = _communities._graph(planted().values)
     sets = [set(np.flatnonzero(found.community.values == c)) for c in range(4)]
     expected = nx.community.modularity(nx.from_numpy_array(graph), sets)
     assert float(found.modularity) == pytest.approx(expected)
@@ -37,7 +37,7 @@ def test_planted_communities_are_found_and_scored_as_networkx_does(method):
 
 def test_no_worse_than_networkx_at_modularity():
     weights = planted(contrast=0.7)
-    graph = connectivity._graph(weights.values)
+    graph = _communities._graph(weights.values)
     reference = nx.from_numpy_array(graph)
     theirs = np.mean(
         [nx.community.modularity(reference, nx.community.louvain_communities(reference, seed=s)) for s in range(10)]
@@ -60,7 +60,7 @@ def test_resolution_sweep_and_other_dims():
     assert (found.n_communities.diff("resolution") >= 0).all() and int(
         found.n_communities.sel(resolution=0.3).max()
     ) == 1
-    graph = connectivity._graph(planted(1).values)
+    graph = _communities._graph(planted(1).values)
     labels = found.community.sel(resolution=2.0).isel(problem=1).values
     sets = [set(np.flatnonzero(labels == c)) for c in np.unique(labels)]
     expected = nx.community.modularity(nx.from_numpy_array(graph), sets, resolution=2.0)
@@ -71,7 +71,7 @@ def test_resolution_sweep_and_other_dims():
 def test_null_keeps_strengths_and_signs(sparse):
     rng = np.random.default_rng(0)
     matrix = planted().values * (rng.random((48, 48)) < 0.3 if sparse else 1)
-    drawn = connectivity.shuffled(matrix, rng)
+    drawn = _communities.shuffled(matrix, rng)
     np.testing.assert_array_equal(np.sign(drawn), np.sign(matrix))
     off = ~np.eye(48, dtype=bool)
     for part in (np.clip, lambda m, *_: np.clip(m, None, 0)):
@@ -139,13 +139,13 @@ def test_change_size_and_gradient_alignment():
     assert float(aligned.chance[0]) == pytest.approx(np.quantile(np.abs(cosines), 0.95), rel=0.03)
 
 
-def test_connectivity_refuses():
+def test_wrong_weights_and_arguments_are_refused_by_name():
     weights = planted()
     with pytest.raises(ValueError, match=r"48 along 'neuron' and 10 along 'presynaptic'; expected recurrent weights"):
         connectivity.communities(weights.isel(presynaptic=slice(10)))
-    with pytest.raises(ValueError, match=r"method='infomap'; choose one of leiden, louvain"):
+    with pytest.raises(ValueError, match=r"method='infomap'; expected 'leiden' or 'louvain'"):
         connectivity.modularity(weights, method="infomap")
-    with pytest.raises(ValueError, match=r"runs=1; expected 2 or more"):
+    with pytest.raises(ValueError, match=r"runs=1; expected a whole number from 2"):
         connectivity.communities(weights, runs=1)
     with pytest.raises(ValueError, match=r"zero off its diagonal"):
         connectivity.communities(xr.DataArray(np.eye(5), dims=("neuron", "presynaptic")))
@@ -154,7 +154,7 @@ def test_connectivity_refuses():
     ring = xr.DataArray(np.roll(np.eye(12), 1, axis=0), dims=("neuron", "presynaptic"))
     with pytest.raises(ValueError, match=r"no other matrix has these strengths and signs"):
         connectivity.modularity(ring)
-    with pytest.raises(ValueError, match=r"one matrix along 'problem'; two or more"):
+    with pytest.raises(ValueError, match=r"has 1 along 'problem'; a comparison needs two or more"):
         connectivity.stationarity(weights.expand_dims("problem"))
     with pytest.raises(
         ValueError, match=r"no variable has the dims 'trial'; there are: weights \(neuron, presynaptic\)"

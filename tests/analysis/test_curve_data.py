@@ -276,12 +276,14 @@ def test_coords_called_like_results_break_nothing():
         xr.testing.assert_allclose(found.drop_vars(names & set(found.coords)), expected)
     labelled = search().assign_coords({n: ("property", [1, 2]) for n in ("worth", "lower", "ratio")})
     xr.testing.assert_allclose(curves.marginal_effect(labelled), curves.marginal_effect(search()))
-    with pytest.raises(ValueError, match=r"dim or index called 'bound', as one of the results is; rename it"):
+    with pytest.raises(
+        ValueError, match=r"the data have a dim or a coord 'bound', and the result one of its own by that name"
+    ):
         curves.exponential_fit(table.rename(animal="bound"), failures="cap")
 
 
 @pytest.mark.skipif(not HUMANS.exists(), reason="no real recordings beside this checkout")
-def test_people_with_different_numbers_of_blocks():
+def test_human_data_with_unequal_blocks_are_not_attempted_rather_than_failed():
     table = pd.read_csv(HUMANS)
     solved = table.assign(run=table.groupby(["subject", "block", "stimulus"]).correct.cumsum())
     needed = solved[solved.run == 3].groupby(["subject", "block"]).iteration.mean()
@@ -298,7 +300,7 @@ def test_people_with_different_numbers_of_blocks():
         assert row == pytest.approx(one.fillna(10)[there].iloc[-5:].mean())
 
 
-def test_nothing_of_the_input_changes():
+def test_curves_do_not_modify_their_input():
     table = animals()
     before = table.copy(deep=True)
     with warnings.catch_warnings():

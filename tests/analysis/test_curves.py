@@ -59,7 +59,7 @@ def test_interval_covers_the_truth_and_narrows_with_less_noise():
     xr.testing.assert_identical(wide, again)
 
 
-def test_at_bound_marks_what_is_no_decay():
+def test_a_flat_and_a_too_slow_curve_are_at_a_bound():
     flat = xr.DataArray(np.full(100, 20.0), dims="problem")
     slow = exponential(n=100, tau=2000.0)
     assert bool(curves.exponential_fit(flat).at_bound) and bool(curves.exponential_fit(slow).at_bound)
@@ -85,9 +85,9 @@ def test_failures_are_never_dropped():
     assert (int(found["count"]), int(found.problems), np.flatnonzero(found.failed).tolist()) == (2, 301, [5, 7])
 
 
-def test_wrong_choices_are_named():
+def test_wrong_choices_in_a_fit_or_summary_are_refused_by_name():
     trials = exponential()
-    with pytest.raises(ValueError, match=r"failures='drop'; choose 'cap' or 'survival'"):
+    with pytest.raises(ValueError, match=r"failures='drop'; expected 'cap' or 'survival', or None"):
         curves.exponential_fit(trials, failures="drop")
     with pytest.raises(ValueError, match=r"3 along 'problem' after the first problem; 5 or more"):
         curves.exponential_fit(trials[:4])
@@ -125,7 +125,7 @@ def test_area_and_problems_to_asymptote(published):
     assert int(curves.problems_to_asymptote(xr.DataArray(np.full(50, 9.0), dims="problem"))) == 0
 
 
-def test_final_efficiency():
+def test_final_efficiency_is_the_mean_of_the_last_problems_with_failures_capped():
     trials = exponential()
     assert float(curves.final_efficiency(trials, last=100)) == pytest.approx(trials.values[-100:].mean())
     trials[-3:] = np.nan
@@ -135,7 +135,7 @@ def test_final_efficiency():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_survival_is_lifelines(seed):
+def test_survival_equals_that_of_lifelines(seed):
     rng = np.random.default_rng(seed)
     times = np.ceil(rng.exponential(50, 40))
     caps = np.ceil(rng.exponential(80, 40))
@@ -232,7 +232,7 @@ def test_compare_corrects_over_all_comparisons():
     np.testing.assert_allclose(found.p_corrected.values[order], expected)
 
 
-def test_compare_refuses():
+def test_unmatched_seeds_and_nonpositive_values_are_refused_by_compare():
     one = seeds(np.arange(1.0, 6))
     with pytest.raises(ValueError, match=r"labels of 'seed' differ: the second lacks 0; the first lacks 5"):
         curves.compare(one, one.assign_coords(seed=np.arange(1, 6)), smallest_effect=1.2)
@@ -278,7 +278,7 @@ def test_partial_association_finds_a_link_and_not_a_trend():
     assert np.mean(np.array(false) < 0.05) < 0.05 + 4 * np.sqrt(0.05 * 0.95 / 60)
 
 
-def test_partial_association_refuses():
+def test_wrong_arguments_of_partial_association_are_refused():
     one, other = drifting(np.random.default_rng(0), 1.0)
     with pytest.raises(ValueError, match=r"block=100; with 240 along 'problem' four or more"):
         curves.partial_association(one, other, block=100)

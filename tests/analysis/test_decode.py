@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 from sklearn.linear_model import Ridge
 
-from ip2lab.analysis import _decode, population
+from ip2lab.analysis import _decoding, population
 
 
 def recording(seed=0, trials=80, times=8, neurons=12, onset=4, size=1.5):
@@ -73,10 +73,10 @@ def test_smoother_is_scikit_learns_ridge():
         mean, sd = train.mean(0), train.std(0)
         x = (train - mean) / sd
         oracle = Ridge(alpha=(x**2).sum() / n, fit_intercept=False).fit(x, y).predict((test - mean) / sd)
-        np.testing.assert_allclose(_decode._smoother(train, test[None])[0] @ y, oracle)
+        np.testing.assert_allclose(_decoding._smoother(train, test[None])[0] @ y, oracle)
 
 
-def test_across_time():
+def test_decoding_across_time_generalizes_only_where_the_code_is_the_same():
     data = recording(times=6, onset=3)
     data[:, 3] = data[:, 3] - 2 * (data[:, 3] - data[:, 2]).where(data.stimulus == "B", 0)  # another code at the onset
     found = population.decode(data, "stimulus", across_time=True, permutations=20)
@@ -147,7 +147,7 @@ def test_counts_of_one_neuron_may_coincide():
         ({"label": "stimulus", "permutations": 0}, r"permutations=0"),
     ],
 )
-def test_decode_says_what_is_wrong(arguments, message):
+def test_wrong_arguments_of_decode_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         population.decode(recording(), **arguments)
 

@@ -10,14 +10,14 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ip2lab.analysis import _demix, population
+from ip2lab.analysis import _demixing, population
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 1000), st.lists(st.integers(2, 4), min_size=1, max_size=3))
 def test_marginalisations_sum_to_the_whole_and_are_orthogonal(seed, levels):
     means = np.random.default_rng(seed).normal(size=(*levels, 5, 3))
-    parts = _demix.marginalise(means)
+    parts = _demixing.marginalise(means)
     assert len(parts) == 2 ** len(levels)
     center = means.mean(axis=tuple(range(means.ndim - 1)))
     np.testing.assert_allclose(sum(parts.values()), means - center, atol=1e-12)
@@ -58,7 +58,7 @@ def test_planted_factors_are_found(unequal):
     assert float(found.variance.sum()) == pytest.approx(1) and float(found.signal.sum()) == pytest.approx(1)
 
 
-def test_noise_is_subtracted():
+def test_demix_subtracts_the_variance_of_noise():
     signal = [population.demix(recording(seed, repeats=4, noise=2.0)[0], ["stimulus", "context"]) for seed in range(8)]
     truth = population.demix(recording(noise=1e-3)[0], ["stimulus", "context"]).variance
     found = xr.concat([s.signal for s in signal], "seed")
@@ -91,7 +91,7 @@ def test_what_cannot_be_told_apart_is_refused():
         population.demix(one_each, ["stimulus", "context"])
     with pytest.raises(ValueError, match=r"all trials of each condition of 'rates' are identical.*noisy repeats"):
         population.demix(xr.concat([one_each] * 3, "trial"), ["stimulus", "context"])
-    with pytest.raises(ValueError, match=r"n_components=16; 'rates' has 15 along 'neuron'"):
+    with pytest.raises(ValueError, match=r"n_components=16; 'rates' has 15 directions along 'neuron'"):
         population.demix(data, ["stimulus"], n_components=16)
     with pytest.raises(ValueError, match="no factors were given"):
         population.demix(data, [])

@@ -52,12 +52,12 @@ def test_adaptation_follows_a_plain_simulation_and_lowers_the_rate():
     assert (found.firing_rate < neurons.fi_curve(properties(), [3.0], dt=1.0).firing_rate).all()
 
 
-def test_the_whole_run_at_once():
+def test_fi_curve_keeps_the_problem_dim_of_a_run():
     run = xr.concat([properties(), properties()], dim="problem")
     assert neurons.fi_curve(run, [2.0, 3.0], duration=200).firing_rate.dims == ("problem", "neuron", "current")
 
 
-def test_fi_curve_refuses():
+def test_wrong_properties_and_currents_of_fi_curve_are_refused():
     with pytest.raises(ValueError, match=r"the properties lack threshold; they have tau_soma"):
         neurons.fi_curve(properties().drop_vars("threshold"), [1.0])
     with pytest.raises(ValueError, match=r"'tau_soma' holds -10; expected positive"):
@@ -70,7 +70,7 @@ def test_fi_curve_refuses():
         neurons.fi_curve(properties().threshold, [1.0])
 
 
-def test_relative_threshold():
+def test_relative_threshold_is_the_threshold_over_the_spread_of_the_drive():
     rng = np.random.default_rng(0)
     drive = xr.DataArray(
         rng.normal([1.0, 2.0], [0.5, 3.0], size=(3, 2, 4000, 2)),
@@ -94,7 +94,7 @@ def test_relative_threshold():
         neurons.relative_threshold(threshold, threshold)
 
 
-def test_time_constants_say_their_unit():
+def test_time_constants_in_seconds_give_the_same_fi_curve():
     tau = xr.DataArray([20.0, 40.0], dims="neuron", attrs={"units": "ms"})
     properties = xr.Dataset({"tau_soma": tau, "threshold": ("neuron", [1.0, 1.0])})
     expected = neurons.fi_curve(properties, [2.0])
@@ -102,3 +102,11 @@ def test_time_constants_say_their_unit():
     xr.testing.assert_allclose(neurons.fi_curve(properties.assign(tau_soma=seconds), [2.0]), expected)
     with pytest.raises(ValueError, match="'tau_soma' is in 'min'; expected 'ms' or 's'"):
         neurons.fi_curve(properties.assign(tau_soma=tau.assign_attrs(units="min")), [2.0])
+
+
+def test_a_bias_shifts_the_curve_by_its_own_size():
+    tuned = xr.Dataset({"tau_soma": ("neuron", [20.0, 20.0]), "threshold": ("neuron", [1.0, 1.0])})
+    shifted = neurons.fi_curve(tuned.assign(bias=("neuron", [0.5, -1.0])), [1.0, 2.0, 3.0], dt=0.1)
+    plain = neurons.fi_curve(tuned, [1.5, 2.5, 3.5], dt=0.1)
+    np.testing.assert_allclose(shifted.firing_rate[0], plain.firing_rate[0])
+    assert shifted.rheobase.values.tolist() == [0.5, 2.0]

@@ -199,11 +199,11 @@ def test_too_short_a_series_among_others_has_a_reason():
     assert float(fit.tau[0]) == pytest.approx(5) and np.isnan(fit.tau[1])
 
 
-def test_wrong_choices_are_named():
+def test_wrong_choices_of_error_and_bounds_are_refused_by_name():
     trials = series(decay(30, 5))
-    with pytest.raises(ValueError, match=r"error='squared'; choose 'linear' or 'log'"):
+    with pytest.raises(ValueError, match=r"error='squared'; expected 'linear' or 'log'"):
         curves.exponential_fit(trials, error="squared")
-    with pytest.raises(ValueError, match=r"bounds='tight'; choose 'goudar2023' or None"):
+    with pytest.raises(ValueError, match=r"bounds='tight'; expected 'goudar2023', or None"):
         curves.exponential_fit(trials, bounds="tight")
     with pytest.raises(ValueError, match=r"bounds='goudar2023' is a fit with linear error, not error='log'"):
         curves.exponential_fit(trials, bounds="goudar2023", error="log")

@@ -142,7 +142,9 @@ def test_events_and_bins_agree_and_spans_are_not_bridged():
         neurons.interspike_intervals(table, recorded=spans)
     with pytest.raises(KeyError, match=r"the events have no column 'cell'; they have time, unit"):
         neurons.adaptation_index(table, unit="cell")
-    with pytest.raises(ValueError, match=r"clock=0; expected 'ms', 's', or a sampling rate"):
+    with pytest.raises(
+        ValueError, match=r"clock=0; times are in 'ms' or in 's', or counts of samples: give their rate"
+    ):
         neurons.interspike_intervals(table, clock=0)
     with pytest.raises(ValueError, match=r"clock='s': that is for a table of events"):
         neurons.interspike_intervals(data, clock="s")
@@ -159,7 +161,7 @@ def test_pynapples_group_knows_what_was_recorded():
         when = 1000 * np.asarray(group[name].t)
         pieces = [np.diff(when[(when >= a) & (when <= b)]) for a, b in ((0, 2000), (5000, 9000))]
         check_intervals(found.sel(neuron=name), float(index.sel(neuron=name)), pieces)
-    with pytest.raises(ValueError, match=r"trial='trial', clock='ms'; pynapple's groups have no trials"):
+    with pytest.raises(ValueError, match=r"trial=\['trial'\], clock='ms'; pynapple's groups have no trials"):
         neurons.interspike_intervals(group, trial="trial")
 
 
@@ -270,7 +272,7 @@ def test_a_rate_is_the_same_on_every_clock(step, seconds, clock):
         (("time", np.r_[0:30, 31:61] * 10), r"must rise in equal steps; its steps go from 10 to 20 ms"),
         (("time", np.arange(60)[::-1] * 10), r"must rise in equal steps; .* sort or interpolate"),
         (("time", (1e6 + 0.01 * np.arange(60)).astype("f4"), {"units": "s"}), r"as float32\)"),
-        (("time", np.r_[np.nan, 1:60]), r"holds NaN or infinite times"),
+        (("time", np.r_[np.nan, 1:60]), r"holds times that are NaN, NaT or infinite"),
     ],
 )
 @pytest.mark.parametrize("function", [neurons.firing_rate, neurons.psth, neurons.interspike_intervals])
@@ -369,7 +371,7 @@ def test_an_index_of_several_levels_along_the_trials():
     both = neurons.mixed_selectivity(data, ["cue", "rate"])
     assert both.effect.values.tolist() == ["cue", "rate", "cue:rate"]
     assert neurons.firing_rate(data).indexes["trial"].equals(index)
-    with pytest.raises(ValueError, match="the labels 'rate' are called as something else in the result"):
+    with pytest.raises(ValueError, match="the data have a dim or a coord 'rate', and the result one of its own"):
         neurons.psth(data, by="rate")
 
 

@@ -23,7 +23,7 @@ def trains(*spike_times, duration=3000, **extra):
     )
 
 
-def test_intervals_are_elephants():
+def test_intervals_and_their_statistics_equal_those_of_elephant():
     data = trains(*(train["times_ms"] for train in ELEPHANT["trains"]))
     found = neurons.interspike_intervals(data)
     for name in ("mean_interval", "cv", "lv"):

@@ -9,7 +9,8 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ip2lab.analysis._labels import check_recorded, labels_along, levels, match, match_axes, recorded
+from ip2lab.analysis._checks import check_recorded
+from ip2lab.analysis._labels import labels_along, levels, match, match_axes, recorded
 
 LABELS = st.lists(st.one_of(st.integers(-50, 50), st.text("abcXY ", max_size=3), st.booleans()), min_size=1)
 

@@ -20,7 +20,7 @@ def spikes(shape=(40, 200, 3), share=0.1, dt=5.0, seed=0):
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(["trial", "time", "neuron"]), st.sampled_from([bool, np.int16, float]), st.booleans())
-def test_firing_rate_counts(order, dtype, lazy):
+def test_firing_rate_without_width_is_spikes_per_second(order, dtype, lazy):
     data = spikes()
     moved = data.astype(dtype).transpose(*order)
     rate = neurons.firing_rate(moved.chunk(trial=10) if lazy else moved)
@@ -65,7 +65,7 @@ def test_psth_refuses_identical_trials():
     alike = spikes().isel(trial=[0, 0, 0])
     with pytest.raises(ValueError, match=r"all 3 trials along 'trial' of 'spikes' are identical.*noisy repeats"):
         neurons.psth(alike)
-    with pytest.raises(ValueError, match=r"has 1 along 'trial' \(of a kind\); a band needs two"):
+    with pytest.raises(ValueError, match=r"has 1 along 'trial'; a band over trials \(of a kind\) needs two"):
         neurons.psth(alike.isel(trial=[0]))
 
 
@@ -84,11 +84,11 @@ def test_psth_refuses_identical_trials():
             r"NaN or infinite values \(the first at trial=0, time=0.0, neuron=0\)",
         ),
         (lambda d: -d.astype(int), r"holds -1; spikes are bool or counts per bin"),
-        (lambda d: d.isel(time=[0]), r"one point along 'time'; its duration is unknown"),
+        (lambda d: d.isel(time=[0]), r"has 1 along 'time'; a duration needs two or more"),
         (lambda d: d.isel(neuron=[]), r"dim 'neuron' has length 0"),
     ],
 )
-def test_firing_rate_says_what_is_wrong(change, message):
+def test_wrong_arguments_of_firing_rate_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         neurons.firing_rate(change(spikes()))
 
@@ -106,7 +106,7 @@ def properties(problems=6, cells=30, seed=0):
     )
 
 
-def test_drift_of_a_run():
+def test_drift_is_the_logarithm_relative_to_the_first_problem():
     data = properties()
     moved = neurons.drift(data)
     logs = np.log(data.tau_dendrite.values)
@@ -154,7 +154,7 @@ def test_density_of_neurons_that_are_all_alike_is_a_narrow_peak():
 
 
 @pytest.mark.parametrize("function", [neurons.drift, neurons.density])
-def test_properties_say_what_is_wrong(function):
+def test_wrong_properties_are_refused_by_name(function):
     data = properties()
     with pytest.raises(
         ValueError,
@@ -171,7 +171,7 @@ def test_properties_say_what_is_wrong(function):
         TypeError, match=r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray"
     ):
         function(data.threshold.values)
-    with pytest.raises(ValueError, match=r"points=3; a density needs a grid"):
+    with pytest.raises(ValueError, match=r"points=3; expected a whole number from 16"):
         neurons.density(data, points=3)
 
 

@@ -23,7 +23,7 @@ def activity(seed=0, shape=(6, 40, 8), dtype=float, dims=("trial", "time", "neur
 
 
 @pytest.mark.parametrize("shape", [(6, 40, 8), (2, 3, 20)])
-def test_pca_is_scikit_learns(shape):
+def test_pca_equals_that_of_scikit_learn(shape):
     data = activity(shape=shape)
     fit = population.pca(data)
     flat = data.values.reshape(-1, shape[-1])
@@ -58,7 +58,7 @@ def test_pca_keeps_float32_and_its_precision_far_from_zero():
     np.testing.assert_allclose(fit.explained_variance_ratio, exact.explained_variance_ratio, rtol=1e-4)
 
 
-def test_pca_of_spikes():
+def test_pca_of_boolean_spikes_equals_that_of_their_numbers():
     spikes = activity() > 6
     fit = population.pca(spikes, n_components=2)
     oracle = PCA(2, svd_solver="full").fit(spikes.values.reshape(-1, 8).astype(float))
@@ -72,7 +72,7 @@ def test_pca_reads_dask_in_pieces_and_stays_lazy():
 
 
 @pytest.mark.parametrize("at", ["start", "end"])
-def test_ragged_trials(at):
+def test_pca_of_padded_trials_equals_that_of_their_recorded_samples(at):
     whole = activity()
     trials = [whole.isel(trial=i, time=slice(0, 40 - 3 * i)) for i in range(6)]
     stacked = population.pad_trials(trials, at=at)

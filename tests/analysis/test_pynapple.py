@@ -50,7 +50,7 @@ def test_trials_from_a_group_and_signals():
     assert from_pynapple(nap.Tsd(t=np.arange(5.0), d=np.arange(5.0))).dims == ("time",)
 
 
-def test_pynapple_refuses():
+def test_wrong_pynapple_data_and_arguments_are_refused():
     with pytest.raises(TypeError, match="data is a ndarray; expected a pynapple TsGroup, TsdFrame or Tsd"):
         from_pynapple(np.zeros(3))
     with pytest.raises(ValueError, match=r"need bin=\.\.\., the width of a bin in ms"):
@@ -165,7 +165,7 @@ def test_metadata_of_several_values_are_left_out():
     assert set(spikes.coords) == {"time", "neuron", "recorded", "area"}
 
 
-def test_signals_over_several_intervals():
+def test_signals_over_several_intervals_keep_their_gaps():
     t = np.arange(600) / 30
     d = np.random.default_rng(0).normal(size=(600, 2))
     whole = nap.TsdFrame(t=t, d=d, columns=["x", "y"], metadata={"time": [1, 2], "depth": [3, 4]})

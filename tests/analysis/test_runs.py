@@ -51,7 +51,7 @@ def run(tmp_path):
         yield tree
 
 
-def test_every_group_goes_straight_in(run):
+def test_every_group_of_a_run_is_accepted_by_its_analyses(run):
     fit = curves.exponential_fit(run["series"])
     assert float(fit.first_problem) == 400
     moved = neurons.drift(run["properties"])

@@ -87,7 +87,7 @@ def test_a_constant_neuron_is_not_selective():
     assert (mixed.omega_squared[..., 3] == 0).all() and (mixed.p_value[..., 3] == 1).all()
 
 
-def test_selectivity_refuses():
+def test_wrong_arguments_of_selectivity_are_refused():
     data = recording()
     alike = recording(noise=0.0)
     with pytest.raises(
@@ -96,7 +96,7 @@ def test_selectivity_refuses():
         neurons.selectivity(
             alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell")
         )
-    with pytest.raises(ValueError, match=r"measure='eta'; choose 'omega_squared' or 'mutual_information'"):
+    with pytest.raises(ValueError, match=r"measure='eta'; expected 'omega_squared' or 'mutual_information'"):
         neurons.selectivity(data, "stimulus", measure="eta")
     with pytest.raises(ValueError, match=r"class 0 of 'first' has one trial in 'rates'"):
         neurons.selectivity(data, xr.DataArray(np.arange(60) > 0, dims="trial", name="first").astype(int))
@@ -141,7 +141,7 @@ def test_mixed_selectivity_finds_what_was_planted():
     assert float(significant[2, 2]) == 1
 
 
-def test_mixed_selectivity_refuses():
+def test_wrong_arguments_of_mixed_selectivity_are_refused():
     data = recording()
     with pytest.raises(
         ValueError, match=r"'stimulus' and 'response' cannot be told apart in 'rates': of 9 combinations 3 occur"

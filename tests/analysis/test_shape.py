@@ -8,7 +8,7 @@ import xarray as xr
 from scipy import linalg, stats
 from sklearn import datasets, manifold
 
-from ip2lab.analysis import _shape, population
+from ip2lab.analysis import _dynamics, population
 
 
 def roll():
@@ -36,9 +36,9 @@ def test_other_methods_keep_neighbours(method):
     xr.testing.assert_identical(found, population.manifold(data, method=method, n_neighbors=20))
 
 
-def test_manifold_refuses():
+def test_wrong_arguments_of_manifold_are_refused_by_name():
     data = roll()[0]
-    with pytest.raises(ValueError, match=r"method='umap'; choose one of isomap, spectral, tsne"):
+    with pytest.raises(ValueError, match=r"method='umap'; expected 'isomap', 'spectral' or 'tsne'"):
         population.manifold(data, method="umap")
     with pytest.raises(
         ValueError, match=r"has 12 samples along trial, time; isomap with n_neighbors=15 needs 17 to 10000"
@@ -67,14 +67,14 @@ def test_a_planted_rotation_is_found_on_held_out_conditions():
     assert float(itself.unaligned) == pytest.approx(1)
 
 
-def test_the_rotation_is_scipys():
+def test_the_rotation_of_align_equals_scipys():
     one, other = (p.values for p in paths(noise=1.0))
     order = np.arange(8)
     a, b = (v[:4].reshape(-1, 5) - v[:4].mean((0, 1)) for v in (one, other))
     rotation, scale = linalg.orthogonal_procrustes(a, b)
     rest = other[4:] - other[:4].mean((0, 1)) - scale / (a**2).sum() * (one[4:] - one[:4].mean((0, 1))) @ rotation
     expected = 1 - (rest**2).sum() / ((other[4:] - other[:4].mean((0, 1))) ** 2).sum()
-    assert _shape._held_out(one, other, [order]) == pytest.approx(expected)
+    assert _dynamics._held_out(one, other, [order]) == pytest.approx(expected)
 
 
 def test_unrelated_paths_do_not_align():
@@ -82,11 +82,11 @@ def test_unrelated_paths_do_not_align():
     assert float(found.aligned) < 0.5 and float(found.p_value) > 0.02
 
 
-def test_align_refuses():
+def test_paths_that_cannot_be_aligned_are_refused():
     one, other = paths()
     with pytest.raises(ValueError, match=r"5 along 'neuron', 'paths' 4 along 'neuron'.*population.pca"):
         population.align(one, other.isel(neuron=slice(4)))
-    with pytest.raises(ValueError, match=r"'paths' has 1 along 'condition'; a rotation is fitted on some"):
+    with pytest.raises(ValueError, match=r"'paths' has 1 along 'condition'; a rotation, fitted on some"):
         population.align(one.isel(condition=[0]), other.isel(condition=[0]))
     with pytest.raises(ValueError, match="'paths' is constant"):
         population.align(one * 0, other)

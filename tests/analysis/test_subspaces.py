@@ -18,7 +18,7 @@ def basis(rng, k, n):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 4), st.integers(4, 12))
-def test_principal_angles_are_scipys(seed, k, m, n):
+def test_principal_angles_equal_those_of_scipy(seed, k, m, n):
     rng = np.random.default_rng(seed)
     one, other = basis(rng, k, n), basis(rng, m, n)
     ours = population.principal_angles(one, other.isel(neuron=rng.permutation(n)))
@@ -36,7 +36,7 @@ def test_small_angles_are_precise_and_other_dims_are_matched():
     )
 
 
-def test_principal_angles_refuse():
+def test_bases_that_do_not_match_are_refused_by_principal_angles():
     one = basis(np.random.default_rng(0), 2, 5)
     with pytest.raises(ValueError, match="directions along 'component' are linearly dependent"):
         population.principal_angles(one, xr.concat([one, one], "component"))
@@ -84,7 +84,7 @@ def test_subspaces_find_what_was_planted():
     assert float(np.abs(one).max()) < 1e-9  # the stimulus subspaces lie outside the decision subspace
 
 
-def test_subspaces_need_the_block():
+def test_subspaces_of_too_few_problems_are_refused():
     data = network()[0]
     kept = data.isel(problem=[0, 1, 2, 4, 8])
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_subspaces_need_the_block():
         population.subspaces(data, n_decision=20, n_stimulus=20)
 
 
-def test_turning_lies_between_ceiling_and_chance():
+def test_subspace_rotation_lies_between_ceiling_and_chance():
     turned = population.subspace_rotation(network(problems=4, repeats=20)[0], n_components=2)
     still = population.subspace_rotation(network(problems=4, repeats=20, turn=False)[0], n_components=2)
     assert turned.problem.values.tolist() == [450, 451, 452, 453]
@@ -116,12 +116,12 @@ def test_turning_lies_between_ceiling_and_chance():
     np.testing.assert_allclose(turned.chance, np.mean(exact, axis=0), rtol=0.05)
 
 
-def test_turning_refuses_repeats_without_noise():
+def test_subspace_rotation_refuses_repeats_without_noise():
     data = network(problems=3)[0]
     alike = xr.concat([data] * 4, dim="trial")
     with pytest.raises(ValueError, match=r"4 repeats along 'trial' of 'rates' are identical.*noisy repeats"):
         population.subspace_rotation(alike)
-    with pytest.raises(ValueError, match=r"1 along 'problem' and 4 along 'trial'; two or more"):
+    with pytest.raises(ValueError, match=r"has 1 along 'problem'; a comparison needs two or more"):
         population.subspace_rotation(alike.isel(problem=[0]))
     with pytest.raises(ValueError, match=r"31 directions are asked for; 'rates' at problem=450 has \d+"):
         population.subspace_rotation(network(problems=2, repeats=4)[0], n_components=31)

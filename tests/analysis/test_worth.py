@@ -26,7 +26,7 @@ def search(logs: np.ndarray, stopped: np.ndarray | None = None) -> xr.Dataset:
 
 
 @given(st.floats(-2, 2), st.floats(-2, 2), st.integers(0, 100))
-def test_the_factor_that_was_put_in_comes_out(first: float, second: float, seed: int) -> None:
+def test_marginal_effect_recovers_a_planted_factor(first: float, second: float, seed: int) -> None:
     of_seed = np.random.default_rng(seed).normal(5, 1, 4)  # hard and easy seeds cancel
     found = curves.marginal_effect(search(np.array(LEARNS) @ [[first], [second]] + of_seed))
     np.testing.assert_allclose(found.worth, np.exp([first, second]))
@@ -62,7 +62,7 @@ def test_fixed_values_are_compared_with_the_same_ones() -> None:
     assert found.comparisons.values.tolist() == [12, 12]
 
 
-def test_what_is_no_search_is_told() -> None:
+def test_anything_but_a_search_is_refused() -> None:
     with pytest.raises(ValueError, match="search has no 'learns'; it has trials, stopped"):
         curves.marginal_effect(search(np.zeros((4, 2))).drop_vars("learns"))
 

@@ -120,7 +120,7 @@ def attempts(count: int, seed: int, folder: Path) -> tuple[Counter[str], list[st
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_the_call_that_is_changed_works(name, tmp_path, monkeypatch):
+def test_the_unchanged_call_works(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function, arguments = CALLS[name]
     with warnings.catch_warnings():
@@ -165,7 +165,7 @@ def text_labels(data: xr.DataArray) -> xr.DataArray:
         ("subspaces", lambda a: {"data": text_labels(a["data"])}, "an average over .* problems in a row"),
     ],
 )
-def test_what_ten_thousand_calls_found(name, change, words, tmp_path, monkeypatch):
+def test_a_wrong_call_found_by_the_long_test_is_refused_by_name(name, change, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function, arguments = CALLS[name]
     given = arguments()
@@ -173,7 +173,7 @@ def test_what_ten_thousand_calls_found(name, change, words, tmp_path, monkeypatc
         function(**given | change(given))
 
 
-def test_a_floor_may_be_a_very_large_whole_number():
+def test_over_problems_draws_with_a_floor_of_ten_to_the_thirty():
     function, arguments = CALLS["over_problems"]
     assert hv.render(function(**arguments() | {"floor": 10**30}), backend="bokeh")
 

@@ -244,7 +244,7 @@ def test_an_exported_page_runs_bokeh_only_and_holds_the_picture_only(shown, tmp_
     assert not any(np.any(np.isclose(values.astype(float), MARKER)) for values in drawn)
 
 
-def test_the_search_for_numbers_would_find_one(tmp_path):
+def test_a_number_in_a_picture_is_found_in_its_exported_page(tmp_path):
     """The marker drawn is the marker found: what the test above looks for is there to be seen."""
     import holoviews as hv
 

@@ -47,7 +47,7 @@ def test_every_trial_is_finite_and_can_be_done_again(kind):
     assert again.attrs["identical"]
 
 
-def test_trials_of_drawn_length_with_noisy_inputs():
+def test_trials_of_random_length_with_noisy_inputs_replay_identically():
     task = family("dms", stimulus=60.0, delay=(40.0, 160.0), response=100.0, grace_period=20.0, noise=0.1)
     run = ip2lab.train(task, **(SMALL | {"criterion": 1e-9}))
     assert ip2lab.replay(run, 0, 9).attrs["identical"]
@@ -81,7 +81,7 @@ def test_training_ends_where_it_is_solved_or_explodes(monkeypatch, model):
         {"readout": "membrane", "spiking": False},
     ],
 )
-def test_gradients_of_a_tiny_module(settings, smooth, trials):
+def test_gradients_of_a_tiny_network_equal_those_of_the_plain_loop(settings, smooth, trials):
     """Also by the inputs, through the logits and all else, where few and where many spikes pass some on."""
     net = SpikingNetwork(3, 2, 5, dtype=torch.float64, seed=0, **settings)
     if smooth and net.model.spiking:

@@ -146,7 +146,7 @@ def test_everything_is_drawn_and_nothing_is_asked_for(page: Any) -> None:
     assert page.said == []
 
 
-def test_bokeh_came_once(page: Any) -> None:
+def test_the_page_loads_bokeh_once(page: Any) -> None:
     assert page.evaluate("Object.keys(window.ip2labBokeh).length") == 1
 
 
@@ -249,12 +249,12 @@ def test_the_same_notebook_opened_twice(page: Any, browser: Any, lab: str) -> No
     other.close()
 
 
-def test_no_errors_in_the_end(page: Any) -> None:
+def test_the_page_has_logged_no_error_and_requested_nothing_outside(page: Any) -> None:
     assert page.said == []
     assert page.outside == []
 
 
-def test_a_lost_kernel_is_told(page: Any) -> None:
+def test_a_lost_kernel_shows_a_message(page: Any) -> None:
     page.evaluate("window.jupyterapp.shell.currentWidget.context.sessionContext.session.kernel.restart()")
     page.wait_for_function(
         """[...document.querySelectorAll('.ip2lab-figure')].every(

@@ -47,13 +47,13 @@ def test_a_wrong_state_is_told_by_name(explorer: Explorer) -> None:
         explorer.state = "gibberish"
 
 
-def test_every_panel_has_something(explorer: Explorer) -> None:
+def test_every_panel_has_a_caption_and_no_note(explorer: Explorer) -> None:
     explorer.state = {"problem": 0}
     assert {name: note for name, note in explorer.figure.notes.items() if note} == {}
     assert all(explorer.figure.captions.values())
 
 
-def test_code_draws_the_same(explorer: Explorer, run: xr.DataTree) -> None:
+def test_the_printed_code_draws_the_same_pictures(explorer: Explorer, run: xr.DataTree) -> None:
     explorer.state = {"problem": 3}
     space: dict[str, Any] = {"run": run, "run_1": run}
     exec(explorer.code(), space)
@@ -64,7 +64,7 @@ def test_code_draws_the_same(explorer: Explorer, run: xr.DataTree) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "html", "nc", "csv"])
-def test_exports_open_again(explorer: Explorer, tmp_path: Path, kind: str) -> None:
+def test_an_exported_file_opens_with_its_content(explorer: Explorer, tmp_path: Path, kind: str) -> None:
     path = explorer.export(tmp_path / f"picture.{kind}")
     content = path.read_bytes()
     if kind == "nc":
@@ -146,6 +146,6 @@ def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
     )
 
 
-def test_switches_refuse_unknown_names() -> None:
+def test_a_switch_refuses_an_unknown_name() -> None:
     with pytest.raises(Exception, match="unknown name 'c'; there are a, b"):
         Switches({"a": "#111111", "b": "#222222"}).value = ("c",)

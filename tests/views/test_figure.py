@@ -31,7 +31,7 @@ def drawn(colours: list[str]) -> hv.Overlay:
     )
 
 
-def test_one_message_for_one_action(sent: list[Any]) -> None:
+def test_one_update_sends_one_message_to_the_page(sent: list[Any]) -> None:
     figure = Figure({"a": drawn(["#111111"]), "b": drawn(["#222222"])})
     sent.clear()
     figure.update({"a": "new words"}, a=drawn(["#333333", "#444444"]), b=drawn(["#555555"]))
@@ -71,7 +71,7 @@ def test_lines_that_come_later_have_their_own_colour(sent: list[Any]) -> None:
     assert figure._panels["a"].leaves[0].handles["glyph"].line_color == "#d9601a"
 
 
-def test_the_same_element_sends_no_data(sent: list[Any]) -> None:
+def test_updating_with_the_same_element_sends_no_data(sent: list[Any]) -> None:
     element = drawn(["#111111"])
     figure = Figure({"a": element})
     sent.clear()
@@ -79,7 +79,7 @@ def test_the_same_element_sends_no_data(sent: list[Any]) -> None:
     assert "patch" not in sent[0][0]
 
 
-def test_another_build_is_drawn_anew(sent: list[Any]) -> None:
+def test_an_element_with_other_options_is_rebuilt(sent: list[Any]) -> None:
     figure = Figure({"a": drawn(["#111111"])})
     sent.clear()
     figure.update(a=drawn(["#111111"]).opts(backend="bokeh", xlabel="other words"))

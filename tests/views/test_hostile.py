@@ -145,7 +145,7 @@ def test_an_element_that_is_not_ours_is_drawn_as_it_stands() -> None:
     assert state.xaxis[0].axis_label.text == "$$x$$"
 
 
-def test_a_picture_without_a_figure(everything: dict[str, hv.Overlay]) -> None:
+def test_a_picture_rendered_by_holoviews_escapes_hostile_text(everything: dict[str, hv.Overlay]) -> None:
     for picture in (everything[name] for name in SOME):
         data, _ = hv.renderer("bokeh").components(picture)
         outline = Outline(data["text/html"])
@@ -160,20 +160,20 @@ SOME = ("bars", "over_time", "psth", "raster", "matrix", "learning_curves", "con
     ("picture", "text"),
     [*zip(SOME, ("image", "end", "formula", "mathtext", "control", "underscore", "quotes", "lines"), strict=True)],
 )
-def test_print(picture: str, text: str, tmp_path: Path) -> None:
+def test_a_print_shows_hostile_text_as_text(picture: str, text: str, tmp_path: Path) -> None:
     text = TEXTS[text]
     figure = show({f"above {text}": drawn(text)[picture]})
     check_svg(figure.export(tmp_path / "print.svg"), f"above {text}", text)
     assert figure.export(tmp_path / "print.png").stat().st_size > 1000
 
 
-def test_print_with_settings_of_the_user(tmp_path: Path) -> None:
+def test_a_print_under_usetex_shows_hostile_text_as_text(tmp_path: Path) -> None:
     figure = show(drawn(TEXTS["mathtext"])["learning_curves"])
     with matplotlib.rc_context({"text.usetex": True, "axes.formatter.use_mathtext": True}):
         check_svg(figure.export(tmp_path / "print.svg"), TEXTS["mathtext"])
 
 
-def test_a_page(everything: dict[str, hv.Overlay], tmp_path: Path) -> None:
+def test_an_exported_page_shows_hostile_text_as_text(everything: dict[str, hv.Overlay], tmp_path: Path) -> None:
     path = show({f"{name} {EVERYTHING}": picture for name, picture in everything.items()}).export(
         tmp_path / "page.html"
     )
@@ -264,7 +264,7 @@ def check_widgets(explorer: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_explorers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_every_explorer_shows_hostile_text_as_text(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(trainer, "train", failing(EVERYTHING))
     explorer = MADE[name](EVERYTHING)
     shown = []
@@ -283,7 +283,7 @@ def test_explorers(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["PopulationExplorer", "LearningExplorer"])
-def test_print_of_explorers(name: str, tmp_path: Path) -> None:
+def test_the_print_of_an_explorer_shows_hostile_text_as_text(name: str, tmp_path: Path) -> None:
     text = "<i>$x_1" + TEXTS["control"]
     explorer = MADE[name](text)
     check_svg(explorer.export(tmp_path / "print.svg"), text)
@@ -299,7 +299,7 @@ def test_captions_are_text_unless_they_are_markup() -> None:
     assert (figure.captions, figure.notes) == ({"p0": "&lt;script&gt;"}, {"p0": "<b>�"})
 
 
-def test_what_xarray_shows_of_a_run() -> None:
+def test_the_html_of_xarray_escapes_hostile_text() -> None:
     run, search = hostile_run(EVERYTHING), hostile_search(EVERYTHING)
     for one in (run, run["activity"].to_dataset(), run["properties"]["tau_soma"], search):
         outline = Outline(one._repr_html_())
@@ -307,7 +307,7 @@ def test_what_xarray_shows_of_a_run() -> None:
         assert not [name for name in outline.attributes if name.startswith("on")]
 
 
-def test_progress_is_text(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_progress_bar_shows_hostile_text_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
 
     class Heard(ipywidgets.HTML):

@@ -72,7 +72,7 @@ def keys(run: xr.DataTree, name: str) -> list[Any]:
     return Labels(run[name]["problem"].values).keys
 
 
-def test_populations_by_label(run: xr.DataTree, tmp_path: Path) -> None:
+def test_population_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree, tmp_path: Path) -> None:
     explorer = PopulationExplorer(run)
     panels, problems = list(explorer.TITLES.values()), keys(run, "activity")
     assert explorer.problems == problems
@@ -106,7 +106,7 @@ def test_numbers_of_a_population_do_not_depend_on_what_its_problems_are_called(
             np.testing.assert_allclose(one, other, err_msg=name)
 
 
-def test_neurons_by_label(run: xr.DataTree, tmp_path: Path) -> None:
+def test_neuron_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree, tmp_path: Path) -> None:
     explorer = NeuronExplorer(run)
     panels, problems = list(explorer.TITLES.values())[:-1], keys(run, "properties")
     for problem in (problems[0], problems[3], problems[-1]):
@@ -119,7 +119,7 @@ def test_neurons_by_label(run: xr.DataTree, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_learning_by_label(run: xr.DataTree, tmp_path: Path) -> None:
+def test_learning_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree, tmp_path: Path) -> None:
     explorer = LearningExplorer({"a'": run, "__import__('os')": run})
     problems = keys(run, "series")
     for state in ({"problem": problems[3]}, {"problem": problems[1], "beside": "family", "log": False}):
@@ -132,7 +132,7 @@ def test_learning_by_label(run: xr.DataTree, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("word", [*WORDS, "", "{0}%s"])
-def test_names_of_searches_are_no_code(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_searches_are_never_run_as_code(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     search = ip2lab.example("search_association")
     explorer = PlasticityExplorer({word: search, "other": search})
@@ -148,7 +148,7 @@ def test_a_live_training_prints_its_options_as_values() -> None:
     compile(live.code(), "<program>", "exec")
 
 
-def test_the_nearest_of_labels() -> None:
+def test_the_nearest_label_is_by_value_or_by_place() -> None:
     days = np.datetime64("2026-03-01") + np.array([0, 1, 9, 20])
     every, kept = Labels(days), Labels(days[[0, 3]])
     assert kept.nearest("2026-03-10", every) == "2026-03-01"

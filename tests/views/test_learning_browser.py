@@ -92,6 +92,6 @@ def test_a_training_grows_pauses_goes_on_and_stops(page: Any) -> None:  # noqa: 
     assert ask(page, "live.run.attrs['complete']") == "False"
 
 
-def test_no_errors_in_the_end(page: Any) -> None:  # noqa: F811
+def test_the_page_has_logged_no_error_and_requested_nothing_outside(page: Any) -> None:  # noqa: F811
     assert page.said == []
     assert page.outside == []

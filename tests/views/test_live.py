@@ -52,7 +52,7 @@ def test_an_error_is_told_in_the_widget_and_raised() -> None:
     assert "learning_rate" in live._status.value
 
 
-def test_nothing_learnable_and_nothing_started() -> None:
+def test_waiting_before_the_start_raises() -> None:
     live = LiveTraining("association", problems=1, learnable=None, **SMALL)
     assert live.state["learnable"] == "nothing"
     assert live.figure.notes["curve"] == "Choose above, then press Start."
@@ -119,7 +119,7 @@ def test_a_stored_run_that_the_widget_does_not_offer_is_told(tmp_path: Path) -> 
         LiveTraining("association", path=path)
 
 
-def test_code_draws_the_same() -> None:
+def test_the_printed_code_draws_the_same_pictures() -> None:
     live = LiveTraining("association", problems=2, **SMALL)
     live.start()
     live.wait(300)

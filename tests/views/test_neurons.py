@@ -109,7 +109,7 @@ def test_highlighted_lines_are_whole_and_the_others_fade() -> None:
     assert [len(thin.data[i]["colour"]) for i in (3, 4, 9)] == [7, 9, 7]
 
 
-def test_shades_are_groups_or_a_scale() -> None:
+def test_color_scale_colours_groups_by_label_and_numbers_by_a_scale() -> None:
     colors, key = plots.color_scale(xr.DataArray([1, 0, 1], dims="neuron", name="community"))
     assert colors == [key["community 1"], key["community 0"], key["community 1"]]
     colors, key = plots.color_scale(xr.DataArray([-1.0, 0.0, 1.0], dims="neuron"))

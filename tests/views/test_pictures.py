@@ -95,18 +95,18 @@ def test_trajectories_have_a_line_a_trial(trials: int, steps: int) -> None:
 
 
 @given(st.floats(-180, 180), st.floats(-90, 90))
-def test_turning_keeps_lengths_within_the_plane_of_sight(azimuth: float, elevation: float) -> None:
+def test_rotate_projects_onto_two_orthogonal_unit_directions(azimuth: float, elevation: float) -> None:
     scores = xr.DataArray(np.eye(3), dims=("time", "component"))
     seen = plots.rotate(scores, azimuth, elevation).values
     np.testing.assert_allclose(seen.T @ seen, np.eye(2), atol=1e-12)  # two orthogonal directions of length 1
 
 
-def test_turning_needs_three_components() -> None:
+def test_rotate_with_two_components_is_refused() -> None:
     with pytest.raises(ValueError, match="scores have 2 components; three are needed"):
         plots.rotate(xr.DataArray(np.eye(2), dims=("time", "component")), 0, 0)
 
 
-def test_density_follows_the_analysis(run: xr.DataTree) -> None:
+def test_property_density_draws_the_density_of_the_analysis(run: xr.DataTree) -> None:
     found = neurons.density(run["properties"].to_dataset())
     picture = plots.property_density(found, "tau_soma", at=5)
     line = paths(list(picture)[1])[1]
@@ -139,7 +139,7 @@ def test_trial_picture_names_the_epochs_and_the_outputs(name: str) -> None:
     assert set(trials.output.values) <= words
 
 
-def test_moving_the_marker_leaves_all_else_alone(run: xr.DataTree) -> None:
+def test_moving_the_marker_redraws_the_marker_only(run: xr.DataTree) -> None:
     picture = plots.property_trajectories(run["properties"].to_dataset().threshold, at=1)
     again = plots.running_mean(picture, 4)
     assert paths(list(again)[1])[0][0, 0] == 4
@@ -157,7 +157,7 @@ def test_limits_contain_everything(values: list[float], logarithmic: bool) -> No
     assert low < min(values) <= max(values) < high
 
 
-def test_nothing_has_limits_too() -> None:
+def test_limits_of_missing_values_are_zero_to_one() -> None:
     assert span([float("nan")]) == (0.0, 1.0)
 
 

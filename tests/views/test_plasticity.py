@@ -62,7 +62,7 @@ def test_a_click_on_a_row_picks_the_configuration_everywhere(explorer: Plasticit
     assert explorer.state["configuration"] != picked
 
 
-def test_the_table_says_the_means(searches: dict[str, xr.Dataset]) -> None:
+def test_the_configuration_table_shows_the_means(searches: dict[str, xr.Dataset]) -> None:
     search = searches["association"]
     table = curves.configurations(search)
     cells = list(plots.configuration_table(search, table))[1]
@@ -89,7 +89,7 @@ def test_stopped_runs_are_told_apart_from_finished_ones(searches: dict[str, xr.D
     assert len(picture[3]) == int((search.stopped == 0).sum())
 
 
-def test_code_draws_the_same(explorer: PlasticityExplorer) -> None:
+def test_the_printed_code_draws_the_same_pictures(explorer: PlasticityExplorer) -> None:
     explorer.state = {"search": "dms", "configuration": "nothing"}
     space: dict[str, Any] = {}
     exec(explorer.code(), space)
@@ -98,7 +98,7 @@ def test_code_draws_the_same(explorer: PlasticityExplorer) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "html", "nc", "csv"])
-def test_exports_are_files(explorer: PlasticityExplorer, tmp_path: Path, kind: str) -> None:
+def test_an_exported_search_opens_with_its_content(explorer: PlasticityExplorer, tmp_path: Path, kind: str) -> None:
     path = explorer.export(tmp_path / f"search.{kind}")
     assert path.stat().st_size > 1000
     if kind == "nc":
@@ -118,7 +118,7 @@ def test_a_stored_search_is_opened(searches: dict[str, xr.Dataset], tmp_path: Pa
     xr.testing.assert_identical(explorer.search, searches["dms"])
 
 
-def test_what_is_no_search_is_told(run: xr.DataTree, tmp_path: Path) -> None:
+def test_anything_but_a_search_is_refused(run: xr.DataTree, tmp_path: Path) -> None:
     with pytest.raises(
         TypeError, match=r"searches: DataTree is no search; give what ip2lab.search_plasticity returned"
     ):

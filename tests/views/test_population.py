@@ -66,7 +66,7 @@ def test_the_code_draws_what_is_shown(explorer: PopulationExplorer, noisy: xr.Da
             np.testing.assert_allclose(found, expected, err_msg=name)
 
 
-def test_a_state_comes_back_with_everything_that_was_picked(explorer: PopulationExplorer) -> None:
+def test_a_state_restores_everything_that_was_selected(explorer: PopulationExplorer) -> None:
     explorer.state = {**STATES[2], "panels": ["angles", "raster"], "hidden": [1]}
     word = explorer.state_text
     other = PopulationExplorer(explorer.run)
@@ -198,7 +198,7 @@ def test_arrows_move_through_problems_and_time(explorer: PopulationExplorer) -> 
     assert explorer.state["problem"] == 0
 
 
-def test_only_what_is_shown_is_computed(explorer: PopulationExplorer) -> None:
+def test_only_visible_panels_are_computed(explorer: PopulationExplorer) -> None:
     explorer.state = {"method": "isomap"}
     steps = explorer._steps()
     assert not explorer._recipe.missing(steps, "manifold")
@@ -240,7 +240,7 @@ def test_all_panels_are_exported(explorer: PopulationExplorer, tmp_path: Path, k
         np.testing.assert_allclose(accuracy, explorer.data().accuracy.values.ravel())
 
 
-def test_what_lies_in_a_region() -> None:
+def test_points_inside_a_lasso_or_box_are_found() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-2, 2, (2, 500))
     angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
