@@ -17,7 +17,7 @@ import xarray as xr
 
 from ip2lab import records
 from ip2lab.properties import UnknownName, hint
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 
 DATA = Path(__file__).parents[1] / "data"
 SEED = 11

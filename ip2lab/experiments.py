@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from ip2lab import records
 from ip2lab.checks import flag, several
 from ip2lab.properties import PROPERTIES
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 from ip2lab.records.writing import array_of, unstarted
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family

@@ -31,7 +31,7 @@ from ip2lab.checks import flag, several, whole
 from ip2lab.experiments import content_of, distinct, run_each, text_of
 from ip2lab.properties import PROPERTIES
 from ip2lab.records import open_search, write_search
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 from ip2lab.records.writing import array_of
 from ip2lab.tasks import Family
 from ip2lab.tasks import family as make_family

@@ -19,7 +19,8 @@ from test_learning import assert_same_bits
 import ip2lab
 from ip2lab import experiments, family
 from ip2lab.experiments import grid, labels, run_many, series_of
-from ip2lab.records import open_run, storage
+from ip2lab.records import open_run
+from ip2lab.records.lock import LOCK
 
 SMALL = {"problems": 2, "neurons": 20, "max_trials": 60, "window": 20}
 
@@ -296,7 +297,7 @@ def test_a_worker_killed_before_it_wrote_anything_is_begun_again(tmp_path, left)
     folder = tmp_path / "run.zarr"
     folder.mkdir()
     for _ in left:
-        (folder / storage.LOCK).touch()
+        (folder / LOCK).touch()
     series = series_of({"family": "association", "seed": 1, "problems": 1, "neurons": 20, "max_trials": 60}, folder)
     assert len(series["trials_to_criterion"]) == 1
     assert ip2lab.open_run(folder).attrs["complete"]

@@ -178,7 +178,7 @@ def test_a_problem_of_one_trial_without_activity_is_recorded_as_failed() -> None
         ({"neurons": 0}, ValueError, "neurons is 0"),
         ({"signals": "spike"}, ValueError, r"signals: 'spike' is unknown; known: spikes, .*did you mean 'spikes'\?"),
         ({"weights": ["output_weight"]}, ValueError, r"weights: 'output_weight' is unknown; .*'output_weights'\?"),
-        ({"properties": {"beta": 0.9}}, ValueError, "properties: 'beta' is unknown; known: tau_dendrite"),
+        ({"properties": {"beta": 0.9}}, ValueError, "properties: 'beta' is unknown; known: .*tau_dendrite"),
         ({"properties": ["tau_soma", "gain"]}, TypeError, "properties: came as list; expected a mapping from names"),
         (
             {"properties": {"tau_soma": 5000.0}},

@@ -17,7 +17,8 @@ from make_run import make_run
 from test_records import assert_same, damage
 
 import ip2lab
-from ip2lab.records import Recorder, open_run, read_checkpoint, storage
+from ip2lab.records import Recorder, open_run, read_checkpoint
+from ip2lab.records.stores import Remote
 
 ADDRESS = "memory://bucket/run.zarr"
 
@@ -176,7 +177,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
-    source = storage.Remote("ftp://me:secret@host/run", fsspec.filesystem("memory"), "/run")
+    source = Remote("ftp://me:secret@host/run", fsspec.filesystem("memory"), "/run")
     assert str(source) == "ftp://host/run"
 
 

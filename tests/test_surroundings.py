@@ -33,7 +33,7 @@ from ip2lab.experiments import grid, run_many
 from ip2lab.networks import compilation
 from ip2lab.probes import restore
 from ip2lab.records import Recorder, TrainingRecorder, open_run, open_search, read_checkpoint, write_search
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 
 TINY = {"problems": 2, "neurons": 20, "max_trials": 60, "window": 20, "progress": False}
 SEARCH = {"problems": 1, "candidates": [None, "tau_soma"], "neurons": 10, "max_trials": 60, "progress": False}

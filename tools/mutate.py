@@ -29,7 +29,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SLOW = "not cold and not kills and not reader_beside and not second_writer and not another_process and not memory"
 TESTS = {
-    "ip2lab/records/storage.py": ["tests/test_records.py", "tests/test_remote.py"],
+    "ip2lab/records/chunks.py": ["tests/test_records.py", "tests/test_remote.py"],
+    "ip2lab/records/stores.py": ["tests/test_records.py", "tests/test_remote.py"],
+    "ip2lab/records/lock.py": ["tests/test_records.py"],
     "ip2lab/records/reading.py": ["tests/test_records.py", "tests/test_remote.py"],
     "ip2lab/records/writing.py": ["tests/test_records.py"],
     "ip2lab/training/trainer.py": [

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from ip2lab.records.schema import GROUPS, check_present, variable
-from ip2lab.records.storage import MAX_CHUNK, Metadata, Remote, Source
+from ip2lab.records.chunks import MAX_CHUNK, Metadata
+from ip2lab.records.schema import GROUPS, check_present, compare, variable
+from ip2lab.records.stores import Remote, Source
 
 METADATA = ("zarr.json", ".zarray", ".zmetadata")
 PLAIN = (
@@ -158,16 +159,12 @@ def _check_variables(tree: xr.DataTree, model: Any) -> None:
     check_present(variables, model)
     for key, values in variables.items():
         group, _, name = key.partition("/")
-        row = (
-            variable(group, name, tuple(map(str, values.dims))) if group in GROUPS else None
-        )  # others are not in the way
-        if row is None:
-            continue
-        kinds = KINDS.get(row.dtype) or np.dtype(row.dtype).kind
-        for what, found, expected in (
-            ("dims", values.dims, row.dims),
-            ("units", values.attrs.get("units"), row.units),
-            ("kind of numbers", values.dtype.kind if values.dtype.kind not in kinds else kinds, kinds),
-        ):
-            if found != expected:
-                raise ValueError(f"/{key}: its {what}: {found!r}; expected {expected!r}")
+        row = variable(group, name, tuple(map(str, values.dims))) if group in GROUPS else None
+        if row:  # others are not in the way
+            kinds = KINDS.get(row.dtype) or np.dtype(row.dtype).kind
+            comparisons = (
+                ("dims", values.dims, row.dims),
+                ("units", values.attrs.get("units"), row.units),
+                ("kind of numbers", values.dtype.kind if values.dtype.kind not in kinds else kinds, kinds),
+            )
+            compare(f"/{key}", comparisons)

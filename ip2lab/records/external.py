@@ -314,26 +314,37 @@ class TrainingRecorder:
         if not isinstance(given, Mapping):
             raise TypeError(f"{group}: came as {type(given).__name__}; expected a mapping from names to arrays")
         known = {str(name): variable for name, variable in self._datasets[group].data_vars.items()}
-        for name in [*given, *known]:
-            if name not in known or name not in given:
-                came = f"{name!r} is missing" if name in known else f"{name!r} is unknown"
-                expected = f"expected {', '.join(known) or 'nothing'}"
-                raise ValueError(f"{group}: {came}; {expected}{'' if name in known else hint(name, known)}")
+        _check_complete(group, given, known)
         rows = {"problem": np.array([problem])}
         for name, variable in known.items():
-            where, sizes = f"{group}/{name}", {str(dim): variable.sizes[dim] for dim in variable.dims[1:]}
-            labels = {dim: variable[dim].values for dim in sizes if dim in variable.coords}
-            labels |= {"probe": variable["condition"].values} if "probe" in sizes else {}
-            scalar = group == "properties" and np.ndim(given[name]) == 0
-            values = array_of(where, given[name] if scalar else by_labels(where, given[name], list(sizes), labels))
-            if values.ndim == 0 and group == "properties":
-                values = np.full(tuple(sizes.values()), values)
-            if values.shape != tuple(sizes.values()) or values.dtype.kind not in "biuf":
-                raise ValueError(
-                    f"{group}: {name!r} is {values.dtype} of shape {values.shape}; expected numbers {sizes}"
-                )
+            values = _row(group, name, given[name], variable)
             rows[name] = (values != 0 if variable.dtype == bool else values)[None]
         return rows
+
+
+def _check_complete(group: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """Raise ValueError unless exactly the known variables of a group are given."""
+    expected = f"expected {', '.join(known) or 'nothing'}"
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{group}: {name!r} is unknown; {expected}{hint(name, known)}")
+    for name in known:
+        if name not in given:
+            raise ValueError(f"{group}: {name!r} is missing; {expected}")
+
+
+def _row(group: str, name: str, given: Any, variable: xr.DataArray) -> np.ndarray:
+    """Return what a problem adds to a variable; one number stands for a property of all neurons."""
+    sizes = {str(dim): variable.sizes[dim] for dim in variable.dims[1:]}
+    if group == "properties" and np.ndim(given) == 0:
+        values = np.broadcast_to(array_of(f"{group}/{name}", given), tuple(sizes.values()))
+    else:
+        labels = {dim: variable[dim].values for dim in sizes if dim in variable.coords}
+        labels |= {"probe": variable["condition"].values} if "probe" in sizes else {}
+        values = array_of(f"{group}/{name}", by_labels(f"{group}/{name}", given, list(sizes), labels))
+    if values.shape != tuple(sizes.values()) or values.dtype.kind not in "biuf":
+        raise ValueError(f"{group}: {name!r} is {values.dtype} of shape {values.shape}; expected numbers {sizes}")
+    return values
 
 
 def _names(what: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:

@@ -18,10 +18,22 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from ip2lab.records import storage
+from ip2lab.records.chunks import (
+    MAX_CHUNK,
+    ROOT,
+    Metadata,
+    array_metadata,
+    checksum,
+    chunk_counts,
+    chunk_name,
+    chunks_of,
+    dtype_of,
+    select,
+    to_json,
+)
 from ip2lab.records.copies import Copy, is_copy, older_root, open_copy
-from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, variable
-from ip2lab.records.storage import Folder, Memory, Metadata, Remote, Source
+from ip2lab.records.schema import ATTRS, GROUPS, SCHEMA_VERSION, check_nodes, misplaced, variable
+from ip2lab.records.stores import Folder, Memory, Remote, Source, at_address
 
 CHECKPOINT = ".checkpoint"
 MAX_ROOT = 2**26  # bytes of a root's zarr.json; those of a run have some 50,000
@@ -139,8 +151,8 @@ def read_checkpoint(path: str | os.PathLike[str] | Source) -> dict[str, np.ndarr
         checkpoint = checkpoint_of(source, document)
         base = f"{CHECKPOINT}/{checkpoint['slot']}"
         try:
-            listed = source.get(f"{base}/{storage.ROOT}", MAX_ROOT)
-            if storage.checksum(listed).hex() != checkpoint["checksum"]:
+            listed = source.get(f"{base}/{ROOT}", MAX_ROOT)
+            if checksum(listed).hex() != checkpoint["checksum"]:
                 raise ValueError("its bytes are damaged: the checksum differs")
             described = json.loads(listed)["consolidated_metadata"]["metadata"]
             source.names(base)
@@ -172,14 +184,14 @@ def _by_one_root(path: Any, read: Callable[[Source, Metadata], _Read]) -> _Read:
 def _read_array(source: Source, key: str, data: Metadata) -> np.ndarray:
     """Read an array of a checkpoint, which is one chunk without compression."""
     name = key.rpartition("/")[2]
-    shape, dtype = tuple(data["shape"]), storage.dtype_of(data)
+    shape, dtype = tuple(data["shape"]), dtype_of(data)
     chunks = tuple(max(size, 1) for size in shape)
     dims = tuple(data["dimension_names"])
-    expected = storage.array_metadata(shape, dtype, chunks, dims=dims, attrs={}, compress=False)
+    expected = array_metadata(shape, dtype, chunks, dims=dims, attrs={}, compress=False)
     if data != expected or not plain_name(name) or dtype.kind == "T":
         raise ValueError(f"{name!r} is no array of a checkpoint")
     source.names(key)
-    return storage.select(source, key, data, [slice(None)] * len(shape))
+    return select(source, key, data, [slice(None)] * len(shape))
 
 
 def plain_name(name: Any) -> bool:
@@ -198,10 +210,10 @@ def source_of(path: Any) -> Source:
     if isinstance(path, Folder | Memory | Remote):
         return path
     if isinstance(path, str) and "://" in path:
-        return storage.at_address(path)
+        return at_address(path)
     folder = Folder(path)
     packed = os.path.isfile(folder.path) and zipfile.is_zipfile(folder.path)  # what is no plain file is not opened
-    return storage.at_address(f"zip://::{folder.path}") if packed else folder
+    return at_address(f"zip://::{folder.path}") if packed else folder
 
 
 def local(source: Source) -> Folder | Memory:
@@ -231,8 +243,8 @@ def with_checksum(document: Metadata) -> bytes:
     """Write a root's ``zarr.json`` with the checksum of its own content."""
     attrs = document["attributes"]
     store = {**attrs["store"], "checksum": ""}
-    seal = storage.checksum(storage.to_json({**document, "attributes": {**attrs, "store": store}})).hex()
-    return storage.to_json({**document, "attributes": {**attrs, "store": {**store, "checksum": seal}}})
+    seal = checksum(to_json({**document, "attributes": {**attrs, "store": store}})).hex()
+    return to_json({**document, "attributes": {**attrs, "store": {**store, "checksum": seal}}})
 
 
 def read_root(source: Source) -> Metadata:
@@ -243,9 +255,22 @@ def read_root(source: Source) -> Metadata:
         attrs = document["attributes"]
         version, copied = attrs.get("schema_version"), is_copy(document)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{source}: {storage.ROOT} is damaged or no group's: {type(error).__name__}: {error}"
-        ) from None
+        raise ValueError(f"{source}: {ROOT} is damaged or no group's: {type(error).__name__}: {error}") from None
+    _check_version(source, attrs, version)
+    if copied:
+        raise Copy(source, document)
+    try:
+        whole = with_checksum(document) == raw
+    except (ValueError, TypeError, KeyError, RecursionError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{source}: {ROOT} is damaged: the checksum of its content differs")
+    _check_attrs(source, attrs)
+    return document
+
+
+def _check_version(source: Source, attrs: Metadata, version: object) -> None:
+    """Raise ValueError for another version of the schema than this one."""
     if version is None:
         raise ValueError(f"{source}: is a Zarr store, but no run: the attribute schema_version is missing")
     if type(version) is not int or version != SCHEMA_VERSION:
@@ -254,30 +279,20 @@ def read_root(source: Source) -> Metadata:
             f"{source}: has schema_version {version!r} (written by ip2lab {wrote or '?'}); this ip2lab reads "
             f"version {SCHEMA_VERSION}: read it with the ip2lab that wrote it"
         )
-    if copied:
-        raise Copy(source, document)
-    try:
-        whole = with_checksum(document) == raw
-    except (ValueError, TypeError, KeyError, RecursionError):
-        whole = False
-    if not whole:
-        raise ValueError(f"{source}: {storage.ROOT} is damaged: the checksum of its content differs")
-    _check_attrs(source, attrs)
-    return document
 
 
 def _root_bytes(source: Source) -> bytes:
     """Read the root's ``zarr.json``; of a copy in version 2 of Zarr, what stands in its place."""
     try:
-        return source.get(storage.ROOT, MAX_ROOT)
+        return source.get(ROOT, MAX_ROOT)
     except (FileNotFoundError, NotADirectoryError):
         with contextlib.suppress(OSError, ValueError):
             return older_root(source)
         raise FileNotFoundError(
-            f"{source}: there is no run here (no {storage.ROOT}); ip2lab.train(..., path=...) makes one"
+            f"{source}: there is no run here (no {ROOT}); ip2lab.train(..., path=...) makes one"
         ) from None
     except ValueError as error:
-        raise ValueError(f"{source}: {storage.ROOT} cannot be read: {error}") from None
+        raise ValueError(f"{source}: {ROOT} cannot be read: {error}") from None
 
 
 def _check_attrs(source: Source, attrs: Metadata) -> None:
@@ -311,7 +326,7 @@ def validate(source: Source, document: Metadata) -> dict[str, Metadata]:
             if data["node_type"] == "array":
                 _check_chunks(key, data, source.names(key))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{source}: {storage.ROOT}: its metadata are not those of a run ({error!r})") from None
+        raise ValueError(f"{source}: {ROOT}: its metadata are not those of a run ({error!r})") from None
     except ValueError as error:
         raise ValueError(f"{source}: {error}") from None
     return nodes
@@ -319,12 +334,12 @@ def validate(source: Source, document: Metadata) -> dict[str, Metadata]:
 
 def _check_chunks(key: str, data: Metadata, names: set[str]) -> None:
     """Raise ValueError unless all chunks of an array are among the names of its files."""
-    counts = storage.chunk_counts(data)
+    counts = chunk_counts(data)
     if math.prod(counts) > 2 * len(names) + 1000:  # too many to be worth counting through, or to be true
         raise ValueError(
             f"/{key}: its shape {data['shape']} needs {math.prod(counts)} chunks; there are {len(names)} files"
         )
-    for name in map(storage.chunk_name, itertools.product(*map(range, counts))):
+    for name in map(chunk_name, itertools.product(*map(range, counts))):
         if name not in names:
             raise ValueError(
                 f"/{key}: chunk {name} is missing ({math.prod(counts)} were expected); take the run from a copy"
@@ -337,13 +352,13 @@ class _Stored(BackendArray):
     def __init__(self, source: Source, key: str, metadata: Metadata) -> None:
         self._source, self._key, self._metadata = source, key, metadata
         self.shape = tuple(metadata["shape"])
-        self.dtype = storage.dtype_of(metadata)
+        self.dtype = dtype_of(metadata)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
-        return storage.select(self._source, self._key, self._metadata, key)
+        return select(self._source, self._key, self._metadata, key)
 
 
 class _Backend(BackendEntrypoint):
@@ -381,10 +396,10 @@ def _variable(source: Source, key: str, data: Metadata) -> xr.Variable:
     dims, name = data["dimension_names"], key.rpartition("/")[2]
     values: Any = indexing.LazilyIndexedArray(stored)
     if stored.dtype.kind == "T":
-        values = _plain_text(f"{source}: /{key}", storage.select(source, key, data, [slice(None)] * len(dims)))
+        values = _plain_text(f"{source}: /{key}", select(source, key, data, [slice(None)] * len(dims)))
     elif dims == [name]:
-        values = storage.select(source, key, data, [slice(None)])
-    chunks = storage.chunks_of(data)
+        values = select(source, key, data, [slice(None)])
+    chunks = chunks_of(data)
     encoding = {"chunks": chunks, "preferred_chunks": dict(zip(dims, chunks, strict=True))}
     return xr.Variable(dims, values, data["attributes"], encoding)
 
@@ -392,7 +407,7 @@ def _variable(source: Source, key: str, data: Metadata) -> xr.Variable:
 def _plain_text(where: str, text: np.ndarray) -> np.ndarray:
     """Turn text, which is stored with variable length, into numpy's ordinary fixed-length text."""
     words = text.tolist()
-    if 4 * len(words) * max(map(len, words), default=0) > storage.MAX_CHUNK:
+    if 4 * len(words) * max(map(len, words), default=0) > MAX_CHUNK:
         raise ValueError(f"{where}: its text is too long; expected short names and reasons")
     return np.array(words, dtype=str)
 
@@ -426,7 +441,7 @@ def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
     failed = _all(source, nodes, "series/failed")
     problems = {group: _all(source, nodes, f"{group}/problem") for group in GROUPS}
     for group, rows in problems.items():
-        if (np.diff(rows) < 0).any() or (rows < -1).any() or (rows > len(failed)).any():
+        if not _are_problems(rows, len(failed)):
             yield f"{source}: /{group}/problem: expected numbers that do not fall, from -1 to {len(failed)}"
     for key, data in nodes.items():
         group, _, name = key.partition("/")
@@ -434,15 +449,16 @@ def damages(source: Source, nodes: Mapping[str, Metadata]) -> Iterator[str]:
         if row is None:
             continue
         values = _all(source, nodes, key)
-        if values.dtype.kind != "f":
-            continue
-        wrong = np.isinf(values) if row.missing == "any" else ~np.isfinite(values)
-        if row.missing == "failed":
-            wrong[np.isin(problems[group], np.flatnonzero(failed))] = False
+        wrong = misplaced(values, row.missing, np.isin(problems[group], np.flatnonzero(failed)))
         if wrong.any():
             first = np.argwhere(wrong)[0]
             yield f"{source}: {key}: holds {values[tuple(first)]} in row {first[0]}; expected finite numbers"
 
 
+def _are_problems(rows: np.ndarray, series: int) -> bool:
+    """Tell whether the problems of a group's rows do not fall and are of the series, or next in it."""
+    return not ((np.diff(rows) < 0).any() or (rows < -1).any() or (rows > series).any())
+
+
 def _all(source: Source, nodes: Mapping[str, Metadata], key: str) -> np.ndarray:
-    return storage.select(source, key, nodes[key], [slice(None)] * len(nodes[key]["shape"]))
+    return select(source, key, nodes[key], [slice(None)] * len(nodes[key]["shape"]))

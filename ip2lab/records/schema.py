@@ -12,7 +12,7 @@ import xarray as xr
 
 from ip2lab.networks import models
 from ip2lab.properties import PROPERTIES, UnknownName
-from ip2lab.records.storage import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
+from ip2lab.records.chunks import MAX_CHUNK, Metadata, array_metadata, chunks_of, dtype_of
 
 SCHEMA_VERSION = 1
 MOST_NEURONS = 1_000_000  # their labels alone are in the way beyond
@@ -168,6 +168,22 @@ def variable(group: str, name: str, dims: Sequence[str] = ()) -> Variable | None
     return None
 
 
+def misplaced(values: np.ndarray, missing: str, failed: np.ndarray) -> np.ndarray:
+    """Mark the numbers that are not finite where a variable's `missing` says that they have to be.
+
+    Examples
+    --------
+    >>> misplaced(np.array([1.0, np.nan, np.nan]), "failed", np.array([False, True, False])).tolist()
+    [False, False, True]
+    """
+    if values.dtype.kind != "f":
+        return np.zeros(values.shape, dtype=bool)
+    wrong = np.isinf(values) if missing == "any" else ~np.isfinite(values)
+    if missing == "failed":
+        wrong[failed] = False
+    return wrong
+
+
 # ---- building -------------------------------------------------------------------------------------------------
 
 
@@ -292,6 +308,12 @@ def _labels(
     labels = {"neuron": np.arange(neurons), "presynaptic": np.arange(neurons), "time": _cast("time", time, float)}
     labels |= {name: _cast(name, values, str) for name, values in text.items()}
     labels |= {name: _cast(name, values, "int64") for name, values in numbers.items()}
+    _check_labels(labels)
+    return labels
+
+
+def _check_labels(labels: Mapping[str, np.ndarray]) -> None:
+    """Raise ValueError unless labels fit their dims, times increase, and channels have names of their own."""
     for name, values in labels.items():
         partner = "time" if name == "epoch" else "condition" if name in PROBE_LABELS else name
         if values.ndim != 1 or values.shape != labels[partner].shape:
@@ -301,7 +323,6 @@ def _labels(
     for name in ("input", "output"):
         if len(set(labels[name])) < len(labels[name]):
             raise ValueError(f"{name}s are {list(map(str, labels[name]))}; expected a name of its own for each channel")
-    return labels
 
 
 def _choose(
@@ -440,14 +461,24 @@ def _check_array(group: str, name: str, data: Any) -> None:
         ("further attributes", sorted(map(str, set(attrs) - {"units", "long_name", "labels"})), []),
         *((key, data.get(key), stored.get(key)) for key in {**stored, **data}),
     )
+    compare(where, comparisons)
+    _check_shape(where, shape, chunks, dims)
+    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
+        raise ValueError(f"{where}: its chunks of shape {chunks} are larger than the {MAX_CHUNK} bytes of a run's")
+
+
+def compare(where: str, comparisons: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raise ValueError for the first of (what, found, expected) that is not as expected."""
     for what, found, expected in comparisons:
         if found != expected:
             raise ValueError(f"{where}: its {what}: {found!r}; expected {expected!r}")
+
+
+def _check_shape(where: str, shape: Sequence[Any], chunks: Sequence[Any], dims: Sequence[str]) -> None:
+    """Raise ValueError unless there is a size and a chunk size, both whole numbers, for each dim."""
     whole = all(type(number) is int for number in (*shape, *chunks)) and all(chunk > 0 for chunk in chunks)
     if not whole or not len(dims) == len(shape) == len(chunks) or min(shape) < 0:
         raise ValueError(f"{where}: its shape is {shape} in chunks of {chunks}; expected as many whole numbers as dims")
-    if math.prod(chunks) * dtype.itemsize > MAX_CHUNK:
-        raise ValueError(f"{where}: its chunks of shape {chunks} are larger than the {MAX_CHUNK} bytes of a run's")
 
 
 def _check_sizes(group: str, name: str, data: Metadata, sizes: dict[str, tuple[int, str]]) -> None:

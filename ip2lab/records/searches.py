@@ -8,7 +8,7 @@ from pathlib import Path
 
 import xarray as xr
 
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 
 NEEDED = ("trials", "stopped", "given_up", "learns")
 

@@ -21,7 +21,20 @@ import pandas as pd
 import xarray as xr
 
 from ip2lab.properties import UnknownName, hint
-from ip2lab.records import storage
+from ip2lab.records.chunks import (
+    ROOT,
+    TEXT,
+    Metadata,
+    array_metadata,
+    checksum,
+    chunks_of,
+    dtype_of,
+    group_document,
+    pieces,
+    select,
+    to_json,
+)
+from ip2lab.records.lock import LOCK, Lock, describe, holder_of, is_locked, uninterrupted
 from ip2lab.records.reading import (
     CHECKPOINT,
     checkpoint_of,
@@ -34,8 +47,8 @@ from ip2lab.records.reading import (
     validate,
     with_checksum,
 )
-from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape
-from ip2lab.records.storage import Folder, Lock, Memory, Metadata
+from ip2lab.records.schema import GROUPS, SCHEMA_VERSION, check_nodes, chunk_shape, misplaced
+from ip2lab.records.stores import PARTIAL, Folder, Memory
 
 ELSEWHERE = "Give another path, read it with ip2lab.open_run, or go on with it by ip2lab.resume"
 
@@ -132,7 +145,7 @@ class Recorder:
         named = {"title": f"{attrs['model']} network learning {attrs['family']}", "date": now, "versions": versions()}
         self._start(interval, block)
         self.attrs = {**named, **attrs, "schema_version": SCHEMA_VERSION, "complete": False}
-        storage.to_json(self.attrs)  # what cannot be kept is refused before anything is made
+        to_json(self.attrs)  # what cannot be kept is refused before anything is made
         self._plan(template)
         check_nodes(self._nodes, self.attrs["model"])
         if path is None:
@@ -172,9 +185,9 @@ class Recorder:
             self._columns[group] = {}
             for name, variable in dataset.variables.items():
                 dtype, dims = np.dtype(variable.encoding.get("dtype", variable.dtype)), tuple(map(str, variable.dims))
-                dtype = storage.TEXT if dtype.kind == "U" else dtype
+                dtype = TEXT if dtype.kind == "U" else dtype
                 chunks = chunk_shape(group, dims, variable.shape, dtype.itemsize)
-                data = storage.array_metadata(variable.shape, dtype, chunks, dims=dims, attrs=dict(variable.attrs))
+                data = array_metadata(variable.shape, dtype, chunks, dims=dims, attrs=dict(variable.attrs))
                 self._nodes[f"{group}/{name}"] = data
                 if dims[0] == GROUPS[group].dim:
                     self._columns[group][str(name)] = _Column(data, np.zeros(variable.shape, dtype))
@@ -184,12 +197,12 @@ class Recorder:
         for key, data in self._nodes.items():
             group, _, name = key.partition("/")
             self._source.make(key)
-            self._source.put(f"{key}/{storage.ROOT}", storage.to_json(data))
+            self._source.put(f"{key}/{ROOT}", to_json(data))
             if name and name not in self._columns[group]:
-                self._write(key, 0, template[group][name].values.astype(storage.dtype_of(data)), data)
+                self._write(key, 0, template[group][name].values.astype(dtype_of(data)), data)
 
     def _write(self, key: str, start: int, rows: np.ndarray, metadata: Metadata) -> None:
-        for name, data in storage.pieces(start, rows, metadata):
+        for name, data in pieces(start, rows, metadata):
             self._source.put(f"{key}/{name}", data)
 
     @property
@@ -231,10 +244,7 @@ class Recorder:
         if not isinstance(group, str) or group not in self._columns:
             raise UnknownName(f"unknown group {group!r}; known: {', '.join(self._columns)}{hint(group, self._columns)}")
         known = self._columns[group]
-        for name in {**columns, **known}:
-            if name not in known or name not in columns:
-                came = "an unknown variable" if name not in known else "no variable"
-                raise ValueError(f"{group}: came with {came} {name!r}; expected {', '.join(known)}")
+        _check_names(group, columns, known)
         rows = {name: _rows(f"{group}/{name}", columns[name], column.metadata) for name, column in known.items()}
         counts = {name: len(values) for name, values in rows.items()}
         if len(set(counts.values())) > 1:
@@ -264,7 +274,7 @@ class Recorder:
             A name or an array that cannot be kept in a checkpoint.
         """
         began = time.monotonic()
-        with storage.uninterrupted(), self._writing():
+        with uninterrupted(), self._writing():
             grown = {group: self._grow(group) for group, parts in self._waiting.items() if parts}
             lengths = self.lengths | {group: next(iter(columns.values())).length for group, columns in grown.items()}
             named = self._checkpoint if checkpoint is None else self._write_checkpoint(checkpoint, lengths)
@@ -277,14 +287,14 @@ class Recorder:
             for group, columns in grown.items():
                 for name, column in columns.items():
                     # after the root, so that who asks the array itself sees no more than what is committed either
-                    self._source.put(f"{group}/{name}/{storage.ROOT}", storage.to_json(column.metadata))
+                    self._source.put(f"{group}/{name}/{ROOT}", to_json(column.metadata))
 
     def _grow(self, group: str) -> dict[str, _Column]:
         """Write the chunks that the waiting rows of a group fall into, and return its columns with them."""
         grown = {}
         for name, column in self._columns[group].items():
             rows = np.concatenate([column.tail, *(part[name] for part in self._waiting[group])])
-            size = storage.chunks_of(column.metadata)[0]
+            size = chunks_of(column.metadata)[0]
             self._write(f"{group}/{name}", column.length // size, rows, column.metadata)
             length = column.length - len(column.tail) + len(rows)
             data = {**column.metadata, "shape": [length, *column.metadata["shape"][1:]]}
@@ -306,15 +316,15 @@ class Recorder:
                 )
             dims = tuple(f"dim_{i}" for i in range(rows.ndim))
             chunks = tuple(max(size, 1) for size in rows.shape)
-            data = storage.array_metadata(rows.shape, rows.dtype, chunks, dims=dims, attrs={}, compress=False)
+            data = array_metadata(rows.shape, rows.dtype, chunks, dims=dims, attrs={}, compress=False)
             key = f"{CHECKPOINT}/{slot}/{name}"
             self._source.make(key)
             self._write(key, 0, rows, data)
             described[name] = data
-        document = storage.to_json(storage.group_document({}, described))
+        document = to_json(group_document({}, described))
         self._source.make(f"{CHECKPOINT}/{slot}")
-        self._source.put(f"{CHECKPOINT}/{slot}/{storage.ROOT}", document)
-        return {"slot": slot, "checksum": storage.checksum(document).hex(), "lengths": dict(lengths)}
+        self._source.put(f"{CHECKPOINT}/{slot}/{ROOT}", document)
+        return {"slot": slot, "checksum": checksum(document).hex(), "lengths": dict(lengths)}
 
     def _replace_root(self, lengths: Mapping[str, int], checkpoint: Metadata) -> None:
         """Replace the root's metadata, and with it all that readers see."""
@@ -322,8 +332,8 @@ class Recorder:
         for group, length in lengths.items():
             for name, column in self._columns[group].items():
                 nodes[f"{group}/{name}"] = {**column.metadata, "shape": [length, *column.metadata["shape"][1:]]}
-        document = storage.group_document({**self.attrs, "store": {"checkpoint": checkpoint}}, nodes)
-        self._source.put(storage.ROOT, with_checksum(document), durable=True)
+        document = group_document({**self.attrs, "store": {"checkpoint": checkpoint}}, nodes)
+        self._source.put(ROOT, with_checksum(document), durable=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -441,10 +451,10 @@ class Recorder:
 
     def _resume(self, key: str, data: Metadata, length: int) -> _Column:
         """Return a column cut to a length, with the rows of its last chunk if that is not full."""
-        size = storage.chunks_of(data)[0]
+        size = chunks_of(data)[0]
         data = {**data, "shape": [length, *data["shape"][1:]]}
         rest = slice(length - length % size, length)
-        return _Column(data, storage.select(self._source, key, data, [rest, *[slice(None)] * (len(data["shape"]) - 1)]))
+        return _Column(data, select(self._source, key, data, [rest, *[slice(None)] * (len(data["shape"]) - 1)]))
 
 
 def array_of(where: str, values: Any) -> np.ndarray:
@@ -466,22 +476,34 @@ def by_labels(where: str, values: Any, dims: Sequence[str], labels: Mapping[str,
     numbers = {dim: np.arange(values.sizes[dim]) for dim in ("neuron", "presynaptic") if dim in dims}
     for dim, wanted in (numbers | dict(labels or {})).items():
         name = "condition" if dim == "probe" else dim
-        if name not in values.coords or values[name].dims != (dim,):
-            continue
-        index = pd.Index(values[name].values)
-        order = index.get_indexer(wanted) if index.is_unique else np.array([-1])
-        if len(index) != len(wanted) or (order < 0).any():
-            came = f"{where}: the labels of {dim!r} are {index.tolist()[:8]}"
-            raise ValueError(
-                f"{came}; expected {pd.Index(wanted).tolist()[:8]}, each once, in any order, or none at all"
-            )
-        values = values.isel({dim: order})
+        if name in values.coords and values[name].dims == (dim,):
+            values = values.isel({dim: _order(f"{where}: the labels of {dim!r}", values[name].values, wanted)})
     return values.transpose(*dims)
+
+
+def _order(what: str, labels: np.ndarray, wanted: Any) -> np.ndarray:
+    """Return where each wanted label is; ValueError where labels are not the wanted ones, each once."""
+    index = pd.Index(labels)
+    order = index.get_indexer(wanted) if index.is_unique else np.array([-1])
+    if len(index) != len(wanted) or (order < 0).any():
+        raise ValueError(
+            f"{what} are {index.tolist()[:8]}; expected {pd.Index(wanted).tolist()[:8]}, each once, in any order, or "
+            "none at all"
+        )
+    return order
+
+
+def _check_names(group: str, columns: Mapping[str, Any], known: Mapping[str, _Column]) -> None:
+    """Raise ValueError unless exactly the known variables of a group came."""
+    for name in {**columns, **known}:
+        if name not in known or name not in columns:
+            came = "an unknown variable" if name not in known else "no variable"
+            raise ValueError(f"{group}: came with {came} {name!r}; expected {', '.join(known)}")
 
 
 def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
     """Return a copy of rows in the dtype of their variable, or say what is wrong with them."""
-    dtype, shape = storage.dtype_of(metadata), metadata["shape"][1:]
+    dtype, shape = dtype_of(metadata), metadata["shape"][1:]
     rows = array_of(where, by_labels(where, values, metadata["dimension_names"]))
     if dtype.kind == "T" and rows.dtype.kind not in "UT":
         raise TypeError(f"{where} has dtype {rows.dtype}; expected text")
@@ -497,11 +519,7 @@ def _rows(where: str, values: Any, metadata: Metadata) -> np.ndarray:
 def _check_missing(name: str, values: np.ndarray, failed: np.ndarray) -> None:
     """Refuse numbers of /series that are not finite where the table says that they have to be."""
     missing = GROUPS["series"].variables[name].missing
-    if values.dtype.kind != "f":
-        return
-    wrong = np.isinf(values) if missing == "any" else ~np.isfinite(values)
-    if missing == "failed":
-        wrong &= ~failed
+    wrong = misplaced(values, missing, failed)
     if wrong.any():
         may = {"any": "a number or NaN", "failed": "a number where the problem did not fail"}.get(missing, "a number")
         raise ValueError(
@@ -540,8 +558,8 @@ def _make_folder(path: str | os.PathLike[str]) -> Folder | Memory:
         if not os.path.lexists(source.path):
             what = f"{source}: cannot be made: {error.strerror}. Give a path that can be written"
             raise OSError(error.errno, what) from error
-        holder = storage.holder_of(source.path)
-        now = f" (it is being written: {storage.describe(holder)})" if holder else ""
+        holder = holder_of(source.path)
+        now = f" (it is being written: {describe(holder)})" if holder else ""
         raise FileExistsError(f"{source}: exists already{now}. {ELSEWHERE}") from None
     return source
 
@@ -559,17 +577,15 @@ def unstarted(path: str | os.PathLike[str]) -> bool:
     source = Folder(path)
     if not os.path.isdir(source.path):  # False too where the system finds the path too long
         return False
-    locked = os.path.isfile(source.path / storage.LOCK)
-    if not locked:
+    if not os.path.isfile(source.path / LOCK):
         return not os.listdir(source.path)
-    holder = storage.holder_of(source.path)
-    return not (holder and storage.alive(holder)) and _empty(source)
+    return _empty(source) and not is_locked(source.path)
 
 
 def _empty(source: Folder) -> bool:
     """Tell whether there is neither a trial nor a checkpoint, nor anything that is not a run's."""
-    own = {storage.ROOT, storage.LOCK, CHECKPOINT, *GROUPS}
-    if any(name not in own and not name.endswith(storage.PARTIAL) for name in os.listdir(source.path)):
+    own = {ROOT, LOCK, CHECKPOINT, *GROUPS}
+    if any(name not in own and not name.endswith(PARTIAL) for name in os.listdir(source.path)):
         return False
     try:
         document = read_root(source)
@@ -589,5 +605,5 @@ def _clear(source: Folder) -> None:
     for entry in entries:
         if entry.is_dir():
             shutil.rmtree(entry)
-        elif entry.name != storage.LOCK:
+        elif entry.name != LOCK:
             entry.unlink()

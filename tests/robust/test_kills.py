@@ -19,13 +19,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from jupyter_client.manager import start_new_kernel
-from nursery import ROOT, TASK, Nursery, arguments, beside, holds, nursery
 from test_learning import assert_same_bits
+from training_server import ROOT, TASK, TrainingServer, arguments, beside, holds, training_server
 
 import ip2lab
 from ip2lab.records import read_checkpoint
 from ip2lab.records.reading import read_root
-from ip2lab.records.storage import Folder
+from ip2lab.records.stores import Folder
 from ip2lab.records.writing import unstarted
 
 KILLED = ["a commit after every ten trials", "long problems", "every option", "rate network", "attention"]
@@ -33,15 +33,15 @@ PROMISE = 5.0  # seconds
 
 
 @pytest.fixture(scope="module")
-def trainings() -> Iterator[Nursery]:
-    with nursery() as made:
+def trainings() -> Iterator[TrainingServer]:
+    with training_server() as made:
         yield made
 
 
 class Whole:
     """Undisturbed runs, one of a kind, and how long they took."""
 
-    def __init__(self, trainings: Nursery, folder: Path) -> None:
+    def __init__(self, trainings: TrainingServer, folder: Path) -> None:
         self._trainings, self._folder, self._made = trainings, folder, {}
 
     def of(self, kind: str) -> tuple[Path, float]:
@@ -60,7 +60,7 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(trainings: Nursery, folder: Path) -> Whole:
+def whole(trainings: TrainingServer, folder: Path) -> Whole:
     return Whole(trainings, folder)
 
 
@@ -101,7 +101,7 @@ def is_prefix(part: xr.DataTree, whole: xr.DataTree) -> None:
 
 
 def kill_chain(
-    trainings: Nursery, whole: Whole, kind: str, path: Path, rng: np.random.Generator, kills: int
+    trainings: TrainingServer, whole: Whole, kind: str, path: Path, rng: np.random.Generator, kills: int
 ) -> Counter:
     """Kill a training and those that go on with it, then let it end; return what the kills met."""
     met: Counter[str] = Counter()
@@ -127,13 +127,13 @@ def kill_chain(
     return met
 
 
-def finish(trainings: Nursery, call: str, path: Path, kind: str) -> None:
+def finish(trainings: TrainingServer, call: str, path: Path, kind: str) -> None:
     if not path.exists() or unstarted(path) or not ip2lab.open_run(path).attrs["complete"]:
         trainings.run(call, path, kind)
         assert not list(path.rglob("*.partial"))  # killed after its end, a harmless one may lie about
 
 
-def kill(trainings: Nursery, whole: Whole, folder: Path, kills: int, seed: int, note: Any) -> None:
+def kill(trainings: TrainingServer, whole: Whole, folder: Path, kills: int, seed: int, note: Any) -> None:
     rng, met, chain = np.random.default_rng(seed), Counter(), 0
     while met.total() < kills:
         kind = KILLED[chain % len(KILLED)]
@@ -192,7 +192,7 @@ def test_no_more_than_the_last_five_seconds_are_lost_in_a_long_problem(trainings
 # ---------------------------------------------------------------- interrupts
 
 
-def interrupt(trainings: Nursery, whole: Whole, folder: Path, count: int, seed: int, note: Any) -> None:
+def interrupt(trainings: TrainingServer, whole: Whole, folder: Path, count: int, seed: int, note: Any) -> None:
     """Interrupt at random moments; the process lives on, so its lock must be free, and a run that had begun is kept."""
     rng, outcomes = np.random.default_rng(seed), Counter()
     chain = 0

@@ -16,7 +16,7 @@ import xarray as xr
 
 from ip2lab.analysis import neurons
 from ip2lab.properties import PROPERTIES
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 from ip2lab.tasks import Family, families
 from ip2lab.tasks import family as make_family
 from ip2lab.views import plots

@@ -18,7 +18,7 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from ip2lab.records.storage import absolute
+from ip2lab.records.stores import absolute
 from ip2lab.views.markup import as_text, html, keyed, legible
 from ip2lab.views.style import entries
 

@@ -47,7 +47,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-class Nursery:
+class TrainingServer:
     """Starts trainings and says how they ended."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Nursery:
     def answer(self, kind: str) -> int:
         """Wait for what the process has to say."""
         line = self._process.stdout.readline().split()
-        assert line[:1] == [kind], "the nursery died"
+        assert line[:1] == [kind], "the server of trainings died"
         return int(line[1]) if line[1:] else 0
 
     def start(self, call: str, path: Path, kind: str) -> int:
@@ -102,8 +102,8 @@ class Nursery:
 
 
 @contextmanager
-def nursery() -> Iterator[Nursery]:
-    made = Nursery()
+def training_server() -> Iterator[TrainingServer]:
+    made = TrainingServer()
     try:
         made.answer("warm")
         yield made
