@@ -167,7 +167,8 @@ def density(
     .. math:: \hat f(\ln v) = \frac1{N h}\sum_i \varphi\Bigl(\frac{\ln v-\ln v_i}{h}\Bigr)
 
     a Gaussian kernel estimate on the natural logarithm (of a signed property, the bias, on the value); the width h is
-    Silverman's, but at least a fiftieth of the grid, so that a population that is (still) all alike is a narrow peak and not a division by zero.
+    Silverman's, but at least a fiftieth of the grid, so that a population that is (still) all alike is a narrow peak
+    and not a division by zero.
 
     Parameters
     ----------
