@@ -125,7 +125,7 @@ def test_code_draws_the_same() -> None:
     live.wait(300)
     space: dict[str, Any] = {}
     exec(live.code(), space)
-    for name in live.PANELS:
+    for name in [panel.name for panel in live.PANELS]:
         for found, expected in zip(space[name], live.figure.elements[name], strict=True):
             for i in range(2):
                 ours, theirs = (leaf.dimension_values(i).astype(float) for leaf in (found, expected))

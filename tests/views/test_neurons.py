@@ -16,7 +16,7 @@ from ip2lab.views.explorers import neuron_steps
 from ip2lab.views.plots.neurons import ALL_POINTS
 from ip2lab.views.widget.figure import options
 
-EVERY = list(NeuronExplorer.TITLES.values())
+EVERY = [panel.title for panel in NeuronExplorer.PANELS]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_code_draws_every_panel_from_nothing(trained: xr.DataTree, tmp_path: Any
     explorer.state = {"panels": EVERY, "noisy": True, "selected": [3], "colour": colour, "property": "tau_soma"}
     space: dict[str, Any] = {"run": trained}
     exec(explorer.code(), space)
-    for name in NeuronExplorer.PANELS:
+    for name in [panel.name for panel in NeuronExplorer.PANELS]:
         for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
             np.testing.assert_allclose(found, expected, err_msg=name)
 
