@@ -276,3 +276,10 @@ def test_a_misspelt_choice_says_which_one_is_meant(explorer: NeuronExplorer) -> 
         explorer.state = {"panels": ["lesion"]}
     with pytest.raises(ValueError, match="give numbers from 0 to below 12, not 12"):
         explorer.state = {"selected": [12]}
+
+
+def test_exported_spikes_are_those_of_all_trials_where_one_trial_is_shown_too(explorer: NeuronExplorer) -> None:
+    explorer.state = {"panels": ["all trials", "one trial"]}
+    assert explorer.data()["spikes"].dims == ("probe", "time")
+    explorer.state = {"panels": ["one trial"]}
+    assert explorer.data()["spikes"].dims == ("time",)

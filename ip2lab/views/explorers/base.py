@@ -184,23 +184,23 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._alarm: asyncio.TimerHandle | None = None
         self._panels = {panel.name: panel for panel in self.PANELS}
         self._seen = self.visible()
-        shown = [name for name in self._seen if not self._panels[name].deferred]
-        self._waiting |= set(self._seen) - set(shown)
-        elements, captions, notes = self._draw(shown)
-        elements = {name: elements[name] if name in elements else self._blank(name) for name in shown}
-        events = {panel.name: panel.events for panel in self.PANELS if panel.events}
-        pictures = {panel.name: elements.get(panel.name) for panel in self.PANELS}
-        self.figure = Figure(pictures, self._grid(), captions, notes, events)
+        self.figure = self._first_figure()
         self.figure.listen("", "key", self._press)
         for control in self.controls.values():
             control.observe(self._follow, "value")
-        bars = [
-            ipywidgets.HBox(
-                list(row), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
-            )
-            for row in rows
-        ]
+        bar = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
+        bars = [ipywidgets.HBox(list(row), layout=bar) for row in rows]
         super().__init__([*bars, self.figure], layout={"width": "100%"})
+
+    def _first_figure(self) -> Figure:
+        """The pictures that are shown at first; deferred ones wait."""
+        shown = [name for name in self._seen if not self._panels[name].deferred]
+        self._waiting |= set(self._seen) - set(shown)
+        elements, captions, notes = self._draw(shown)
+        elements |= {name: self._blank(name) for name in shown if name not in elements}
+        pictures = {panel.name: elements.get(panel.name) for panel in self.PANELS}
+        events = {panel.name: panel.events for panel in self.PANELS if panel.events}
+        return Figure(pictures, self._grid(), captions, notes, events)
 
     def close(self) -> None:
         """Take the explorer off its page and let go of everything in it: its memory is free once no name is left."""

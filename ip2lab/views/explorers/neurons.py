@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
@@ -287,12 +287,7 @@ class NeuronExplorer(Explorer):
         Panel("within", "within a problem", _OVER, _within, missing=NO_WITHIN, events=_REGION),
         Panel("scatter", "two properties", (*_OVER, "against"), _scatter, events=_REGION),
         Panel(
-            "psth",
-            "firing rate",
-            ("neuron", "problem", "noisy"),
-            _psth,
-            missing=NO_ACTIVITY,
-            data=(Exported("rates"),),
+            "psth", "firing rate", ("neuron", "problem", "noisy"), _psth, missing=NO_ACTIVITY, data=(Exported("rates"),)
         ),
         Panel(
             "raster",
@@ -364,13 +359,17 @@ class NeuronExplorer(Explorer):
 
     def data(self) -> xr.Dataset:
         """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
-        found, shown = dict(self.properties.data_vars.items()), self._there()
-        for panel in shown:
+        shown: dict[
+            Hashable, xr.DataArray
+        ] = {}  # where two panels share a name, the first has it: all trials before one
+        for panel in self._there():
             for part in self._panels[panel].data:
                 value = self._value(part.step)
                 value = value.to_dataset() if isinstance(value, xr.DataArray) else value
                 value = value if panel == "lesion" else value.drop_vars(NOT_SHOWN, errors="ignore")
-                found |= dict(value.rename({d: n for d, n in part.dims.items() if d in value.dims}).data_vars.items())
+                value = value.rename({old: new for old, new in part.dims.items() if old in value.dims})
+                shown = dict(value.data_vars) | shown
+        found = dict(self.properties.data_vars.items()) | shown
         whole = xr.Dataset({name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()})
         words = {name: values.astype(str) for name, values in whole.coords.items() if values.dtype == object}
         return whole.assign_coords(words).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])
