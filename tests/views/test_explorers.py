@@ -12,9 +12,10 @@ import pytest
 import xarray as xr
 
 from ip2lab.analysis import neurons, population
-from ip2lab.views import LearningExplorer, NeuronExplorer, PopulationExplorer
-from ip2lab.views.explorers.base import Explorer, Switches
+from ip2lab.views import LearningExplorer, NeuronExplorer, PopulationExplorer, plots
+from ip2lab.views.explorers.base import Explorer, Panel, Switches
 from ip2lab.views.explorers.learning import named
+from ip2lab.views.explorers.recipe import call, ref
 
 
 @pytest.fixture(params=[LearningExplorer, PopulationExplorer, NeuronExplorer])
@@ -57,10 +58,11 @@ def test_the_printed_code_draws_the_same_pictures(explorer: Explorer, run: xr.Da
     explorer.state = {"problem": 3}
     space: dict[str, Any] = {"run": run, "run_1": run}
     exec(explorer.code(), space)
-    for name in explorer.PANELS.keys() & space.keys():
+    drawn = {panel.name for panel in explorer.PANELS} & space.keys()
+    for name in drawn:
         for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
             np.testing.assert_allclose(found, expected, err_msg=name)
-    assert len(explorer.PANELS.keys() & space.keys()) >= 2
+    assert len(drawn) >= 2
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "html", "nc", "csv"])
@@ -144,6 +146,25 @@ def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
     np.testing.assert_allclose(
         list(explorer.figure.elements["density"])[1].split()[1].array([0])[:, 0], found, rtol=1e-6
     )
+
+
+def test_a_row_and_a_step_are_a_panel(run: xr.DataTree) -> None:
+    class More(NeuronExplorer):
+        PANELS = (
+            *NeuronExplorer.PANELS,
+            Panel("pair", "pairs", ("problem",), lambda e: f"problem {e.state['problem']}"),
+        )
+
+        def _steps(self) -> dict[str, Any]:
+            return super()._steps() | {"pair": call(plots.scatter, ref("now")["threshold"], ref("now")["tau_soma"])}
+
+    explorer = More(run)
+    assert "pair" not in explorer.visible()
+    explorer.state = {"panels": ["pairs"], "problem": 3}
+    assert explorer.visible() == ["pair"]
+    assert explorer.figure.captions["pair"] == "problem 3"
+    assert explorer.figure.grid.startswith('"pair pair pair pair" /')
+    assert "Pairs" in explorer.code()
 
 
 def test_a_switch_refuses_an_unknown_name() -> None:

@@ -227,7 +227,7 @@ STATES: dict[str, list[dict[str, Any]]] = {
         {"shown": []},
     ],
     "PopulationExplorer": [
-        {"panels": list(views.PopulationExplorer.TITLES.values()), "by": "stimulus", "signal": "membrane"},
+        {"panels": [p.title for p in views.PopulationExplorer.PANELS], "by": "stimulus", "signal": "membrane"},
         {"method": "demixed", "order": "tau_soma", "x": "threshold", "selected": [1], "hidden": [0]},
     ],
     "NeuronExplorer": [

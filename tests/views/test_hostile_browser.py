@@ -30,7 +30,7 @@ learning""",
     'neurons = views.NeuronExplorer(run)\nneurons.state = {"colour": "selectivity stimulus"}\nneurons',
     """
 population = views.PopulationExplorer(run)
-population.state = {"panels": list(population.TITLES.values()), "by": "stimulus"}
+population.state = {"panels": [panel.title for panel in population.PANELS], "by": "stimulus"}
 population""",
     "plasticity = views.PlasticityExplorer({text: search, text + ' 2': search})\nplasticity",
     """

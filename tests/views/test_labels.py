@@ -74,7 +74,7 @@ def keys(run: xr.DataTree, name: str) -> list[Any]:
 
 def test_population_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree, tmp_path: Path) -> None:
     explorer = PopulationExplorer(run)
-    panels, problems = list(explorer.TITLES.values()), keys(run, "activity")
+    panels, problems = [panel.title for panel in explorer.PANELS], keys(run, "activity")
     assert explorer.problems == problems
     states: list[dict[str, Any]] = [
         {"problem": problems[-1], "basis": "range", "range": [problems[1], problems[2]], "order": "community"},
@@ -86,7 +86,7 @@ def test_population_explorer_and_its_code_work_on_labelled_problems(run: xr.Data
         explorer.state = {"method": "pca", "aligned": False, "basis": "this", **state, "panels": panels}
         assert json.loads(json.dumps(explorer.state))["problem"] == state["problem"]
         lacking = {"loadings"} if state.get("method") == "isomap" else set()
-        assert redrawn(explorer, run=run) == set(explorer.PANELS) - lacking
+        assert redrawn(explorer, run=run) == {panel.name for panel in explorer.PANELS} - lacking
     explorer._at_problem(explorer._in_angles(1.2))
     assert explorer.state["problem"] == problems[1]
     explorer._press("ArrowRight")
@@ -100,7 +100,11 @@ def test_numbers_of_a_population_do_not_depend_on_what_its_problems_are_called(
 ) -> None:
     explorers = [PopulationExplorer(plain), PopulationExplorer(run)]
     for explorer in explorers:
-        explorer.state = {"problem": explorer.problems[2], "panels": list(explorer.TITLES.values()), "basis": "all"}
+        explorer.state = {
+            "problem": explorer.problems[2],
+            "panels": [panel.title for panel in explorer.PANELS],
+            "basis": "all",
+        }
     for name in ("trajectories", "raster", "loadings", "scatter", "average", "decoding", "angles"):
         for one, other in zip(*(columns(e.figure.elements[name]) for e in explorers), strict=True):
             np.testing.assert_allclose(one, other, err_msg=name)
@@ -108,10 +112,10 @@ def test_numbers_of_a_population_do_not_depend_on_what_its_problems_are_called(
 
 def test_neuron_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree, tmp_path: Path) -> None:
     explorer = NeuronExplorer(run)
-    panels, problems = list(explorer.TITLES.values())[:-1], keys(run, "properties")
+    panels, problems = [panel.title for panel in explorer.PANELS][:-1], keys(run, "properties")
     for problem in (problems[0], problems[3], problems[-1]):
         explorer.state = {"problem": problem, "neuron": 2, "colour": "end tau_soma", "selected": [1], "panels": panels}
-        assert redrawn(explorer, run=run) == {name for name, title in explorer.TITLES.items() if title in panels}
+        assert redrawn(explorer, run=run) == {panel.name for panel in explorer.PANELS if panel.title in panels}
     explorer._pick_row(0.0, 1.2)
     assert explorer.state["problem"] == keys(run, "activity")[1]
     explorer._pick_line("over", 1.0, 20.0)
@@ -136,7 +140,7 @@ def test_names_of_searches_are_never_run_as_code(word: str, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     search = ip2lab.example("search_association")
     explorer = PlasticityExplorer({word: search, "other": search})
-    assert redrawn(explorer) == set(explorer.PANELS)
+    assert redrawn(explorer) == {panel.name for panel in explorer.PANELS}
     assert not list(tmp_path.iterdir())
 
 

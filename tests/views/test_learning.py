@@ -187,3 +187,12 @@ def test_the_pointer_is_followed_where_asked(explorer: LearningExplorer) -> None
     explorer._arrive()
     assert explorer.state["problem"] == 7
     assert ("curve", "mousemove") in explorer.figure._handlers
+
+
+def test_problems_labelled_otherwise_in_trials_than_in_the_series_are_told() -> None:
+    words = series(9, 5).assign_coords(problem=["day 1", "day 2"])
+    trials = xr.Dataset({"loss": ("trial", [0.5, 0.1]), "problem": ("trial", [0, 1])})
+    explorer = LearningExplorer({"a": xr.DataTree.from_dict({"/series": words, "/trials": trials})})
+    assert explorer.figure.notes["loss"] == (
+        "problem 0 is none of the series, which have day 1, day 2; label both alike"
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import ip2lab
-from ip2lab.views import LiveTraining
+from ip2lab.views import LiveTraining, plots
 from ip2lab.views.explorers.live import EVERY, SHARE
 
 SMALL = {"neurons": 20, "max_trials": 80}
@@ -74,7 +74,7 @@ def test_a_second_run_stands_beside_the_first() -> None:
 
 def test_trouble_with_a_picture_does_not_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     live = LiveTraining("association", problems=1, **SMALL)
-    monkeypatch.setattr(live, "_loss", lambda: 1 / 0)
+    monkeypatch.setattr(plots, "within_problem_loss", lambda *_, **__: 1 / 0)
     live.start()
     assert live.wait(300).attrs["complete"]
     assert "could not be drawn: ZeroDivisionError" in live._status.value
@@ -125,7 +125,7 @@ def test_the_printed_code_draws_the_same_pictures() -> None:
     live.wait(300)
     space: dict[str, Any] = {}
     exec(live.code(), space)
-    for name in live.PANELS:
+    for name in [panel.name for panel in live.PANELS]:
         for found, expected in zip(space[name], live.figure.elements[name], strict=True):
             for i in range(2):
                 ours, theirs = (leaf.dimension_values(i).astype(float) for leaf in (found, expected))

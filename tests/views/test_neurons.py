@@ -16,7 +16,7 @@ from ip2lab.views.explorers import neuron_steps
 from ip2lab.views.plots.neurons import ALL_POINTS
 from ip2lab.views.widget.figure import options
 
-EVERY = list(NeuronExplorer.TITLES.values())
+EVERY = [panel.title for panel in NeuronExplorer.PANELS]
 
 
 @pytest.fixture(scope="module")
@@ -237,7 +237,7 @@ def test_code_draws_every_panel_from_nothing(trained: xr.DataTree, tmp_path: Any
     explorer.state = {"panels": EVERY, "noisy": True, "selected": [3], "colour": colour, "property": "tau_soma"}
     space: dict[str, Any] = {"run": trained}
     exec(explorer.code(), space)
-    for name in NeuronExplorer.PANELS:
+    for name in [panel.name for panel in NeuronExplorer.PANELS]:
         for found, expected in zip(columns(space[name]), columns(explorer.figure.elements[name]), strict=True):
             np.testing.assert_allclose(found, expected, err_msg=name)
 
@@ -276,3 +276,10 @@ def test_a_misspelt_choice_says_which_one_is_meant(explorer: NeuronExplorer) -> 
         explorer.state = {"panels": ["lesion"]}
     with pytest.raises(ValueError, match="give numbers from 0 to below 12, not 12"):
         explorer.state = {"selected": [12]}
+
+
+def test_exported_spikes_are_those_of_all_trials_where_one_trial_is_shown_too(explorer: NeuronExplorer) -> None:
+    explorer.state = {"panels": ["all trials", "one trial"]}
+    assert explorer.data()["spikes"].dims == ("probe", "time")
+    explorer.state = {"panels": ["one trial"]}
+    assert explorer.data()["spikes"].dims == ("time",)

@@ -93,7 +93,7 @@ def test_the_printed_code_draws_the_same_pictures(explorer: PlasticityExplorer) 
     explorer.state = {"search": "dms", "configuration": "nothing"}
     space: dict[str, Any] = {}
     exec(explorer.code(), space)
-    for name in explorer.PANELS:
+    for name in [panel.name for panel in explorer.PANELS]:
         assert numbers(space[name]) == numbers(explorer.figure.elements[name]), name
 
 

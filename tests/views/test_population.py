@@ -17,7 +17,7 @@ from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.views import PopulationExplorer
 from ip2lab.views.widget.figure import inside
 
-ALL = list(PopulationExplorer.TITLES.values())
+ALL = [panel.title for panel in PopulationExplorer.PANELS]
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ STATES = [
 @pytest.mark.parametrize("state", STATES, ids=lambda state: "-".join(map(str, state)))
 def test_the_code_draws_what_is_shown(explorer: PopulationExplorer, noisy: xr.DataTree, state: dict[str, Any]) -> None:
     explorer.state = {**state, "panels": ALL}
-    there = [name for name in PopulationExplorer.PANELS if not explorer.figure.notes[name]]
+    there = [p.name for p in PopulationExplorer.PANELS if not explorer.figure.notes[p.name]]
     assert len(there) >= (8 if state.get("method") == "isomap" else 9)
     space: dict[str, Any] = {"run": noisy}
     exec(explorer.code(), space)

@@ -8,8 +8,9 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,17 +25,78 @@ from ip2lab.views.explorers.recipe import Recipe, Step, call, ref
 from ip2lab.views.markup import legible
 from ip2lab.views.style import looks
 from ip2lab.views.widget import export
-from ip2lab.views.widget.figure import Figure, rows_of, show
+from ip2lab.views.widget.figure import Figure, show
 
 Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
 PATIENCE = 0.3  # seconds after which work shows the busy sign
 NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
 REFUSALS = (ImportError, KeyError, TypeError, ValueError)  # of an analysis, or where something is not installed
+COLUMNS = 4  # of the grid
 CALM = 0.25  # seconds without a change after which panels that take long are drawn
 
 
 class NothingToShow(Exception):
     """Raised by a panel that has nothing to draw; its text takes the picture's place."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What a panel adds to the exported data: a step, and the names that it and its dims have there."""
+
+    step: str
+    name: str = ""
+    dims: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel of an explorer.
+
+    Parameters
+    ----------
+    name : str
+        Its name, and that of the step that draws it.
+    title : str
+        In words; with a control ``panels`` the panel is shown where its title is chosen.
+    controls : tuple of str
+        The controls on which it depends: it is drawn again when one of them changes.
+    caption : callable
+        Takes the explorer and returns the caption.
+    draw : callable, optional
+        Takes the explorer and returns the picture with its caption, in the place of a step.
+    hidden : callable, optional
+        Takes the explorer and returns why there is nothing to show, ``""`` where there is.
+    missing : str
+        Why there is nothing to show where no step has its name.
+    width : int
+        Of four columns; panels fill rows of four in their order.
+    events : tuple of str
+        What it listens to, told beforehand: the explorer appears sooner.
+    slow : tuple of str
+        Steps that take long: where one has to be evaluated, the panel waits until nothing has changed for a moment.
+    deferred : bool
+        Drawn a moment after the others have appeared.
+    data : tuple of Exported
+        What it adds to the exported data.
+
+    Examples
+    --------
+    >>> Panel("density", "distribution", ("property", "problem"), lambda _: "Density", width=1).events
+    ()
+    """
+
+    name: str
+    title: str
+    controls: tuple[str, ...] = ()
+    caption: Callable[[Any], str] = lambda _: ""
+    draw: Callable[[Any], Picture] | None = None
+    hidden: Callable[[Any], str] = lambda _: ""
+    missing: str = ""
+    width: int = 2
+    events: tuple[str, ...] = ()
+    slow: tuple[str, ...] = ()
+    deferred: bool = False
+    data: tuple[Exported, ...] = ()
 
 
 class Chosen(traitlets.HasTraits):
@@ -100,20 +162,12 @@ def _button(name: str, ink: str, on: bool) -> ipywidgets.ToggleButton:
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     """Widgets around pictures.
 
-    A subclass names its panels and the controls that each depends on; a panel's method ``_NAME`` returns its element
-    and caption from ``self.state``, or raises :class:`NothingToShow`. Only panels that depend on what changed are
-    drawn again. With a control ``panels`` (:class:`Switches`) only those whose ``TITLES`` it names are shown and
-    computed, two in a row. What is drawn and what ``code()`` writes out are the same steps, those of ``_steps``; panels
-    that need one of the steps ``SLOW`` anew wait until nothing has changed for a moment. Arrow keys move the controls
-    in ``KEYS``; ``EVENTS`` says beforehand what each panel listens to, which makes the explorer appear sooner.
+    A subclass lists its panels, a row each (:class:`Panel`). Only panels that depend on what changed are drawn again.
+    With a control ``panels`` (:class:`Switches`) only those whose titles it names are shown and computed. What is drawn
+    and what ``code()`` writes out are the same steps, those of ``_steps``. Arrow keys move the controls in ``KEYS``.
     """
 
-    PANELS: ClassVar[dict[str, tuple[str, ...]]]
-    TITLES: ClassVar[dict[str, str]] = {}
-    GRID: ClassVar[str] = ""
-    SLOW: ClassVar[frozenset[str]] = frozenset()
-    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {}
-    DEFERRED: ClassVar[frozenset[str]] = frozenset()  # drawn a moment after the others have appeared
+    PANELS: ClassVar[tuple[Panel, ...]]
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
         "ArrowRight": ("problem", 1),
@@ -128,24 +182,25 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._shown: dict[str, Any] = {}
         self._waiting: set[str] = set()
         self._alarm: asyncio.TimerHandle | None = None
+        self._panels = {panel.name: panel for panel in self.PANELS}
         self._seen = self.visible()
-        shown = [name for name in self._seen if name not in self.DEFERRED]
-        self._waiting |= self.DEFERRED & set(self._seen)
-        elements, captions, notes = self._draw(shown)
-        elements = {name: elements[name] if name in elements else self._blank(name) for name in shown}
-        self.figure = Figure(
-            {name: elements.get(name) for name in self.PANELS}, self._grid(), captions, notes, self.EVENTS
-        )
+        self.figure = self._first_figure()
         self.figure.listen("", "key", self._press)
         for control in self.controls.values():
             control.observe(self._follow, "value")
-        bars = [
-            ipywidgets.HBox(
-                list(row), layout={"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
-            )
-            for row in rows
-        ]
+        bar = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
+        bars = [ipywidgets.HBox(list(row), layout=bar) for row in rows]
         super().__init__([*bars, self.figure], layout={"width": "100%"})
+
+    def _first_figure(self) -> Figure:
+        """The pictures that are shown at first; deferred ones wait."""
+        shown = [name for name in self._seen if not self._panels[name].deferred]
+        self._waiting |= set(self._seen) - set(shown)
+        elements, captions, notes = self._draw(shown)
+        elements |= {name: self._blank(name) for name in shown if name not in elements}
+        pictures = {panel.name: elements.get(panel.name) for panel in self.PANELS}
+        events = {panel.name: panel.events for panel in self.PANELS if panel.events}
+        return Figure(pictures, self._grid(), captions, notes, events)
 
     def close(self) -> None:
         """Take the explorer off its page and let go of everything in it: its memory is free once no name is left."""
@@ -219,23 +274,33 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def visible(self) -> list[str]:
         """The panels that are shown now, in their order."""
-        chosen = self.controls["panels"].value if "panels" in self.controls else self.TITLES.values()
-        return [name for name in self.PANELS if self.TITLES.get(name) in (*chosen, None)]
+        if "panels" not in self.controls:
+            return [panel.name for panel in self.PANELS]
+        return [panel.name for panel in self.PANELS if panel.title in self.controls["panels"].value]
 
     def _slow(self, panels: Sequence[str]) -> set[str]:
         """Those of some panels that take long to draw, with what is chosen and what is known already."""
-        steps = self._now() if self.SLOW else {}
-        return {name for name in panels if name in steps and self._recipe.missing(steps, name) & self.SLOW}
+        rows = [self._panels[name] for name in panels if self._panels[name].slow]
+        return {row.name for row in rows if self._recipe.missing(self._now(), row.name).intersection(row.slow)}
 
     def _grid(self) -> str:
-        return self.GRID or rows_of(self.visible())
+        """Rows of four columns; the panels of a row share the place of one that is not shown."""
+        rows, filled = [list[Panel]()], 0
+        for panel in self.PANELS:
+            if filled == COLUMNS:
+                rows, filled = [*rows, []], 0
+            filled += panel.width
+            rows[-1].append(panel)
+        seen = self.visible()
+        areas = [_areas([panel for panel in row if panel.name in seen]) for row in rows]
+        return " ".join(area for area in areas if area) + " / " + " ".join(["minmax(0, 1fr)"] * COLUMNS)
 
     def _follow(self, _: Any) -> None:
         if self._held:
             return
         now = self.state
         changed = {name for name in now if self._shown.get(name) != now[name]}
-        touched = [name for name in self.visible() if changed & set(self.PANELS[name])]
+        touched = [name for name in self.visible() if changed & set(self._panels[name].controls)]
         if self.visible() != self._seen:
             touched = [name for name in self.visible() if name in touched or name not in self._seen]
             self.figure.grid, self._seen = self._grid(), self.visible()
@@ -277,11 +342,22 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._shown = self.state
         for name in panels:
             try:
-                elements[name], captions[name] = getattr(self, f"_{name}")()
+                elements[name], captions[name] = self._picture(self._panels[name])
                 notes[name] = ""
             except NothingToShow as reason:
                 notes[name], captions[name] = str(reason), ""
         return elements, captions, notes
+
+    def _picture(self, panel: Panel) -> Picture:
+        """A panel's element and caption, or why there is nothing to show."""
+        if panel.draw is not None:
+            return panel.draw(self)
+        why = panel.hidden(self)
+        if panel.name not in self._now():
+            why = panel.missing
+        if why:
+            raise NothingToShow(why)
+        return self._value(panel.name), panel.caption(self)
 
     def _blanks(self) -> dict[str, Any]:
         """What is drawn, hidden by its note, where a panel has nothing to show at first."""
@@ -327,7 +403,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     def _heading(self, panel: str) -> str:
         """A panel in words."""
-        return self.TITLES[panel]
+        return self._panels[panel].title
 
     def code(self) -> str:
         """Return the calls that draw these pictures without widgets."""
@@ -363,6 +439,13 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
             self._wait()
         bundle = super()._repr_mimebundle_(**kwargs)
         return export.with_picture(bundle, self.figure)
+
+
+def _areas(row: Sequence[Panel]) -> str:
+    """A row of a grid, filled by its panels."""
+    whole = sum(panel.width for panel in row)
+    names = [panel.name for panel in row for _ in range(COLUMNS * panel.width // whole)]
+    return f'"{" ".join(names)}"' if names else ""
 
 
 def _close(widget: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -20,8 +19,7 @@ from ip2lab.views import plots
 from ip2lab.views.explorers.base import (
     SLIDER,
     Explorer,
-    NothingToShow,
-    Picture,
+    Panel,
     Switches,
     as_run,
     check,
@@ -194,7 +192,12 @@ def counted(found: Mapping[str, xr.Dataset], problems: Sequence[Any]) -> dict[st
     place = {problem: i for i, problem in enumerate(problems)}
 
     def numbered(one: xr.Dataset) -> xr.Dataset:
-        numbers = (one["problem"].dims, [place[key_of(label)] for label in one["problem"].values])
+        keys = [key_of(label) for label in one["problem"].values]
+        unknown = [key for key in keys if key not in place]
+        if unknown:
+            known = ", ".join(map(str, problems[:5])) + (", ..." if len(problems) > 5 else "")
+            raise ValueError(f"problem {unknown[0]!r} is none of the series, which have {known}; label both alike")
+        numbers = (one["problem"].dims, [place[key] for key in keys])
         return one.assign_coords(problem=numbers) if "problem" in one.coords else one.assign(problem=numbers)
 
     return {name: numbered(one) for name, one in found.items()}
@@ -259,6 +262,17 @@ def _label(run: xr.DataTree, keys: Sequence[str]) -> str:
     return ", ".join(words)
 
 
+def _side(i: int) -> Panel:
+    """One of the curves side by side."""
+    return Panel(
+        SIDES[i],
+        "trials to criterion",
+        ("shown", "by", "beside", "smooth", "log", "log_problems", "fit", "problem"),
+        lambda explorer: explorer._curve(i),
+        hidden=lambda explorer: explorer._nothing(f"some_{i}", f"groups_{i}"),
+    )
+
+
 class LearningExplorer(Explorer):
     """Trials to criterion over problems, with the loss within the problem chosen and the efficiency in the end.
 
@@ -277,13 +291,6 @@ class LearningExplorer(Explorer):
     0
     """
 
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        **dict.fromkeys(SIDES, ("shown", "by", "beside", "smooth", "log", "log_problems", "fit", "problem")),
-        "loss": ("shown", "problem"),
-        "final": ("shown", "by", "last"),
-    }
-    TITLES: ClassVar[dict[str, str]] = {"loss": "loss within the problem", "final": "final efficiency"}
-
     def __init__(self, runs: Runs) -> None:
         self.runs = named(runs)
         self.series = {name: group(run, "series").load() for name, run in self.runs.items()}
@@ -292,8 +299,6 @@ class LearningExplorer(Explorer):
         most = max((series.sizes["problem"] for series in self.series.values()), default=0)
         self.labels = every_label([series["problem"].values for series in self.series.values()])
         several, wide = len(self.runs) > 1, {"style": {"description_width": "initial"}}
-        for i, name in enumerate(SIDES[1:], 1):
-            setattr(self, f"_{name}", partial(self._curve, i))
         c: dict[str, ipywidgets.Widget] = {
             "problem": self._problems(),
             "follow": check("follow the pointer", False),
@@ -399,9 +404,8 @@ class LearningExplorer(Explorer):
         return [*SIDES[: len(self._sides())], "loss", "final"]
 
     def _heading(self, panel: str) -> str:
-        if panel in self.TITLES:
-            return self.TITLES[panel]
-        return self._sides()[SIDES.index(panel)][0] or "trials to criterion"
+        title = self._sides()[SIDES.index(panel)][0] if panel in SIDES else ""
+        return title or super()._heading(panel)
 
     def _steps(self) -> dict[str, Any]:
         """Every step by name, from the runs to the pictures, with what is chosen put in."""
@@ -442,20 +446,14 @@ class LearningExplorer(Explorer):
         """The step of series or trials whose problems are numbers, as axes and fits need them."""
         return series if self.labels.numeric else call(counted, series, self.labels.keys)
 
-    def _some(self, name: str) -> None:
-        """Refuse to draw where there is nothing."""
+    def _nothing(self, *steps: str) -> str:
+        """Why there is nothing to draw, where one of some steps gives nothing."""
         if not self.controls["shown"].value:
-            raise NothingToShow("Every run is switched off.")
-        if not self._value(name):
-            raise NothingToShow("No problem is finished yet.")
+            return "Every run is switched off."
+        return "" if all(self._value(name) for name in steps) else "No problem is finished yet."
 
-    def _curve(self, side: int = 0) -> Picture:
-        title = self._sides()[side][0]
-        self._some(f"some_{side}")
-        self._some(f"groups_{side}")
-        return self._value(SIDES[side]), self._words(title, self._value(f"fits_{side}"))
-
-    def _words(self, title: str, fits: Mapping[str, xr.Dataset]) -> Markup:
+    def _curve(self, side: int) -> Markup:
+        title, fits = self._sides()[side][0], self._value(f"fits_{side}")
         smooth = self.controls["smooth"].value
         words = "" if title else " over problems"
         words += f", mean over {smooth} problems" if smooth > 1 else ""
@@ -469,20 +467,31 @@ class LearningExplorer(Explorer):
     def _lost(self) -> int:
         return sum(int(curves.failures(self.series[name])["count"]) for name in self.controls["shown"].value)
 
-    def _loss(self) -> Picture:
+    def _with_problem(self) -> list[str]:
+        """The runs that are shown and have the chosen problem."""
         problem = self.controls["problem"].value
-        shown = [n for n in self.controls["shown"].value if problem in Labels(self.series[n]["problem"].values)]
-        if not shown:
-            raise NothingToShow("No run that is shown has this problem.")
-        needed = [self.series[n]["trials_to_criterion"].sel(problem=self.labels[problem]).item() for n in shown]
-        words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
-        return self._value("loss"), caption(f"Loss within problem {problem}", "", f"trials to criterion {words}")
+        return [n for n in self.controls["shown"].value if problem in Labels(self.series[n]["problem"].values)]
 
-    def _final(self) -> Picture:
-        self._some("groups")
+    def _no_loss(self) -> str:
+        return "" if self._with_problem() else "No run that is shown has this problem."
+
+    def _loss(self) -> str:
+        problem = self.controls["problem"].value
+        label = self.labels[problem]
+        needed = [self.series[n]["trials_to_criterion"].sel(problem=label).item() for n in self._with_problem()]
+        words = ", ".join("not reached" if np.isnan(v) else f"{v:.0f}" for v in needed[:6])
+        return caption(f"Loss within problem {problem}", "", f"trials to criterion {words}")
+
+    def _final(self) -> str:
         over = "runs" if any("run" in one.dims for one in self._value("groups").values()) else "problems"
         words = f" in the last {self.controls['last'].value}, with 95 % over {over}"
-        return self._value("final"), caption("Final efficiency", words, f"{self._lost()} given up in all")
+        return caption("Final efficiency", words, f"{self._lost()} given up in all")
+
+    PANELS: ClassVar[tuple[Panel, ...]] = (
+        *map(_side, range(len(SIDES))),
+        Panel("loss", "loss within the problem", ("shown", "problem"), _loss, hidden=_no_loss),
+        Panel("final", "final efficiency", ("shown", "by", "last"), _final, hidden=lambda e: e._nothing("groups")),
+    )
 
     # ------------------------------------------------------------------ what leaves
 

@@ -20,7 +20,7 @@ from ip2lab.records.stores import absolute
 from ip2lab.tasks import Family, families
 from ip2lab.tasks import family as make_family
 from ip2lab.views import plots
-from ip2lab.views.explorers.base import Explorer, NothingToShow, Picture, as_run, dropdown
+from ip2lab.views.explorers.base import Explorer, NothingToShow, Panel, Picture, as_run, dropdown
 from ip2lab.views.explorers.recipe import Recipe, call, later, ref
 from ip2lab.views.markup import DOT, beside, caption, failure
 from ip2lab.views.style import colours
@@ -69,9 +69,6 @@ class LiveTraining(Explorer):
     >>> live.wait()["series"].sizes["problem"]
     1
     """
-
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(ALL, ())
-    GRID = '"curve loss" "raster shift" / minmax(0, 1fr) minmax(0, 1fr)'
 
     def __init__(
         self,
@@ -418,6 +415,13 @@ class LiveTraining(Explorer):
         found = neurons.density(xr.Dataset(ratio, {"problem": [-1, 0]}))
         words = ": how far the neurons' values have moved"
         return plots.shifts(found, at=0, height=HEIGHT), caption("Properties", words)
+
+    PANELS: ClassVar[tuple[Panel, ...]] = (
+        Panel("curve", "trials to criterion", draw=_curve),
+        Panel("loss", "loss within the problem", draw=_loss),
+        Panel("raster", "spikes", draw=_raster),
+        Panel("shift", "properties", draw=_shift),
+    )
 
     # ------------------------------------------------------------------ what leaves
 

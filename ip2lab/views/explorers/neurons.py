@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar
@@ -16,8 +16,8 @@ from ip2lab.views.explorers.base import (
     REFUSALS,
     Chosen,
     Explorer,
-    NothingToShow,
-    Picture,
+    Exported,
+    Panel,
     Switches,
     check,
     dropdown,
@@ -33,32 +33,11 @@ from ip2lab.views.markup import caption
 from ip2lab.views.style import figure, logarithmic
 from ip2lab.views.widget.figure import inside, options
 
-ROWS = (  # panels side by side, with their widths in quarters
-    {"over": 3, "density": 1},
-    {"within": 2, "scatter": 2},
-    {"psth": 2, "raster": 2},
-    {"trace": 2, "history": 2},
-    {"excitability": 2, "partners": 2},
-    {"channels": 2, "lesion": 2},
-)
 NO_ACTIVITY = "This run keeps no activity."
 NO_WEIGHTS = "This run keeps no recurrent weights."
-WITHOUT = {  # why a panel has no steps
-    "within": "This run keeps no problem with more than one point within it.",
-    **dict.fromkeys(("psth", "raster", "trace", "history"), NO_ACTIVITY),
-    "excitability": "An f-I curve is that of a spiking neuron, with a threshold and a somatic time constant.",
-    **dict.fromkeys(("partners", "channels"), NO_WEIGHTS),
-    "lesion": "This run keeps no weights and activity, with which its network could run again.",
-}
-DATA = {  # the step behind a panel, and what its dims are called beside the others
-    "psth": ("rates", {}),
-    "trace": ("single", {}),
-    "raster": ("trials", {}),
-    "excitability": ("tuned", {"problem": "tuned_at"}),
-    "partners": ("matrix", {}),
-    "channels": ("own", {}),
-    "lesion": ("lost", {"neuron": "silenced"}),
-}
+NO_LESION = "This run keeps no weights and activity, with which its network could run again."
+NO_WITHIN = "This run keeps no problem with more than one point within it."
+NO_THRESHOLD = "An f-I curve is that of a spiking neuron, with a threshold and a somatic time constant."
 NOT_SHOWN = ["trials", "readout", "loss", "correct"]  # what else is with trials
 
 
@@ -82,41 +61,6 @@ class NeuronExplorer(Explorer):
     7
     """
 
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "over": ("property", "neuron", "problem", "colour", "selected"),
-        "density": ("property", "neuron", "problem", "selected"),
-        "within": ("property", "neuron", "problem", "colour", "selected"),
-        "scatter": ("property", "against", "neuron", "problem", "colour", "selected"),
-        "psth": ("neuron", "problem", "noisy"),
-        "raster": ("neuron", "problem", "noisy"),
-        "trace": ("neuron", "problem", "trial"),
-        "history": ("neuron", "problem", "trial"),
-        "excitability": ("neuron", "problem"),
-        "partners": ("neuron", "problem", "colour", "selected"),
-        "channels": ("neuron", "problem"),
-        "lesion": ("neuron", "problem", "colour", "selected"),
-    }
-    TITLES: ClassVar[dict[str, str]] = {
-        "over": "over problems",
-        "density": "distribution",
-        "within": "within a problem",
-        "scatter": "two properties",
-        "psth": "firing rate",
-        "raster": "all trials",
-        "trace": "one trial",
-        "history": "its history",
-        "excitability": "f-I curve",
-        "partners": "recurrent weights",
-        "channels": "inputs, outputs",
-        "lesion": "lesions",
-    }
-    SLOW: ClassVar[frozenset[str]] = frozenset({"sampled"})
-    DEFERRED: ClassVar[frozenset[str]] = frozenset({"trace", "history", "excitability", "partners", "channels"})
-    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "density": ("tap",),
-        "history": ("tap",),
-        **dict.fromkeys(("over", "within", "scatter", "partners", "lesion"), ("tap", "region")),
-    }
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowLeft": ("problem", -1),
         "ArrowRight": ("problem", 1),
@@ -153,6 +97,7 @@ class NeuronExplorer(Explorer):
             layout={"width": "120px"},
             style={"description_width": "initial"},
         )
+        titles = [panel.title for panel in self.PANELS]
         c: dict[str, ipywidgets.Widget] = {
             "problem": slider("problem", problems, problems[-1]),
             "neuron": box,
@@ -161,7 +106,7 @@ class NeuronExplorer(Explorer):
             "colour": dropdown("colour", self.cells.colours()),
             "trial": dropdown("one trial", [(name, i) for i, name in enumerate(self._trials)] or [("none", 0)]),
             "noisy": check("noisy trials", False, f"{NOISY} trials with noise of each condition, made by the network"),
-            "panels": Switches(dict.fromkeys(self.TITLES.values(), ""), list(self.TITLES.values())[:-1]),
+            "panels": Switches(dict.fromkeys(titles, ""), titles[:-1]),
             "selected": Chosen(count),
         }
         row = [c[name] for name in ("problem", "neuron", "property", "against", "colour", "trial", "noisy")]
@@ -172,15 +117,6 @@ class NeuronExplorer(Explorer):
         for name in ("over", "within", "scatter", "partners", "lesion"):
             hear(name, "tap", partial(self._pick_line if name in ("over", "within") else self._pick_point, name))
             hear(name, "region", partial(self._select, name))
-
-    def _grid(self) -> str:
-        shown, rows = self.visible(), []
-        for row in ROWS:
-            there = {name: width for name, width in row.items() if name in shown}
-            if there:
-                cells = [name for name, width in there.items() for _ in range(4 * width // sum(there.values()))]
-                rows.append(f'"{" ".join(cells)}"')
-        return " ".join(rows) + " / " + " ".join(["minmax(0, 1fr)"] * 4)
 
     def _busiest(self) -> int:
         """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
@@ -245,7 +181,7 @@ class NeuronExplorer(Explorer):
         """The steps; without colours or a band where there can be none."""
         steps = self.cells.every(self.state, tinted=True, banded=True)
         self._plain = self._refused(steps, "shades")
-        banded = "rates" in steps and self.TITLES["psth"] in self.state["panels"] and not self._refused(steps, "rates")
+        banded = "rates" in steps and "psth" in self.visible() and not self._refused(steps, "rates")
         if banded and not self._plain:
             return steps
         return self.cells.every(self.state, tinted=not self._plain, banded=banded)
@@ -259,12 +195,6 @@ class NeuronExplorer(Explorer):
             return reason(error)
         return ""
 
-    def _draws(self, panel: str) -> Any:
-        """The picture of a panel, or why there is none."""
-        if panel not in self._now():
-            raise NothingToShow(WITHOUT[panel])
-        return self._value(panel)
-
     def _after(self, kept: xr.Dataset) -> str:
         chosen = self.state["problem"]
         near = self.cells.near(kept, chosen)
@@ -272,8 +202,8 @@ class NeuronExplorer(Explorer):
 
     # ------------------------------------------------------------------ properties
 
-    def _over(self) -> Picture:
-        s, picture = self.state, self._draws("over")
+    def _over(self) -> str:
+        s = self.state
         first, now = (
             float(self.properties[s["property"]].sel(problem=self.cells.labels[p])[s["neuron"]])
             for p in (self.cells.labels.keys[0], s["problem"])
@@ -288,68 +218,64 @@ class NeuronExplorer(Explorer):
         tint = next(words for words, key in self.controls["colour"].options if key == s["colour"])
         if s["colour"] != "none":
             words.append(f"no {tint}: {self._plain}" if self._plain else f"colour: {tint}")
-        return picture, caption(title, " of every neuron", *words)
+        return caption(title, " of every neuron", *words)
 
-    def _density(self) -> Picture:
-        return self._draws("density"), caption("Density", " over neurons")
+    def _density(self) -> str:
+        return caption("Density", " over neurons")
 
-    def _within(self) -> Picture:
-        picture, chosen = self._draws("within"), self.state["problem"]
+    def _within(self) -> str:
+        chosen = self.state["problem"]
         shown = Labels(self._value("part")["problem"].values[:1]).keys[0]
         short = "" if shown == chosen else f", the nearest to {chosen} that took long enough"
-        return picture, caption(f"Within problem {shown}", short)
+        return caption(f"Within problem {shown}", short)
 
-    def _scatter(self) -> Picture:
-        return self._draws("scatter"), caption("Two properties", f" after problem {self.state['problem']}")
+    def _scatter(self) -> str:
+        return caption("Two properties", f" after problem {self.state['problem']}")
 
     # ------------------------------------------------------------------ the neuron that is picked
 
-    def _psth(self) -> Picture:
-        picture = self._draws("psth")
+    def _psth(self) -> str:
         words = (
             "mean of noisy trials, band of 95 %"
             if "lower" in self._value("rates")
             else "one trial without noise of each"
         )
         after = self._after(self.activity)
-        return picture, caption(f"Rate of neuron {self.state['neuron']}", f" by condition, {after} ({words})")
+        return caption(f"Rate of neuron {self.state['neuron']}", f" by condition, {after} ({words})")
 
-    def _raster(self) -> Picture:
-        picture, trials = self._draws("raster"), self._value("trials")
+    def _raster(self) -> str:
+        trials = self._value("trials")
         words = f"{trials.sizes['probe']} trials" + (" with noise" if self.state["noisy"] else "")
-        return picture, caption(f"{_capital(trials)} of neuron {self.state['neuron']}", f" in {words}")
+        return caption(f"{_capital(trials)} of neuron {self.state['neuron']}", f" in {words}")
 
-    def _trace(self) -> Picture:
-        picture, single = self._draws("trace"), self._value("single")
+    def _trace(self) -> str:
+        single = self._value("single")
         rate = []
         if "spikes" in single:
             with suppress(*REFUSALS):  # spikes in other units than counts have no rate
                 rate = [f"{float(neurons.firing_rate(single['spikes'])):.1f} Hz"]
         which = self._trials[self.state["trial"]]
-        return picture, caption(f"Neuron {self.state['neuron']}", f", {which}, {self._after(self.activity)}", *rate)
+        return caption(f"Neuron {self.state['neuron']}", f", {which}, {self._after(self.activity)}", *rate)
 
-    def _history(self) -> Picture:
+    def _history(self) -> str:
         words = " in this trial, after every problem that was kept"
-        return self._draws("history"), caption(f"Neuron {self.state['neuron']}", words)
+        return caption(f"Neuron {self.state['neuron']}", words)
 
-    def _excitability(self) -> Picture:
-        picture = self._draws("excitability")
+    def _excitability(self) -> str:
         before, now = self._value("tuned")["rheobase"].values[[0, -1]]
         words = f"fires from an input of {now:.2f} on, before learning from {before:.2f}"
-        return picture, caption(f"f-I curve of neuron {self.state['neuron']}", "", words)
+        return caption(f"f-I curve of neuron {self.state['neuron']}", "", words)
 
-    def _partners(self) -> Picture:
-        picture, after = self._draws("partners"), self._after(self.cells.weights)
-        return picture, caption(
-            f"Recurrent weights of neuron {self.state['neuron']}", f", one point a partner, {after}"
-        )
+    def _partners(self) -> str:
+        after = self._after(self.cells.weights)
+        return caption(f"Recurrent weights of neuron {self.state['neuron']}", f", one point a partner, {after}")
 
-    def _channels(self) -> Picture:
-        picture, after = self._draws("channels"), self._after(self.cells.weights)
-        return picture, caption(f"Input and output weights of neuron {self.state['neuron']}", f", {after}")
+    def _channels(self) -> str:
+        after = self._after(self.cells.weights)
+        return caption(f"Input and output weights of neuron {self.state['neuron']}", f", {after}")
 
-    def _lesion(self) -> Picture:
-        s, picture = self.state, self._draws("lesion")
+    def _lesion(self) -> str:
+        s = self.state
         lost, count = self._value("lost"), self.properties.sizes["neuron"]
         one = lost.sel(neuron=s["neuron"])
         words = [_cost(f"without neuron {s['neuron']}", lost, one["loss"], one["accuracy"])]
@@ -357,19 +283,100 @@ class NeuronExplorer(Explorer):
             both = self._value("together")
             words.append(_cost(f"without the {len(s['selected'])}", lost, both["loss"].mean(), both["correct"].mean()))
         some = "" if lost.sizes["neuron"] == count else f" of {lost.sizes['neuron']} of {count} neurons"
-        return picture, caption("Lesions", f"{some} {self._after(self.cells.weights)}", "; ".join(words))
+        return caption("Lesions", f"{some} {self._after(self.cells.weights)}", "; ".join(words))
+
+    _COLOURED = ("neuron", "problem", "colour", "selected")
+    _OVER = (*_COLOURED, "property")
+    _TAP, _REGION = ("tap",), ("tap", "region")
+    PANELS: ClassVar[tuple[Panel, ...]] = (
+        Panel("over", "over problems", _OVER, _over, width=3, events=_REGION),
+        Panel("density", "distribution", ("property", "neuron", "problem", "selected"), _density, width=1, events=_TAP),
+        Panel("within", "within a problem", _OVER, _within, missing=NO_WITHIN, events=_REGION),
+        Panel("scatter", "two properties", (*_OVER, "against"), _scatter, events=_REGION),
+        Panel(
+            "psth", "firing rate", ("neuron", "problem", "noisy"), _psth, missing=NO_ACTIVITY, data=(Exported("rates"),)
+        ),
+        Panel(
+            "raster",
+            "all trials",
+            ("neuron", "problem", "noisy"),
+            _raster,
+            missing=NO_ACTIVITY,
+            data=(Exported("trials"),),
+        ),
+        Panel(
+            "trace",
+            "one trial",
+            ("neuron", "problem", "trial"),
+            _trace,
+            missing=NO_ACTIVITY,
+            deferred=True,
+            data=(Exported("single"),),
+        ),
+        Panel(
+            "history",
+            "its history",
+            ("neuron", "problem", "trial"),
+            _history,
+            missing=NO_ACTIVITY,
+            events=_TAP,
+            deferred=True,
+        ),
+        Panel(
+            "excitability",
+            "f-I curve",
+            ("neuron", "problem"),
+            _excitability,
+            missing=NO_THRESHOLD,
+            deferred=True,
+            data=(Exported("tuned", dims={"problem": "tuned_at"}),),
+        ),
+        Panel(
+            "partners",
+            "recurrent weights",
+            _COLOURED,
+            _partners,
+            missing=NO_WEIGHTS,
+            events=_REGION,
+            deferred=True,
+            data=(Exported("matrix"),),
+        ),
+        Panel(
+            "channels",
+            "inputs, outputs",
+            ("neuron", "problem"),
+            _channels,
+            missing=NO_WEIGHTS,
+            deferred=True,
+            data=(Exported("own"),),
+        ),
+        Panel(
+            "lesion",
+            "lesions",
+            _COLOURED,
+            _lesion,
+            missing=NO_LESION,
+            events=_REGION,
+            slow=("sampled",),
+            data=(Exported("lost", dims={"neuron": "silenced"}),),
+        ),
+    )
 
     # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
         """Return what is shown: properties of every neuron, and of the picked one rates, f-I curves and weights."""
-        found, shown = dict(self.properties.data_vars.items()), self._there()
-        for panel, (step, own) in DATA.items():
-            if panel in shown:
-                value = self._value(step)
+        shown: dict[
+            Hashable, xr.DataArray
+        ] = {}  # where two panels share a name, the first has it: all trials before one
+        for panel in self._there():
+            for part in self._panels[panel].data:
+                value = self._value(part.step)
                 value = value.to_dataset() if isinstance(value, xr.DataArray) else value
                 value = value if panel == "lesion" else value.drop_vars(NOT_SHOWN, errors="ignore")
-                found |= dict(value.rename({d: n for d, n in own.items() if d in value.dims}).data_vars.items())
+                value = value.rename({old: new for old, new in part.dims.items() if old in value.dims})
+                shown = dict(value.data_vars) | shown
+        found = dict(self.properties.data_vars.items()) | shown
         whole = xr.Dataset({name: v.drop_vars([c for c in v.coords if c not in v.dims]) for name, v in found.items()})
         words = {name: values.astype(str) for name, values in whole.coords.items() if values.dtype == object}
         return whole.assign_coords(words).assign_attrs(neuron=self.state["neuron"], problem=self.state["problem"])

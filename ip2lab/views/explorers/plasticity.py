@@ -15,7 +15,7 @@ from markupsafe import Markup
 from ip2lab import examples, records
 from ip2lab.analysis import curves
 from ip2lab.views import plots
-from ip2lab.views.explorers.base import Explorer, NothingToShow, Picture, choices, dropdown
+from ip2lab.views.explorers.base import Explorer, Panel, choices, dropdown
 from ip2lab.views.explorers.recipe import Recipe, Step, call, ref
 from ip2lab.views.markup import beside, caption
 from ip2lab.views.plots.plasticity import ordered, symbol
@@ -81,19 +81,6 @@ class PlasticityExplorer(Explorer):
     'tau_dendrite'
     """
 
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "table": ("search", "configuration"),
-        "ratios": ("search", "configuration"),
-        "rounds": ("search", "configuration"),
-        "worth": ("search", "compare"),
-    }
-    GRID = '"table table" "ratios rounds" "worth worth" / minmax(0, 1fr) minmax(0, 1fr)'
-    TITLES: ClassVar[dict[str, str]] = {
-        "table": "configurations",
-        "ratios": "seed by seed",
-        "rounds": "rounds",
-        "worth": "what each property is worth",
-    }
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
         "ArrowUp": ("configuration", -1),
         "ArrowDown": ("configuration", 1),
@@ -160,10 +147,10 @@ class PlasticityExplorer(Explorer):
             "worth": call(plots.property_worth, ref("worths"), chosen=s["search"]),
         }
 
-    def _table(self) -> Picture:
+    def _table(self) -> str:
         picked = self._story(self.controls["configuration"].value)
         self._words.value = beside(decision(self.search))
-        return self._value("table"), caption("Configurations", ": mean and 95 % interval over seeds", picked)
+        return caption("Configurations", ": mean and 95 % interval over seeds", picked)
 
     def _story(self, picked: str) -> str:
         """What became of one configuration."""
@@ -175,25 +162,35 @@ class PlasticityExplorer(Explorer):
             return f"{picked}: chosen ({runs})"
         return f"{picked}: {'in the last round' if gone < 0 else f'given up after round {gone} of {last}'} ({runs})"
 
-    def _ratios(self) -> Picture:
-        words = ": trials as a ratio; a triangle was stopped there and would have taken more"
-        return self._value("ratios"), caption("Seed by seed", words)
+    def _ratios(self) -> str:
+        return caption("Seed by seed", ": trials as a ratio; a triangle was stopped there and would have taken more")
 
-    def _rounds(self) -> Picture:
-        words = f": {self.search.attrs['cost']:,.0f} trials in all; ✕ given up, ★ chosen"
-        return self._value("rounds"), caption("Rounds", words)
+    def _rounds(self) -> str:
+        return caption("Rounds", f": {self.search.attrs['cost']:,.0f} trials in all; ✕ given up, ★ chosen")
 
-    def _worth(self) -> Picture:
-        worth = self._value("worths")[self.controls["search"].value]
-        if not worth["comparisons"].sum():
-            raise NothingToShow("No two configurations differ in one property alone, so none can be judged by itself.")
-        return self._value("worth"), caption("What each property is worth", "", _worth_words(worth))
+    def _worths(self) -> xr.Dataset:
+        """What each property is worth in the search that is shown."""
+        found: xr.Dataset = self._value("worths")[self.controls["search"].value]
+        return found
+
+    def _worth(self) -> str:
+        return caption("What each property is worth", "", _worth_words(self._worths()))
+
+    def _no_worth(self) -> str:
+        none = "No two configurations differ in one property alone, so none can be judged by itself."
+        return "" if self._worths()["comparisons"].sum() else none
+
+    PANELS: ClassVar[tuple[Panel, ...]] = (
+        Panel("table", "configurations", ("search", "configuration"), _table, width=4),
+        Panel("ratios", "seed by seed", ("search", "configuration"), _ratios),
+        Panel("rounds", "rounds", ("search", "configuration"), _rounds),
+        Panel("worth", "what each property is worth", ("search", "compare"), _worth, hidden=_no_worth, width=4),
+    )
 
     def data(self) -> xr.Dataset:
         """Return the search that is shown, with intervals and the worth of each property."""
         means = self._value("means").rename({n: f"{n}_interval" for n in ("late_trials", "failed")})
-        worth = self._value("worths")[self.controls["search"].value]
-        return xr.merge([self.search, means, worth], combine_attrs="override", compat="override")
+        return xr.merge([self.search, means, self._worths()], combine_attrs="override", compat="override")
 
 
 def _worth_words(worth: xr.Dataset) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import ipywidgets
@@ -14,8 +15,9 @@ from ip2lab.views.explorers.base import (
     SLIDER,
     Chosen,
     Explorer,
+    Exported,
     NothingToShow,
-    Picture,
+    Panel,
     Switches,
     check,
     dropdown,
@@ -28,7 +30,7 @@ from ip2lab.views.explorers.population_steps import BIN, Facts, Steps
 from ip2lab.views.explorers.recipe import Recipe
 from ip2lab.views.labels import Labels
 from ip2lab.views.markup import caption
-from ip2lab.views.widget.figure import inside
+from ip2lab.views.widget.figure import inside, rows_of
 
 METHODS = {
     "principal components": "pca",
@@ -75,35 +77,6 @@ class PopulationExplorer(Explorer):
     >>> explorer.state["problem"]
     1
     """
-
-    _BASIS = ("problem", "signal", "method", "basis", "range", "aligned", "view", "azimuth", "elevation", "repeats")
-    PANELS: ClassVar[dict[str, tuple[str, ...]]] = {
-        "trajectories": (*_BASIS, "time", "by", "hidden", "span"),
-        "raster": ("problem", "time", "signal", "trial", "order", "selected", "span", "method", "basis", "range"),
-        "loadings": (*_BASIS, "selected"),
-        "scatter": ("problem", "signal", "x", "y", "selected", "repeats"),
-        "average": ("problem", "time", "signal", "by", "hidden", "selected", "span", "repeats"),
-        "variance": ("problem", "signal", "repeats"),
-        "dimensions": ("problem", "signal", "repeats"),
-        "angles": ("problem", "signal", "repeats"),
-        "decoding": ("problem", "time", "signal", "by", "span"),
-    }
-    TITLES: ClassVar[dict[str, str]] = {
-        "trajectories": "trajectories",
-        "raster": "raster",
-        "loadings": "loadings",
-        "scatter": "properties",
-        "average": "mean activity",
-        "variance": "variance",
-        "dimensions": "dimensions",
-        "angles": "angles",
-        "decoding": "decoding",
-    }
-    SLOW: ClassVar[frozenset[str]] = frozenset({"found", "decision", "manifold", "decoded", "communities"})
-    EVENTS: ClassVar[dict[str, tuple[str, ...]]] = {
-        **dict.fromkeys(PANELS, ("tap",)),
-        **dict.fromkeys(("trajectories", "raster", "loadings", "scatter"), ("tap", "region")),
-    }
 
     def __init__(self, run: xr.DataTree) -> None:
         self.run = run = with_neurons(run)
@@ -171,7 +144,10 @@ class PopulationExplorer(Explorer):
             "order": dropdown("sorted by", self._orders()),
             "x": dropdown("neurons by", numbers),
             "y": dropdown("and", numbers, numbers[min(1, len(numbers) - 1)][1]),
-            "panels": Switches(dict.fromkeys(self.TITLES.values(), ""), [self.TITLES[name] for name in FIRST]),
+            "panels": Switches(
+                dict.fromkeys([panel.title for panel in self.PANELS], ""),
+                [panel.title for panel in self.PANELS if panel.name in FIRST],
+            ),
             "selected": Chosen(activity.sizes["neuron"]),
             "span": Chosen(float(times[-1]) + 1e-6),
             "hidden": Chosen(activity.sizes["probe"]),
@@ -302,10 +278,11 @@ class PopulationExplorer(Explorer):
         except NothingToShow as why:
             raise NothingToShow(WORDS["no variance"] if "no variance" in str(why) else str(why)) from None
 
-    def _trajectories(self) -> Picture:
-        s = self.state
-        picture = self._value("trajectories")
-        return picture, caption("Trajectories", f" in problem {s['problem']}", self._method_words())
+    def _grid(self) -> str:
+        return rows_of(self.visible())
+
+    def _trajectories(self) -> str:
+        return caption("Trajectories", f" in problem {self.state['problem']}", self._method_words())
 
     def _method_words(self) -> str:
         s = self.state
@@ -325,81 +302,152 @@ class PopulationExplorer(Explorer):
             return "demixed: " + ", ".join(f"{name} {share:.0f} %" for name, share in parts)
         return f"{words}, the same in all problems" if s["method"] == "decision" else f"{words} of this problem"
 
-    def _raster(self) -> Picture:
+    def _raster(self) -> str:
         s = self.state
-        picture = self._value("raster")
         trial = self._value("trial")
         words = str(trial.attrs.get("long_name", trial.name))
         some = [f"{len(s['selected'])} neurons selected"] if s["selected"] else []
         which = trial_name(self.activity, s["trial"])
-        return picture, caption(words[:1].upper() + words[1:], f" in problem {s['problem']}", which, *some)
+        return caption(words[:1].upper() + words[1:], f" in problem {s['problem']}", which, *some)
 
-    def _loadings(self) -> Picture:
+    def _no_loadings(self) -> str:
+        """Why there are none; where there are no trajectories it is their reason."""
         if self.state["method"] == "isomap":
-            raise NothingToShow(WORDS["loadings"])
-        self._trajectories()
+            return WORDS["loadings"]
+        self._value("trajectories")
+        return ""
+
+    def _loadings(self) -> str:
         turned = ", which alignment does not turn" if "placed" in self._now() else ""
-        return self._value("loadings"), caption("Loadings", f" of the neurons on the components{turned}")
+        return caption("Loadings", f" of the neurons on the components{turned}")
 
-    def _scatter(self) -> Picture:
-        return self._value("scatter"), caption("Neurons", f" after problem {self.state['problem']}")
+    def _scatter(self) -> str:
+        return caption("Neurons", f" after problem {self.state['problem']}")
 
-    def _average(self) -> Picture:
+    def _average(self) -> str:
         chosen = self.state["selected"]
         who = f"{len(chosen)} selected neurons" if chosen else "all neurons"
-        return self._value("average"), caption("Mean activity", f" of {who} in problem {self.state['problem']}")
+        return caption("Mean activity", f" of {who} in problem {self.state['problem']}")
 
-    def _variance(self) -> Picture:
-        return self._value("variance"), caption("Explained variance", ", each problem's own components")
+    def _variance(self) -> str:
+        return caption("Explained variance", ", each problem's own components")
 
-    def _dimensions(self) -> Picture:
+    def _dimensions(self) -> str:
         problem = self.state["problem"]
         now = float(self._value("spread")["participation_ratio"].sel(problem=self._facts.labels[problem]))
         words = f"{now:.1f} dimensions in problem {problem}"
-        return self._value("dimensions"), caption("Participation ratio", "", words)
+        return caption("Participation ratio", "", words)
 
-    def _angles(self) -> Picture:
-        if len(self.problems) < 2:
-            raise NothingToShow("Only one problem was kept: there is none to compare it with.")
+    def _no_angles(self) -> str:
+        return "" if len(self.problems) > 1 else "Only one problem was kept: there is none to compare it with."
+
+    def _angles(self) -> str:
         chance = f"chance {_chance(self.activity.sizes['neuron']):.0f}°"
-        return self._value("angles"), caption("Principal angles", " between problems, mean of three", chance)
+        return caption("Principal angles", " between problems, mean of three", chance)
 
-    def _decoding(self) -> Picture:
+    def _decoding(self) -> str:
         s = self.state
-        picture = self._value("decoding")
         words = f" the {s['by']} in problem {s['problem']}, bins of {BIN} ms"
-        return picture, caption("Decoding", words, f"chance {self._value('chance'):.2g}")
+        return caption("Decoding", words, f"chance {self._value('chance'):.2g}")
+
+    _BASIS = ("problem", "signal", "method", "basis", "range", "aligned", "view", "azimuth", "elevation", "repeats")
+    _TURNS = ("found", "decision", "manifold")  # steps that find directions, and take long
+    PANELS: ClassVar[tuple[Panel, ...]] = (
+        Panel(
+            "trajectories",
+            "trajectories",
+            (*_BASIS, "time", "by", "hidden", "span"),
+            _trajectories,
+            events=("tap", "region"),
+            slow=_TURNS,
+            data=(Exported("scores", "scores", {"time": "scores_time"}), Exported("signal", "signal")),
+        ),
+        Panel(
+            "raster",
+            "raster",
+            ("problem", "time", "signal", "trial", "order", "selected", "span", "method", "basis", "range"),
+            _raster,
+            events=("tap", "region"),
+            slow=(*_TURNS, "communities"),
+            data=(Exported("trial", "trial"), Exported("order", "order")),
+        ),
+        Panel(
+            "loadings",
+            "loadings",
+            (*_BASIS, "selected"),
+            _loadings,
+            hidden=_no_loadings,
+            events=("tap", "region"),
+            slow=_TURNS,
+            data=(Exported("axes", "components", {"component": "axis"}),),
+        ),
+        Panel(
+            "scatter",
+            "properties",
+            ("problem", "signal", "x", "y", "selected", "repeats"),
+            _scatter,
+            events=("tap", "region"),
+            data=(Exported("scatter_x", "neuron_x"), Exported("scatter_y", "neuron_y")),
+        ),
+        Panel(
+            "average",
+            "mean activity",
+            ("problem", "time", "signal", "by", "hidden", "selected", "span", "repeats"),
+            _average,
+            events=("tap",),
+            data=(Exported("signal", "signal"),),
+        ),
+        Panel(
+            "variance",
+            "variance",
+            ("problem", "signal", "repeats"),
+            _variance,
+            events=("tap",),
+            data=(Exported("share", "explained_variance_ratio", {"component": "own_component"}),),
+        ),
+        Panel(
+            "dimensions",
+            "dimensions",
+            ("problem", "signal", "repeats"),
+            _dimensions,
+            events=("tap",),
+            data=(Exported("ratio", "participation_ratio"),),
+        ),
+        Panel(
+            "angles",
+            "angles",
+            ("problem", "signal", "repeats"),
+            _angles,
+            hidden=_no_angles,
+            events=("tap",),
+            data=(Exported("pairs", "angle"),),
+        ),
+        Panel(
+            "decoding",
+            "decoding",
+            ("problem", "time", "signal", "by", "span"),
+            _decoding,
+            events=("tap",),
+            slow=("decoded",),
+            data=(Exported("accuracy", "accuracy", {"time": "bin"}),),
+        ),
+    )
 
     # ------------------------------------------------------------------ what leaves
 
     def data(self) -> xr.Dataset:
         """Return the data behind the pictures that are shown: scores, signals, loadings, angles, ..."""
-        steps, shown = self._now(), self._there()
-        parts = {
-            "trajectories": {"scores": "scores", "signal": "signal"},
-            "raster": {"trial": "trial", "order": "order"},
-            "loadings": {"components": "axes"},
-            "scatter": {"neuron_x": "scatter_x", "neuron_y": "scatter_y"},
-            "average": {"signal": "signal"},
-            "variance": {"explained_variance_ratio": "share"},
-            "dimensions": {"participation_ratio": "ratio"},
-            "angles": {"angle": "pairs"},
-            "decoding": {"accuracy": "accuracy"},
-        }
-        chosen = {name: step for panel in shown for name, step in parts[panel].items()}
-        found = {name: self._recipe.value(steps, step) for name, step in chosen.items()}
-        return xr.Dataset({name: _bare(name, value) for name, value in found.items()}).assign_attrs(
-            selected=str(self.state["selected"]), problem=self.state["problem"]
-        )
+        steps, wanted = self._now(), [part for name in self._there() for part in self._panels[name].data]
+        return xr.Dataset(
+            {part.name: _bare(self._recipe.value(steps, part.step), part.dims) for part in wanted}
+        ).assign_attrs(selected=str(self.state["selected"]), problem=self.state["problem"])
 
 
-def _bare(name: str, value: Any) -> xr.DataArray:
+def _bare(value: Any, dims: Mapping[str, str]) -> xr.DataArray:
     """An array with its own names of dims where others mean other things by them, and without labels in words."""
     if not isinstance(value, xr.DataArray):
         return xr.DataArray(value, dims="row")
-    own = {"trial": {}, "explained_variance_ratio": {"component": "own_component"}, "accuracy": {"time": "bin"}}
-    own |= {"scores": {"time": "scores_time"}, "components": {"component": "axis"}}
-    value = value.rename({a: b for a, b in own.get(name, {}).items() if a in value.dims})
+    value = value.rename({old: new for old, new in dims.items() if old in value.dims})
     kept = [c for c in value.coords if c in value.dims and value[c].dtype.kind in "iuf"]
     return value.drop_vars([c for c in value.coords if c not in kept])
 
