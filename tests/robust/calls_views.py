@@ -132,7 +132,7 @@ PICTURES: dict[str, Call] = {
         plots.over_problems,
         lambda: {"values": trials(), "at": 3, "log": True, "floor": 1.0, "height": 220},
     ),
-    "running_mean": (plots.running_mean, lambda: {"picture": plots.over_problems(trials(), at=3), "at": 4.0}),
+    "move_marker": (plots.move_marker, lambda: {"picture": plots.over_problems(trials(), at=3), "at": 4.0}),
     "neuron_map": (
         plots.neuron_map,
         lambda: {"x": of_neurons(), "y": of_neurons(5.0), "selected": [1, 3], "log": (True, False), "height": 260},

@@ -160,7 +160,7 @@ def drawn(text: str) -> dict[str, hv.Overlay]:
         ),
         "lesion_costs": plots.lesion_costs(lost, values.isel(problem=0)),
         "matrix": plots.matrix(square, at=labels[0]),
-        "running_mean": plots.running_mean(plots.over_problems(values.mean("neuron", keep_attrs=True)), 1),
+        "move_marker": plots.move_marker(plots.over_problems(values.mean("neuron", keep_attrs=True)), 1),
         "neuron_map": plots.neuron_map(values[0], values[1], selected=[1]),
         "neuron_trace": plots.neuron_trace(trace),
         "over_problems": plots.over_problems(many),

@@ -111,7 +111,7 @@ def everything() -> dict[str, hv.Overlay]:
 
 def test_every_picture_is_tried(everything: dict[str, hv.Overlay]) -> None:
     assert everything.keys() == set(plots.__all__) - {"curve_limits", "rotate"} | {
-        "running_mean",
+        "move_marker",
         "highlight",
         "color_scale",
         "label_conditions",

@@ -31,7 +31,7 @@ PACKAGE = str(Path(ip2lab.__file__).parent)
 DRAWN = [
     name
     for name in PICTURES
-    if name not in ("label_conditions", "curve_limits", "running_mean", "highlight", "rotate", "color_scale")
+    if name not in ("label_conditions", "curve_limits", "move_marker", "highlight", "rotate", "color_scale")
 ]
 PLACES = ("picked", "selected", "chosen", "neuron", "order", "colors")  # arguments that count neurons
 COUNTED = {

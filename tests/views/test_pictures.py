@@ -141,7 +141,7 @@ def test_trial_picture_names_the_epochs_and_the_outputs(name: str) -> None:
 
 def test_moving_the_marker_redraws_the_marker_only(run: xr.DataTree) -> None:
     picture = plots.property_trajectories(run["properties"].to_dataset().threshold, at=1)
-    again = plots.running_mean(picture, 4)
+    again = plots.move_marker(picture, 4)
     assert paths(list(again)[1])[0][0, 0] == 4
     assert [new is old for new, old in zip(again, picture, strict=True)].count(False) == 1
 

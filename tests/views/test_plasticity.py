@@ -45,7 +45,7 @@ def test_another_search_brings_its_own_choice(explorer: PlasticityExplorer, sear
 
 
 def test_state_is_plain_and_comes_back(explorer: PlasticityExplorer) -> None:
-    explorer.state = {"search": "dms", "configuration": "nothing"}
+    explorer.state = {"search": "dms", "configuration": "bias"}
     state, word = explorer.state, explorer.state_text
     assert json.loads(json.dumps(state)) == state
     explorer.state = {"search": "association", "configuration": "threshold", "compare": False}
@@ -66,7 +66,7 @@ def test_the_configuration_table_shows_the_means(searches: dict[str, xr.Dataset]
     search = searches["association"]
     table = curves.configurations(search)
     cells = list(plots.configuration_table(search, table))[1]
-    first = f"{float(table.late_trials.sel(configuration='tau_dendrite', statistic='mean')):.1f}"
+    first = f"{float(table.late_trials.sel(configuration='bias + tau_dendrite', statistic='mean')):.1f}"
     words = [str(w) for w in cells.dimension_values("text")]
     assert sum(word.split("  ")[0] == first for word in words) == 1
     assert "not reached" in words
@@ -90,7 +90,7 @@ def test_stopped_runs_are_told_apart_from_finished_ones(searches: dict[str, xr.D
 
 
 def test_the_printed_code_draws_the_same_pictures(explorer: PlasticityExplorer) -> None:
-    explorer.state = {"search": "dms", "configuration": "nothing"}
+    explorer.state = {"search": "dms", "configuration": "bias"}
     space: dict[str, Any] = {}
     exec(explorer.code(), space)
     for name in [panel.name for panel in explorer.PANELS]:
@@ -107,7 +107,7 @@ def test_an_exported_search_opens_with_its_content(explorer: PlasticityExplorer,
 
 
 def test_candidates_that_differ_in_more_than_one_property_are_told(searches: dict[str, xr.Dataset]) -> None:
-    two = searches["association"].sel(configuration=["threshold", "tau_dendrite"])
+    two = searches["association"].sel(configuration=["bias + threshold", "bias + tau_dendrite"])
     assert "differ in one property alone" in PlasticityExplorer(two).figure.notes["worth"]
 
 

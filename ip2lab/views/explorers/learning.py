@@ -438,7 +438,7 @@ class LearningExplorer(Explorer):
                 f"groups_{i}": self._counted(call(grouped, ref(f"some_{i}"), by)),
                 f"fits_{i}": call(fitted, groups) if s["fit"] else {},
                 f"still_{i}": ticked(self.labels, call(plots.learning_curves, groups, fits=fits, off=off, **looks)),
-                SIDES[i]: call(plots.running_mean, ref(f"still_{i}"), place + s["log_problems"]),
+                SIDES[i]: call(plots.move_marker, ref(f"still_{i}"), place + s["log_problems"]),
             }
         return found
 

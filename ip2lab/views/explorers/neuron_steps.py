@@ -178,7 +178,7 @@ class Cells:
         found = {
             "over_all": ticked(self.labels, call(lines, own, **look, **key)),
             "over_one": call(plots.highlight, ref("over_all"), own, neuron),
-            "over": call(plots.running_mean, ref("over_one"), self.labels.place(s["problem"])),
+            "over": call(plots.move_marker, ref("over_one"), self.labels.place(s["problem"])),
             "densities": call(neurons.density, PROPERTIES),
             "density": density,
             "scatter": call(plots.scatter, now, NOW[s["against"]], picked=neuron, **look, limits=both, height=240),

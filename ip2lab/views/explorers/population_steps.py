@@ -119,7 +119,7 @@ class Steps(NamedTuple):
             "seen": scores,
             "trajectories": call(plots.trajectories, ref("seen"), x=x, y=y, at=now, **look, height=340),
             "means": call(plots.over_time, some.mean("neuron", keep_attrs=True), **look),
-            "average": call(plots.running_mean, ref("means"), now),
+            "average": call(plots.move_marker, ref("means"), now),
         }
 
     def _components(self) -> tuple[int, int]:
@@ -144,7 +144,7 @@ class Steps(NamedTuple):
             "trial": self._stored(self.problem).isel(probe=s["trial"]).load(),
             **self._order(),
             "rows": rows,
-            "raster": call(plots.running_mean, ref("rows"), s["time"]),
+            "raster": call(plots.move_marker, ref("rows"), s["time"]),
         }
 
     def _of_neurons(self) -> dict[str, Any]:
@@ -181,9 +181,9 @@ class Steps(NamedTuple):
             "share": share.assign_attrs(long_name="share of variance"),
             "ratio": spread["participation_ratio"].assign_attrs(long_name="dimensions"),
             "shares": line(ref("share")),
-            "variance": call(plots.running_mean, ref("shares"), place),
+            "variance": call(plots.move_marker, ref("shares"), place),
             "ratios": line(ref("ratio")),
-            "dimensions": call(plots.running_mean, ref("ratios"), place),
+            "dimensions": call(plots.move_marker, ref("ratios"), place),
             "own": spread["components"].dropna("problem"),
             "pairs": call(np.degrees, angles).assign_attrs(long_name="angle", units="degrees"),
             "angles": call(plots.matrix, ref("pairs"), at=self.problem, limits=(0, 90)),
@@ -401,7 +401,7 @@ class Steps(NamedTuple):
             .assign_coords(line=[s["by"], SHUFFLED])
             .assign_attrs(long_name="decoding accuracy", units="1"),
             "read": call(plots.over_time, ref("accuracy"), **look),
-            "decoding": call(plots.running_mean, ref("read"), s["time"]),
+            "decoding": call(plots.move_marker, ref("read"), s["time"]),
         }
 
 

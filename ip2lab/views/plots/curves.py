@@ -551,7 +551,7 @@ def over_problems(
     )
 
 
-def running_mean(picture: hv.Overlay, at: float | None) -> hv.Overlay:
+def move_marker(picture: hv.Overlay, at: float | None) -> hv.Overlay:
     """Return a picture with its marker at another place; all other parts are the same objects.
 
     Parameters
@@ -564,7 +564,7 @@ def running_mean(picture: hv.Overlay, at: float | None) -> hv.Overlay:
     Examples
     --------
     >>> picture = over_problems(xr.DataArray([3.0, 2.0], dims="problem", coords={"problem": [0, 1]}), at=0)
-    >>> again = running_mean(picture, 1)
+    >>> again = move_marker(picture, 1)
     >>> [new is old for new, old in zip(again, picture)]
     [True, True, False]
     """
