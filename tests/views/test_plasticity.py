@@ -48,7 +48,7 @@ def test_state_is_plain_and_comes_back(explorer: PlasticityExplorer) -> None:
     explorer.state = {"search": "dms", "configuration": "bias"}
     state, word = explorer.state, explorer.state_text
     assert json.loads(json.dumps(state)) == state
-    explorer.state = {"search": "association", "configuration": "threshold", "compare": False}
+    explorer.state = {"search": "association", "configuration": "bias + threshold", "compare": False}
     explorer.state = word
     assert explorer.state == state
 
@@ -66,9 +66,9 @@ def test_the_configuration_table_shows_the_means(searches: dict[str, xr.Dataset]
     search = searches["association"]
     table = curves.configurations(search)
     cells = list(plots.configuration_table(search, table))[1]
-    first = f"{float(table.late_trials.sel(configuration='bias + tau_dendrite', statistic='mean')):.1f}"
+    means = table.late_trials.sel(statistic="mean").values
     words = [str(w) for w in cells.dimension_values("text")]
-    assert sum(word.split("  ")[0] == first for word in words) == 1
+    assert {f"{mean:.1f}" for mean in means[np.isfinite(means)]} <= {word.split("  ")[0] for word in words}
     assert "not reached" in words
     assert len(words) == 4 * search.sizes["configuration"]
 
