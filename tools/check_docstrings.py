@@ -35,7 +35,9 @@ def names() -> dict[str, set[str]]:
             full = f"{thing.__module__}.{thing.__qualname__}"
             found[full] = found.get(full, EVERYWHERE) | (ALONE if name in listed else EVERYWHERE)
             if inspect.isclass(thing):
-                methods = (n for n, m in vars(thing).items() if inspect.isfunction(m) or isinstance(m, property))
+                # a function under another name is the default of a field
+                own_functions = {n for n, m in vars(thing).items() if inspect.isfunction(m) and m.__name__ == n}
+                methods = own_functions | {n for n, m in vars(thing).items() if isinstance(m, property)}
                 found |= {f"{full}.{method}": EVERYWHERE for method in methods if not method.startswith("_")}
     return found
 
