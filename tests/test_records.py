@@ -1317,3 +1317,29 @@ def test_a_closed_recorder_writes_nothing(tmp_path: Path) -> None:
 
 if __name__ == "__main__":
     go_on(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def test_a_lock_whose_name_cannot_be_written_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            Lock(tmp_path)
+    Lock(tmp_path).release()
+
+
+def test_where_a_file_system_locks_no_files_the_lock_file_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    fcntl = pytest.importorskip("fcntl")
+    monkeypatch.setattr(fcntl, "flock", refused)
+    first = Lock(tmp_path)
+    with pytest.raises(BlockingIOError, match="is being written by another process"):
+        Lock(tmp_path)
+    first.release()
+    Lock(tmp_path).release()

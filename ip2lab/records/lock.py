@@ -17,12 +17,13 @@ from typing import Any
 
 try:
     import fcntl
-except ImportError:  # Windows: a lock file is believed, and one that a dead writer left is deleted by hand
+except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 Holder = dict[str, Any]  # host, process, time and token of a writer, as its lock file says
 
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # of systems, and file systems, that lock no files
 
 
 class Lock:
@@ -46,15 +47,19 @@ class Lock:
     def _take(self) -> int:
         """Open the file, lock it, and write into it who holds it."""
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-            free, current = _claim(descriptor), _is_at(descriptor, self.path)
-            if free and current:
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, json.dumps(self.owner).encode())
-                return descriptor
-            holder = _read(descriptor)
-            os.close(descriptor)
+            descriptor, taken = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644), False
+            try:
+                free, current = _claim(descriptor), _is_at(descriptor, self.path)
+                holder = _read(descriptor)
+                if free and current:
+                    os.lseek(descriptor, 0, os.SEEK_SET)
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, json.dumps(self.owner).encode())
+                    taken = True
+                    return descriptor
+            finally:
+                if not taken:  # also where the disk is full: an open file would stay locked
+                    os.close(descriptor)
             if current:  # else it was deleted or replaced meanwhile
                 raise BlockingIOError(
                     f"{self.path.parent} is being written by another process: {describe(holder)}. Wait for it, stop "
@@ -99,13 +104,18 @@ if hasattr(os, "register_at_fork"):
 
 def _claim(descriptor: int) -> bool:
     """Lock an open file for as long as it stays open; False where it names a writer that may still run."""
-    if fcntl is None:
-        return not _read(descriptor)
-    return _flock(descriptor) and _read(descriptor).get("host", socket.gethostname()) == socket.gethostname()
+    try:
+        return _flock(descriptor) and _read(descriptor).get("host", socket.gethostname()) == socket.gethostname()
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return not _read(descriptor)  # a file is believed, and one that a dead writer left is deleted by hand
 
 
 def _flock(descriptor: int) -> bool:
     """Lock an open file unless another has it; who only asks (`is_locked`) has it for an instant, so try for longer."""
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "this system has no flock")
     late = time.monotonic() + 0.1
     while True:
         try:
