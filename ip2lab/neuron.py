@@ -77,9 +77,7 @@ def step(state: State, current: Any, constants: Any, spike_scale: float, spike: 
     --------
     >>> import numpy as np
     >>> one = np.ones(1)
-    >>> neuron = Constants(
-    ...     bias=0 * one, decay_dendrite=0 * one, decay_soma=0.5 * one, threshold=one, adaptation_strength=0 * one,
-    ...     decay_adaptation=0 * one, gain=one)
+    >>> neuron = Constants(**{constant_of(row): row.neutral * one for row in SPIKING})._replace(decay_soma=0.5 * one)
     >>> state = resting(neuron, 0 * one)
     >>> for _ in range(2):
     ...     state = step(state, 1.5 * one, neuron, 1.0, lambda v: v > 0)

@@ -19,15 +19,24 @@ from torch.func import functional_call
 from ip2lab.networks import compilation
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.neuron import SPIKING
-from ip2lab.properties import PROPERTIES, properties_of
+from ip2lab.properties import PROPERTIES, Property, properties_of
 from ip2lab.training.learners import CompiledLearner, OptimizerSettings, draw_noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:tau_soma of")  # short somas at long steps are meant here
 ROOT = Path(__file__).parents[1]
 BOTH = pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
 PROPERTY_NAMES = tuple(row.name for row in SPIKING)
-SPREAD = {name: PROPERTIES[name].heterogeneous for name in PROPERTY_NAMES}
-SPREAD |= {"tau_dendrite": (20.0, 400.0), "bias": (0.2, 0.8)}
+
+
+def spread(row: Property) -> tuple[float, float]:
+    """Two values between which a property is drawn, away from the one at which it does nothing."""
+    if not row.signed:
+        return row.heterogeneous
+    low, high = np.clip(row.bounds, -1.0, 2.0)
+    return float(low + 0.4 * (high - low)), float(low + 0.6 * (high - low))
+
+
+SPREAD = {row.name: spread(row) for row in SPIKING} | {"tau_dendrite": (20.0, 400.0)}
 
 
 def network(inputs=2, outputs=2, neurons=4, *, dtype=torch.float64, start=SPREAD, **options) -> SpikingNetwork:
@@ -51,7 +60,7 @@ def test_gradients_of_the_smooth_network_are_those_of_finite_differences(compile
     net = network(readout=readout, adaptation=adaptation, autapses=True, recurrent_gain=1.0, input_gain=3.0, seed=3)
     net.model = net.model._replace(spiking=2)
     names = [name for name, _ in net.named_parameters()]
-    assert sum(name.startswith("free.") for name in names) == len(properties_of("spiking", adaptation, ["gain"]))
+    assert sum(name.startswith("free.") for name in names) == len(properties_of("spiking", adaptation, PROPERTIES))
     rng = np.random.default_rng(0)
     inputs = array(rng, 2, 9, 2).requires_grad_()
     noise = 0.3 * array(rng, 2, 9, 4)
@@ -92,7 +101,8 @@ def starts(draw):
     for name in PROPERTY_NAMES:
         row = PROPERTIES[name]
         if row.signed:
-            chosen[name] = draw(st.floats(-1, 1))
+            low, high = np.clip(row.bounds, -1.0, 2.0)
+            chosen[name] = draw(st.floats(low + 0.01, high - 0.01))
             continue
         low, high = row.bounds
         share = draw(st.one_of(st.floats(0.05, 0.95), st.sampled_from([1e-6, 1 - 1e-6])))
