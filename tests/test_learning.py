@@ -157,7 +157,7 @@ def test_the_record_is_of_the_network_that_learnt(whole):
     weights, last = whole["weights"].isel(problem=-1), whole["activity"].isel(problem=-1)
     net = SpikingNetwork(11, 3, 20)
     with torch.no_grad():
-        for name in ("input_weights", "recurrent_weights", "bias", "output_weights", "output_bias"):
+        for name in ("input_weights", "recurrent_weights", "output_weights", "output_bias"):
             getattr(net, name).copy_(torch.as_tensor(weights[name].values))
     for name in ("tau_dendrite", "tau_soma", "threshold"):
         net.set_property(name, whole["properties"][name].sel(problem=2).values)
@@ -171,7 +171,7 @@ def test_the_record_is_of_the_network_that_learnt(whole):
 
 def test_configuration_and_units_are_recorded(whole):
     assert whole.attrs["family"] == "association" and whole.attrs["seed"] == 5
-    assert whole.attrs["learnable"] == ["tau_dendrite", "tau_soma", "threshold"]
+    assert whole.attrs["learnable"] == ["bias", "tau_dendrite", "tau_soma", "threshold"]
     assert whole.attrs["config"]["neurons"] == 20 and whole.attrs["config"]["family"] == SHORT.settings()
     assert whole.attrs["complete"] is True
     for node in whole.subtree:
@@ -183,7 +183,7 @@ def test_configuration_and_units_are_recorded(whole):
 
 
 def test_only_the_properties_named_learnable_change():
-    names = {"tau_dendrite", "tau_soma", "threshold"}
+    names = {"bias", "tau_dendrite", "tau_soma", "threshold"}
     asked = [
         (None, set()),
         ("tau_soma", {"tau_soma"}),
@@ -657,8 +657,8 @@ def test_the_progress_bar_names_the_problem(capsys):
         ({"task": "asociation"}, ValueError, "unknown family 'asociation'; known: association"),
         ({"model": "spikes"}, ValueError, "model: 'spikes' is unknown; known: spiking"),
         ({"neuron": 10}, TypeError, "the model 'spiking' has no option 'neuron'; it has adaptation"),
-        ({"learnable": "tau_axon"}, ValueError, "learnable: unknown property 'tau_axon'; known: tau_dendrite"),
-        ({"learnable": "tau"}, ValueError, "this network has no property 'tau'; it has tau_dendrite"),
+        ({"learnable": "tau_axon"}, ValueError, "learnable: unknown property 'tau_axon'; known: bias, tau_dendrite"),
+        ({"learnable": "tau"}, ValueError, "this network has no property 'tau'; it has bias, tau_dendrite"),
         ({"learnable": "tau_adaptation"}, ValueError, "give adaptation=True for it"),
         (
             {"start": {"tau_soma": -20}},
@@ -685,9 +685,10 @@ def test_bad_input_is_refused_by_name_and_nothing_is_left(tmp_path, changes, err
 
 def test_an_existing_path_is_refused_and_left_alone(tmp_path):
     (tmp_path / "run.zarr").mkdir()
+    (tmp_path / "run.zarr" / "mine.txt").write_text("kept")
     with pytest.raises(FileExistsError, match=r"run\.zarr"):
         train(path=tmp_path / "run.zarr")
-    assert list((tmp_path / "run.zarr").iterdir()) == []
+    assert [entry.read_text() for entry in (tmp_path / "run.zarr").iterdir()] == ["kept"]
 
 
 def test_resuming_a_missing_run_raises_file_not_found(tmp_path):

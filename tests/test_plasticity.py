@@ -12,18 +12,24 @@ import pytest
 
 import ip2lab
 from ip2lab import plasticity
-from ip2lab.plasticity import evaluate, learn_series, search_plasticity, subsets
+from ip2lab.plasticity import evaluate, learn_series, subsets
+from ip2lab.properties import PROPERTIES
 from ip2lab.training.options import learnable_names, rates_by_parameter, resolve
 
 NAMES = ("tau_dendrite", "tau_soma", "threshold")
 SMALL = {"neurons": 20, "max_trials": 100, "window": 20, "criterion": 0.3}
 
 
+def search_plasticity(*given, **asked):
+    """Search among the subsets of the paper's three unless a test names other candidates."""
+    return plasticity.search_plasticity(*given, **{"candidates": subsets(NAMES)} | asked)
+
+
 def synthetic(worth, noise):
     """Return what stands in for learning: trials that a configuration takes, known up to noise."""
 
     def learn(family, model, learnable, options, seed, problems, budget, state=None):
-        rng = np.random.default_rng([seed, *(NAMES.index(name) for name in learnable)])
+        rng = np.random.default_rng([seed, *(list(PROPERTIES).index(name) for name in learnable)])
         common = np.random.default_rng(seed).normal()  # some seeds are hard for all
         needed = problems * math.exp(5 + worth(set(learnable)) + common + noise * rng.normal())
         taken = min(needed, budget)
@@ -286,7 +292,7 @@ def test_a_single_seed_and_an_empty_list_are_refused():
 def test_a_random_subset_is_drawn_from_the_seed():
     drawn = [learnable_names("spiking", "random", seed=seed) for seed in range(200)]
     assert drawn == [learnable_names("spiking", "random", seed=seed) for seed in range(200)]
-    assert set(drawn) == set(subsets(NAMES)) - {()}  # every one of the seven turns up
+    assert set(drawn) == set(subsets(("bias", *NAMES))) - {()}  # every one of the fifteen turns up
     assert learnable_names("attention", "random", seed=3) == ()
 
 
@@ -311,3 +317,10 @@ def test_a_mask_freezes_bitwise_and_moves_the_rest(learnable):
     for name, values in run["properties"].data_vars.items():
         same = values.values == values.values[0]
         assert (not same[1:].any(0).all()) if name in run.attrs["learnable"] else same.all(), name
+
+
+def test_without_candidates_every_subset_of_what_the_network_has_is_tried(monkeypatch):
+    monkeypatch.setattr(plasticity, "learn_series", synthetic(lambda chosen: -len(chosen), 0.05))
+    found = plasticity.search_plasticity("dms", seeds=range(8), problems=20, progress=False)
+    assert found.sizes["configuration"] == 16
+    assert found.attrs["decision"] == ["bias", *NAMES]

@@ -32,7 +32,7 @@ SHARE = 0.065  # of the training's time that drawing may take: what costs more i
 ALL = ("curve", "loss", "raster", "shift")
 TURNS = ("loss", "raster", "loss", "shift")  # one picture an update, and the curve when there is something new in it
 HEIGHT = 260  # of a panel, in pixels
-LEARNABLE = {"the paper's three": "default", "nothing": "nothing", "all": "all"}
+LEARNABLE = {"the bias and the paper's three": "default", "nothing": "nothing", "all": "all"}
 SIGNED = [name for name, row in PROPERTIES.items() if row.signed]  # these have no ratio to their first value
 
 
@@ -97,7 +97,11 @@ class LiveTraining(Explorer):
         name = family.name if isinstance(family, Family) else family
         words = [
             *LEARNABLE.items(),
-            *((f"{p.label}", p.name) for p in PROPERTIES.values() if p.name.startswith(("tau_d", "tau_s", "thr"))),
+            *(
+                (f"{p.label}", p.name)
+                for p in PROPERTIES.values()
+                if p.name.startswith(("bias", "tau_d", "tau_s", "thr"))
+            ),
         ]
         wide = {"style": {"description_width": "initial"}}
         number = {"layout": {"width": "140px"}, **wide}
@@ -133,7 +137,7 @@ class LiveTraining(Explorer):
     def _take_up(self, run: xr.DataTree) -> None:
         """Set the controls to what a stored run was trained with, so that Start goes on with it."""
         config, learnable = run.attrs["config"], "+".join(run.attrs["learnable"])
-        known = {"tau_dendrite+tau_soma+threshold": "default", "": "nothing"}
+        known = {"bias+tau_dendrite+tau_soma+threshold": "default", "": "nothing"}
         chosen = {
             "family": run.attrs["family"],
             "learnable": known.get(learnable, learnable),
