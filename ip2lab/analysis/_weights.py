@@ -13,6 +13,7 @@ from ip2lab.analysis._labels import called, match_axes
 
 
 def square(weights: xr.DataArray, neuron: str, presynaptic: str) -> xr.DataArray:
+    """Recurrent weights (..., neuron, presynaptic), both sides in the same order; ValueError where they are not."""
     check(weights, neuron=neuron, presynaptic=presynaptic, finite=True)
     if weights.sizes[neuron] != weights.sizes[presynaptic]:
         raise ValueError(
