@@ -270,8 +270,10 @@ def check_recorded(data: xr.DataArray) -> None:
     mask = recorded(data)
     if mask is None or bool(mask.all()):
         return
-    place = place_of(mask, np.argwhere(~mask.values)[0]) or "all of it"
-    dim = "time" if "time" in mask.dims else next(iter(mask.dims), "dim")
+    if not mask.dims:
+        raise ValueError(f"{called(data)} was recorded nowhere: its coord {RECORDED!r} is False; select others")
+    place = place_of(mask, np.argwhere(~mask.values)[0])
+    dim = "time" if "time" in mask.dims else mask.dims[-1]
     others = tuple(str(other) for other in mask.dims if other != dim)
     throughout = f"data.{RECORDED}" + (f".all({others})" if others else "")
     raise ValueError(

@@ -424,8 +424,8 @@ def _endless(basis: np.ndarray, points: Points, curve: np.ndarray) -> float:
 
 def _step(points: Points) -> float:
     """What is left by the best of all curves that fall once, at any problem, from one level to another."""
-    after = np.tri(points.x.size, k=-1).T[:-1]  # (place, problem): the problems before the fall
-    return float(_solve(after, points).left.min())
+    before = np.tri(points.x.size, k=-1)[1:]  # (place, problem): 1 before the fall, 0 after it
+    return float(_solve(before, points).left.min())
 
 
 def _residual(points: Points, curve: np.ndarray) -> np.ndarray:

@@ -155,6 +155,7 @@ def test_survival_equals_that_of_lifelines(seed):
     inside = (found.survival.sel(trials=at).values > 0) & (found.survival.sel(trials=at).values < 1)
     np.testing.assert_allclose(found.lower.sel(trials=at)[inside], band.values[inside, 0])
     np.testing.assert_allclose(found.upper.sel(trials=at)[inside], band.values[inside, 1])
+    assert not found[["lower", "upper"]].isnull().any().to_array().any()
     assert float(found.restricted_mean) == pytest.approx(area_below(oracle, 60))
     assert float(curves.final_efficiency(series, last=40, failures="survival")) == pytest.approx(
         area_below(oracle, np.minimum(times, caps).max())

@@ -146,6 +146,13 @@ def test_what_the_data_cannot_tell_is_no_number(kind, noise):
     assert np.isfinite(fit.fitted).all()
 
 
+@pytest.mark.parametrize("fit", [curves.exponential_fit, curves.power_law_fit])
+@pytest.mark.parametrize("noise", [0.0, 3.0])
+def test_a_step_is_not_called_still_falling(fit, noise):
+    values = np.repeat([100.0, 10.0], 20) + np.random.default_rng(0).normal(0, noise, 40)
+    assert str(fit(series(values)).reason.values) == "all of the decrease at once, later in the series"
+
+
 @pytest.mark.parametrize(("law", "level"), [("tau", 0.95), ("exponent", 0.95)])
 def test_noise_alone_is_seldom_taken_for_learning(law, level):
     rng = np.random.default_rng(5)

@@ -394,3 +394,15 @@ def test_a_recording_on_a_grid_of_30_khz_with_gaps():
         for j, one in enumerate(ids):
             found = np.searchsorted(np.sort(samples[unit == one]), edges)
             np.testing.assert_array_equal(ticks[i, :, j], np.diff(found))
+
+
+def test_labels_of_onsets_become_those_of_the_trials():
+    table = {"time": [3.0, 12.0, 14.0, 7.0], "unit": ["a", "a", "b", "b"]}
+    coords = {"event": ["x", "y", "z"], "cue": ("event", [1, 2, 3], {"units": "1"})}
+    onsets = xr.DataArray([0.0, np.nan, 15.0], dims="event", coords=coords)
+    spikes = from_events(table, bin=10, onsets=onsets, window=(0, 20), recorded=(0, 40), missing="drop")
+    assert spikes.trial.values.tolist() == ["x", "z"]
+    assert spikes.cue.dims == ("trial",)
+    assert spikes.cue.values.tolist() == [1, 3]
+    with pytest.raises(ValueError, match="the data have a dim or a coord 'time'"):
+        from_events(table, bin=10, onsets=onsets.dropna("event").rename(cue="time"), window=(0, 20))

@@ -99,6 +99,15 @@ def test_missing_labels_are_refused_by_number(missing):
         labels_along(data, "cue", ["trial"])
 
 
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "timedelta64[ns]"])
+def test_levels_of_a_list_of_times_are_times(kind):
+    later, earlier = np.array([10_000_000_000, 2_000_000_000]).astype(kind)
+    found, codes = levels([later, earlier])
+    assert found.dtype == kind
+    assert found.tolist() == [earlier.item(), later.item()]
+    assert codes.tolist() == [1, 0]
+
+
 def test_categories_that_do_not_occur_are_no_levels():
     cue = pd.Categorical(["b", "a", "b"], categories=["z", "b", "a"])
     data = xr.DataArray(np.zeros(3), dims="trial", coords={"cue": ("trial", cue)})
@@ -112,5 +121,10 @@ def test_what_was_not_recorded_is_named_where_all_is_needed():
     gap = data.assign_coords(recorded=(("trial", "time"), np.array([[True, True], [True, False]])))
     with pytest.raises(ValueError, match=r"'spikes' was not recorded everywhere \(1 of 4 .* trial=1, time=10"):
         check_recorded(gap)
+    rows = row([1, 2]).assign_coords(recorded=("neuron", [True, False]))
+    with pytest.raises(ValueError, match=r"throughout, data.sel\(neuron=data.recorded\)"):
+        check_recorded(rows)
+    with pytest.raises(ValueError, match=r"'row' was recorded nowhere: its coord 'recorded' is False"):
+        check_recorded(row([1, 2]).assign_coords(recorded=False))
     with pytest.raises(ValueError, match="'recorded' of 'spikes' holds int64; expected True"):
         recorded(gap.assign_coords(recorded=gap.recorded.astype(int)))
