@@ -159,7 +159,7 @@ def test_the_record_is_of_the_network_that_learnt(whole):
     with torch.no_grad():
         for name in ("input_weights", "recurrent_weights", "output_weights", "output_bias"):
             getattr(net, name).copy_(torch.as_tensor(weights[name].values))
-    for name in ("tau_dendrite", "tau_soma", "threshold"):
+    for name in ("bias", "tau_dendrite", "tau_soma", "threshold"):
         net.set_property(name, whole["properties"][name].sel(problem=2).values)
     shown = SHORT.problem(np.random.SeedSequence([5, trainer.PROBLEMS, 2])).trials()
     with torch.no_grad():

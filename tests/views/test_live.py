@@ -23,7 +23,7 @@ def test_the_run_is_that_of_train() -> None:
     same = ip2lab.train("association", problems=2, progress=False, **SMALL)
     np.testing.assert_array_equal(run["trials"].loss, same["trials"].loss)
     assert run.attrs["complete"]
-    assert list(live.runs) == ["association, the paper's three learnable, seed 0"]
+    assert list(live.runs) == ["association, the bias and the paper's three learnable, seed 0"]
     assert live.figure.notes["raster"] == ""
 
 
