@@ -29,15 +29,16 @@ from series import Bank
 
 import ip2lab
 from ip2lab import plasticity
+from ip2lab.examples import CANDIDATES
 from ip2lab.networks import build
-from ip2lab.plasticity import evaluate, learn_series, search_plasticity, subsets
+from ip2lab.plasticity import evaluate, learn_series, search_plasticity
 from ip2lab.training.options import learnable_names, resolve
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
 TUNING, FRESH = 100, 410  # first seed of each kind: settings were chosen on seeds below 400
 BUDGET = {"cd_dms": 26_000}  # trials after which a series is given up, 12,000 elsewhere
 PAPER = ("bias", "tau_dendrite", "tau_soma", "threshold")
-SETS = [("bias", *names) for names in subsets(PAPER[1:])]  # what a search chooses among
+SETS = CANDIDATES  # what a search chooses among
 ONE_RATE = dict.fromkeys(PAPER[1:], 0.04)
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),

@@ -22,7 +22,7 @@ from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
-from ip2lab.properties import PROPERTIES, Property
+from ip2lab.properties import Property, rows_of
 
 REFERENCE_STEP = 20.0  # ms, the step in which a spike has the scale 1 and noise its standard deviation
 
@@ -32,7 +32,7 @@ def constant_of(row: Property) -> str:
     return row.name.replace("tau", "decay", 1) if row.unit == "ms" else row.name
 
 
-SPIKING = tuple(row for row in PROPERTIES.values() if "spiking" in row.models)
+SPIKING = rows_of("spiking")
 #: The constants of the neuron, one per property of the table, one value per neuron each.
 Constants: Any = cast("Any", namedtuple("Constants", [constant_of(row) for row in SPIKING]))
 

@@ -178,6 +178,13 @@ class Property:
         share = (1 + np.tanh(2 * z / self.log_range)) / 2  # the logistic, without overflow
         return self.bounds[0] * np.exp(self.log_range * share)
 
+    @property
+    def transform_constants(self) -> tuple[float, float]:
+        """What the kernels need of the bounds: the lower and the logarithmic range, or their middle and half range."""
+        if self.transform == "identity":
+            return 0.0, 1.0
+        return (self.bounds[0], self.log_range) if self.transform == "log" else (self.middle, self.half_range)
+
     def within(self, low: float, high: float) -> Property:
         """Return the same property with other bounds."""
         if not (low < high and (self.signed or low > 0)):
@@ -262,6 +269,11 @@ PROPERTIES = PropertyTable(
 )
 
 
+def rows_of(model: str) -> tuple[Property, ...]:
+    """Return the rows of the properties that networks of `model` can have, in the order of the table."""
+    return tuple(row for row in PROPERTIES.values() if model in row.models)
+
+
 def properties_of(model: str, adaptation: bool = False, asked: Iterable[str] = ()) -> tuple[str, ...]:
     """Return the names of the properties that a network of `model` has, in the order of the table.
 
@@ -276,5 +288,6 @@ def properties_of(model: str, adaptation: bool = False, asked: Iterable[str] = (
     """
     wanted = {"": True, "adaptation": adaptation, "asked": False}
     named = set(asked)
-    own = [row for row in PROPERTIES.values() if model in row.models]
-    return tuple(row.name for row in own if wanted[row.needs] or (row.needs == "asked" and row.name in named))
+    return tuple(
+        row.name for row in rows_of(model) if wanted[row.needs] or (row.needs == "asked" and row.name in named)
+    )

@@ -279,6 +279,10 @@ def test_bounds_of_a_run_are_kept_and_hold(tmp_path):
         values = longer["properties"][name].values
         assert low <= values.min() and values.max() <= high
         np.testing.assert_array_equal(values[: len(run["properties"][name])], run["properties"][name].values)
+    # a bounded bias learns as a free parameter that is not its value, and is stored under a name that says so
+    assert "bias" not in longer["weights"] and longer["weights"].free_bias.shape == (2, 20)
+    again = ip2lab.probes.restore(longer, 1).network.properties()["bias"].detach()
+    np.testing.assert_allclose(again, longer["properties"].bias[-1], atol=1e-6)
     with pytest.raises(ValueError, match=r"tau_dendrite: 100 is outside its bounds; give values between 200 and 300"):
         ip2lab.train("association", problems=1, bounds={"tau_dendrite": (200, 300)}, **few)
     with pytest.raises(ValueError, match="bounds: this network has no property 'tau'"):

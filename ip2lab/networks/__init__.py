@@ -123,14 +123,15 @@ def build(
     for name, value in (("inputs", inputs), ("outputs", outputs)):
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 < value <= MOST_CHANNELS:
             raise ValueError(f"{name}: {value!r} is not valid; give a whole number from 1 to {MOST_CHANNELS:,}")
-    if not isinstance(options, Mapping) or not {*own_options(cls), "dtype"} <= set(options):
+    names = list(own_options(cls))
+    if not isinstance(options, Mapping) or not {*names, "dtype"} <= set(options):
         raise TypeError(f"options: {options!r} is not valid; give what options.resolve({model!r}, ...) returned")
     if isinstance(learnable, str) or not isinstance(learnable, Iterable):
         raise TypeError(f"learnable: {learnable!r} is not valid; give a list of names of properties")
     whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool) and seed >= 0
     if not whole and not isinstance(seed, np.random.SeedSequence):
         raise TypeError(f"seed: {seed!r} is not valid; give a whole number from 0 or a SeedSequence")
-    own = {name: options[name] for name in own_options(cls)}
+    own = {name: options[name] for name in names}
     dtype = getattr(torch, options["dtype"])
     with torch.device("cpu"):  # whatever the default device is
         return cls(inputs, outputs, learnable=tuple(islice(learnable, 100)), seed=seed, dtype=dtype, **own)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ip2lab.checks import FROM_ZERO, Rule, known
 from ip2lab.neuron import REFERENCE_STEP, constant_of
-from ip2lab.properties import PROPERTIES, Property, UnknownName, in_order, properties_of
+from ip2lab.properties import PROPERTIES, Property, UnknownName, in_order, properties_of, rows_of
 
 STARTS = {  # homogeneous ones by name, beside the usual one
     "short": {"tau_dendrite": 50.0, "tau": 50.0},
@@ -57,6 +57,7 @@ class IntrinsicNetwork(nn.Module):
     homogeneous: ClassVar[dict[str, float]] = {}  # where a model starts with another value than the table says
     rules: ClassVar[dict[str, Rule]] = {"start": START, "bounds": BOUNDS, "noise": FROM_ZERO}
     constants_type: ClassVar[Any]  # named tuple of what the equations take
+    target_from_first_problem: ClassVar[bool] = False  # whether homeostasis may take its target from there
 
     table: dict[str, Property]
     free: nn.ParameterDict
@@ -120,8 +121,7 @@ class IntrinsicNetwork(nn.Module):
                 return torch.full_like(like, row.neutral)
             return torch.exp(-self.dt / values[row.name]) if row.unit == "ms" else values[row.name]
 
-        rows = [row for row in PROPERTIES.values() if self.model_name in row.models]
-        return self.constants_type(**{constant_of(row): constant(row) for row in rows})
+        return self.constants_type(**{constant_of(row): constant(row) for row in rows_of(self.model_name)})
 
 
 def _bounded(name: str, bounds: Mapping[str, tuple[float, float]]) -> Property:

@@ -256,7 +256,8 @@ class SpikingNetwork(IntrinsicNetwork):
         super().__init__()
         sizes = {"inputs": inputs, "outputs": outputs, "neurons": neurons}
         obey({**dict.fromkeys(sizes, COUNT), "dt": POSITIVE}, {**sizes, "dt": dt})
-        obey({"readout": self.rules["readout"], "noise": AMOUNT, "refractory": AMOUNT}, locals())
+        amounts = {"noise": noise, "refractory": refractory}
+        obey({"readout": self.rules["readout"], **dict.fromkeys(amounts, AMOUNT)}, {"readout": readout, **amounts})
         if readout == "spikes" and not spiking:
             raise ValueError("readout: without spiking there are no spikes to read; give readout='membrane'")
         self.dt, self.noise, self.autapses = float(dt), float(noise), bool(autapses)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ip2lab.checks import flag, from_zero, several
-from ip2lab.properties import hint, in_order
+from ip2lab.properties import hint
 from ip2lab.tasks import Problem
 from ip2lab.training.data import make_stimuli
 from ip2lab.training.runtime import undisturbed
@@ -26,7 +26,7 @@ def change(trainer: Trainer, shown: Problem, seed: int, **changes: Any) -> None:
     _check_names(trainer, changes)
     with torch.no_grad():
         for name in set(changes) & set(network.free):
-            _set_property(network, name, changes[name])
+            network.set_property(name, changes[name])
         _reset(trainer, _names(changes, "reset"))
         _shuffle(network, _names(changes, "shuffle"), seed)
         for name in ("silence", "clamp"):
@@ -63,12 +63,6 @@ def _neurons(network: Any, name: str, given: Any) -> np.ndarray:
     if numbers.size and not 0 <= numbers.min() <= numbers.max() < network.neurons:
         raise ValueError(f"{name}: neurons {numbers.tolist()} are not all among 0 to {network.neurons - 1}")
     return np.unique(numbers).astype(int)
-
-
-def _set_property(network: Any, name: str, values: Any) -> None:
-    values = in_order(name, values, network.neurons)
-    free = torch.as_tensor(network.table[name].to_free(values), dtype=network.free[name].dtype)
-    network.free[name].copy_(free.expand_as(network.free[name]))
 
 
 def _reset(trainer: Trainer, names: list[str]) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from ip2lab.networks import kernel_types, training_step
 from ip2lab.networks.spiking import SpikingNetwork
 from ip2lab.neuron import constant_of
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import rows_of
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ class CompiledLearner:
         sizes = [parameters[name].numel() for name in names]
         self.starts = dict(zip(names, np.cumsum([0, *sizes[:-1]]).tolist(), strict=True))
         self.sizes = dict(zip(names, sizes, strict=True))
-        self.rows = [row for row in PROPERTIES.values() if network.model_name in row.models]
-        self.kept = ["moment1", "moment2", "step", *(["target"] if _sets_target(network) else [])]
+        self.rows = rows_of(network.model_name)
+        self.kept = ["moment1", "moment2", "step", *(["target"] if network.target_from_first_problem else [])]
         flat, gradient, moment1, moment2 = (np.zeros(sum(sizes), self.dtype) for _ in range(4))
         views, g_views = {}, {}
         for name in names:
@@ -139,7 +139,6 @@ class CompiledLearner:
             target=np.array([rates.rate_target or 0.0]),
             **self._trial_buffers(1),
         )
-        self._set_values()
         self.set_rates(rates)
 
     def _view(self, name: str, flat: np.ndarray) -> np.ndarray:
@@ -160,11 +159,7 @@ class CompiledLearner:
 
     def _transform(self) -> kernel_types.Transform:
         table = [self.network.table.get(row.name, row) for row in self.rows]
-        log = np.array([row.transform == "log" for row in table])
-        bounds = np.array([row.bounds for row in table])
-        with np.errstate(invalid="ignore"):  # the identity has no bounds
-            low = np.where(log, bounds[:, 0], bounds.mean(1))
-            span = np.array([row.log_range if row.transform == "log" else row.half_range for row in table])
+        low, span = np.transpose([row.transform_constants for row in table]).copy()
         return kernel_types.Transform(
             start=np.array([self.starts.get(f"free.{row.name}", -1) for row in table]),
             learns=np.zeros(len(table), bool),
@@ -266,10 +261,6 @@ def _in_flat_order(parameters: Iterable[str]) -> list[str]:
     names = list(parameters)
     names.insert(names.index("recurrent_weights") + 1, names.pop(names.index("free.bias")))
     return names
-
-
-def _sets_target(network: Any) -> bool:
-    return getattr(network, "target_from_first_problem", False)
 
 
 class PlainLearner:

@@ -12,7 +12,6 @@ import xarray as xr
 from ip2lab import records
 from ip2lab.checks import whole
 from ip2lab.networks.intrinsic import stored_name
-from ip2lab.properties import PROPERTIES
 from ip2lab.tasks import Problem
 from ip2lab.training.learners import TrialRecord
 
@@ -65,7 +64,7 @@ def run_template(
         epochs=probe.epoch.values[0],
         probes={name: probe[name].values for name in PROBE_LABELS} | {"repeat": np.zeros(probe.sizes["trial"], int)},
         weights=network.weights
-        | {stored_name(PROPERTIES[name]): ("neuron",) for name in network.free}
+        | {stored_name(network.table[name]): ("neuron",) for name in network.free}
         | {"optimizer": {"entry": optimizer_entries}},
         adaptation="adaptation" in network.signals,
         dtype=options["dtype"],
@@ -79,7 +78,7 @@ def run_template(
 def recorded_parameters(network: Any) -> dict[str, torch.Tensor]:
     """Return all weights and the free parameters of the properties by their names in ``/weights``."""
     weights = {name: getattr(network, name) for name in network.weights}
-    return weights | {stored_name(PROPERTIES[name]): parameter for name, parameter in network.free.items()}
+    return weights | {stored_name(network.table[name]): parameter for name, parameter in network.free.items()}
 
 
 def property_rows(network: Any) -> dict[str, np.ndarray]:
