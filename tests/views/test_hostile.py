@@ -22,8 +22,8 @@ from bokeh.models.text import PlainText
 from markupsafe import Markup
 
 import ip2lab
-from ip2lab import views
-from ip2lab.training import runtime, trainer
+from ip2lab import training, views
+from ip2lab.training import runtime
 from ip2lab.views import plots, show
 from ip2lab.views.markup import as_text, legible
 from ip2lab.views.style import KEY, plain
@@ -265,7 +265,7 @@ def check_widgets(explorer: Any, text: str) -> None:
 
 @pytest.mark.parametrize("name", MADE)
 def test_every_explorer_shows_hostile_text_as_text(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trainer, "train", failing(EVERYTHING))
+    monkeypatch.setattr(training, "train", failing(EVERYTHING))
     explorer = MADE[name](EVERYTHING)
     shown = []
     for state in [{}, *STATES.get(name, [])]:

@@ -34,10 +34,10 @@ population.state = {"panels": [panel.title for panel in population.PANELS], "by"
 population""",
     "plasticity = views.PlasticityExplorer({text: search, text + ' 2': search})\nplasticity",
     """
-from ip2lab.training import trainer
+from ip2lab import training
 def train(*_, **__):
     raise ValueError(text)
-trainer.train = train
+training.train = train
 live = views.LiveTraining("association")
 live.runs[text] = run
 live.start()

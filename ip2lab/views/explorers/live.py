@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis import neurons
-from ip2lab.properties import PROPERTIES
+from ip2lab.properties import PROPERTIES, properties_of
 from ip2lab.records.stores import absolute
 from ip2lab.tasks import Family, families
 from ip2lab.tasks import family as make_family
@@ -95,14 +95,7 @@ class LiveTraining(Explorer):
         self._trained: dict[str, Any] = {}
         self._name = ""
         name = family.name if isinstance(family, Family) else family
-        words = [
-            *LEARNABLE.items(),
-            *(
-                (f"{p.label}", p.name)
-                for p in PROPERTIES.values()
-                if p.name.startswith(("bias", "tau_d", "tau_s", "thr"))
-            ),
-        ]
+        words = [*LEARNABLE.items(), *((PROPERTIES[each].label, each) for each in properties_of("spiking"))]
         wide = {"style": {"description_width": "initial"}}
         number = {"layout": {"width": "140px"}, **wide}
         controls: dict[str, ipywidgets.Widget] = {

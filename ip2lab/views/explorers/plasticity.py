@@ -78,7 +78,7 @@ class PlasticityExplorer(Explorer):
     >>> import ip2lab
     >>> explorer = PlasticityExplorer(ip2lab.example("search_association"))
     >>> explorer.state["configuration"]
-    'tau_dendrite'
+    'bias + tau_dendrite'
     """
 
     KEYS: ClassVar[dict[str, tuple[str, int]]] = {
@@ -214,7 +214,7 @@ def decision(search: xr.Dataset) -> Markup:
     >>> import ip2lab
     >>> from ip2lab.views.markup import as_text
     >>> as_text(decision(ip2lab.example("search_association")))[:36]
-    'association: tau_dendrite may learn '
+    'association: bias and tau_dendrite m'
     """
     a = search.attrs
     chosen = " and ".join(a["decision"]) or "nothing"
