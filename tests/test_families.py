@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 import ip2lab
 from ip2lab.tasks import FIXATION_INPUT, Epoch, Family, Problem, families, family
@@ -259,3 +261,68 @@ def test_a_problem_given_as_tables_draws_trials():
     assert all(after >= before for before, after in pairwise(trials.time.values))
     with pytest.raises(ValueError, match="dt = 400 ms leaves no step for the epoch 'cue'"):
         problem.trials(dt=400)
+
+
+SETTINGS = [(10, 0.0), (10, 0.4), (5, 0.0), (7, 0.7)]  # channels, overlap
+DRAWS = 1500
+
+
+@cache
+def drawn_sets(name: str, channels: int, overlap: float) -> list[np.ndarray]:
+    """Return what many problems show, (draw, pattern, channel): their stimuli and, where there are any, their cues."""
+    problems = [family(name, channels=channels, overlap=overlap).problem(seed) for seed in range(DRAWS)]
+    places = {}
+    for k, label in enumerate(problems[0].labels["stimulus"]):
+        places.setdefault(label, k)
+    sets = [np.array([p.inputs[list(places.values()), 0, :channels] for p in problems])]
+    cues = [n for n, channel in enumerate(problems[0].input_names) if channel.startswith("cue")]
+    if cues:
+        contexts = problems[0].labels["context"]
+        first = [contexts.index("context 1"), contexts.index("context 2")]
+        sets.append(np.array([p.inputs[first, 0][:, cues] for p in problems]))
+    return sets
+
+
+@pytest.mark.parametrize(("channels", "overlap"), SETTINGS)
+@pytest.mark.parametrize("name", families())
+def test_patterns_of_many_problems_point_everywhere_alike(name, channels, overlap):
+    """A channel of a uniform unit vector in c dims has the density of 2 Beta((c-1)/2, (c-1)/2) - 1."""
+    law = stats.beta((channels - 1) / 2, (channels - 1) / 2, loc=-1, scale=2)
+    for shown in drawn_sets(name, channels, overlap):
+        for pattern in np.moveaxis(shown, 1, 0):
+            p_values = [stats.kstest(channel, law.cdf).pvalue for channel in pattern.T]
+            assert min(p_values) > 1e-6
+
+
+@pytest.mark.parametrize(("channels", "overlap"), SETTINGS)
+@pytest.mark.parametrize("name", families())
+def test_patterns_of_a_problem_are_exchangeable_and_tell_nothing_of_signs(name, channels, overlap):
+    """Products of two channels average to what rotating a frame with its overlap gives, within 5 standard errors."""
+    for shown in drawn_sets(name, channels, overlap):
+        patterns = shown.shape[1]
+        flat = shown.reshape(DRAWS, patterns * channels)
+        products = flat[:, :, None] * flat[:, None, :]
+        expected = np.kron(np.where(np.eye(patterns), 1, overlap), np.eye(channels)) / channels
+        errors = products.std(0) / np.sqrt(DRAWS)
+        assert (np.abs(products.mean(0) - expected) < 5 * errors + 1e-12).all()
+        assert (np.abs(flat.mean(0)) < 5 * flat.std(0) / np.sqrt(DRAWS)).all()
+        positive = (flat > 0).mean(0)
+        assert (np.abs(positive - 0.5) < 2.5 / np.sqrt(DRAWS)).all()
+
+
+@pytest.mark.slow
+def test_a_trained_network_answers_a_new_association_at_chance():
+    """What was learnt before says nothing of which response a new stimulus asks for: half of the answers are right."""
+    runs = [ip2lab.train("association", problems=220, neurons=40, seed=seed, progress=False) for seed in (3, 4)]
+    accuracy = np.concatenate([run["series"].zero_shot_accuracy.values[20:] for run in runs])
+    error = accuracy.std(ddof=1) / np.sqrt(accuracy.size)
+    assert abs(accuracy.mean() - 0.5) < 4 * error < 0.12
+
+
+@pytest.mark.slow
+def test_a_rule_that_never_changes_carries_over_to_new_stimuli():
+    """`dms` is the stated exception: match is match whatever the stimuli."""
+    options = {"start": {"tau_dendrite": (200.0, 4000.0)}, "input_gain": 24.0, "freeze_after": 0}
+    run = ip2lab.train("dms", problems=100, seed=3, progress=False, **options)
+    accuracy = run["series"].zero_shot_accuracy.values[20:]
+    assert accuracy.mean() - 0.5 > 4 * accuracy.std(ddof=1) / np.sqrt(accuracy.size)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import ortho_group
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -144,7 +145,7 @@ class RateNetwork(IntrinsicNetwork):
 
         # (neuron, presynaptic) for the user, the presynaptic side first in memory for the kernels
         self.input_weights = parameter(rng.standard_normal((neurons, inputs)) * input_gain / math.sqrt(inputs))
-        self.recurrent_weights = parameter(np.linalg.qr(rng.standard_normal((neurons, neurons)))[0] * recurrent_gain)
+        self.recurrent_weights = parameter(ortho_group.rvs(neurons, random_state=rng) * recurrent_gain)
         self.output_weights = parameter(np.zeros((outputs, neurons)))
         self.output_bias = parameter(np.zeros(outputs))
         self.initial_rates = parameter(np.zeros(neurons))

@@ -313,9 +313,15 @@ class Family:
         raise NotImplementedError(f"the family {type(self).__name__} has no method problem(seed)")
 
     def patterns(self, rng: np.random.Generator, number: int | None = None) -> np.ndarray:
-        """Draw random unit vectors (number, channels) with the family's overlap; orthonormal by default."""
+        """Draw random unit vectors (number, channels) with the family's overlap; orthonormal by default.
+
+        Every orientation of the set is as likely as any other, so that a problem tells nothing of the next one.
+        """
         number = self.stimuli if number is None else number
-        basis = np.linalg.qr(rng.standard_normal((self.channels, number + 1)))[0].T
+        q, r = np.linalg.qr(rng.standard_normal((self.channels, number + 1)))
+        # LAPACK fixes the signs of q: the first channel of its first column is never positive. With those of r's
+        # diagonal taken out, q is uniform over orthonormal frames (Mezzadri 2007, section 5).
+        basis = (q * np.sign(np.diag(r))).T
         return np.sqrt(1 - self.overlap) * basis[1:] + np.sqrt(self.overlap) * basis[0]
 
     def response_epochs(self) -> tuple[Epoch, Epoch]:
