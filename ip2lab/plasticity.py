@@ -316,22 +316,29 @@ class _Race:
         return math.log(self.outcomes[c, seed]["trials"]) if (c, seed) in self.outcomes else math.nan
 
     def decide(self) -> tuple[int, str, str]:
-        """Return the chosen configuration, whether the difference is clear, and the reason in words."""
-        if len(self.left) == 1:
-            reason = f"every other one was in the worse half of a round, or took {HOPELESS:g} times the trials"
-            return self.left[0], "clear", reason
-        mean, error, number = self.log_ratios(self.rounds[-1][0])  # the round before chose who is here: no evidence
+        """Return the chosen configuration, whether the difference is clear, and the reason in words.
+
+        Compared are those of the last round that had more than one, on its seeds: rounds before chose who is in it,
+        and are no evidence. The test is two-sided because the better one is named after looking: of two equal
+        configurations, one is called clearly better in `ALPHA` of all searches.
+        """
+        number = self.given_up.max() if len(self.left) == 1 else len(self.rounds) - 1
+        raced = [*self.left, *np.flatnonzero(self.given_up == number)]
+        mean, error, seeds = self.log_ratios(self.rounds[number][0])
         best = min(self.left, key=lambda c: mean[c])
-        limit = stats.t.ppf(1 - ALPHA, np.maximum(number - 1, 1))
-        open_ones = [c for c in self.left if c != best and not mean[c] > limit[c] * error[c]]
-        together = [best, *open_ones]
-        if not open_ones:
-            factor = math.exp(min(mean[c] for c in self.left if c != best))
+        limit = stats.t.ppf(1 - ALPHA / 2, np.maximum(seeds - 1, 1))
+        others = [c for c in raced if c != best]
+        together = [best, *(c for c in others if not mean[c] - mean[best] > limit[c] * error[c])]
+        if len(together) == 1:
+            factor = math.exp(min(mean[c] for c in others) - mean[best])
             how = f" by a factor of {factor:.2f} or more"
-            return best, "clear", f"fewest trials{how} (paired over seeds, one-sided t-test at {ALPHA:g})"
-        chosen = min(together, key=lambda c: (len(self.configurations[c].learnable), mean[c]))
+            return best, "clear", f"fewest trials{how} (paired over seeds, two-sided t-test at {ALPHA:g})"
+        chosen = min(
+            (c for c in together if c in self.left), key=lambda c: (len(self.configurations[c].learnable), mean[c])
+        )
         names = ", ".join(text_of(self.configurations[c].learnable) for c in together)
-        return chosen, "no difference", f"no difference between {names} that these seeds show; the smallest is taken"
+        which = "the smallest" if len(self.left) > 1 else f"the others took {HOPELESS:g} times the trials; the one left"
+        return chosen, "no difference", f"no difference between {names} that these seeds show; {which} is taken"
 
     def result(self, names: list[str], seeds: list[int]) -> xr.Dataset:
         """Return all that was seen, with the decision."""

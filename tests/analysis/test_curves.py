@@ -180,16 +180,39 @@ def seeds(values):
     return xr.DataArray(values, dims="seed", coords={"seed": np.arange(len(values))}, name="efficiency")
 
 
-def test_bootstrap_covers_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    data = xr.DataArray(rng.normal(10, 2, (300, 20)), dims=("run", "seed"), attrs={"units": "trials"})
-    found = curves.bootstrap(data, resamples=500, level=0.9)
-    share = float(((found.lower < 10) & (found.upper > 10)).mean())
-    assert 0.9 - 0.1 < share < 0.9 + 6 * np.sqrt(0.09 / 300)  # percentile intervals of 20 are slightly narrow
+COVERAGE = {  # over 20 seeds: how values are drawn, the statistic, its true value, how often 95 % cover it
+    "normal, mean": (lambda rng, shape: rng.normal(10, 2, shape), np.mean, 10.0, 0.95),
+    "log-normal 0.5, mean": (lambda rng, shape: rng.lognormal(0, 0.5, shape), np.mean, np.exp(0.125), 0.94),
+    "log-normal 1, mean": (lambda rng, shape: rng.lognormal(0, 1, shape), np.mean, np.exp(0.5), 0.91),
+    "log-normal 1, median": (lambda rng, shape: rng.lognormal(0, 1, shape), np.median, 1.0, 0.94),
+    "logarithms of log-normal 1": (lambda rng, shape: np.log(rng.lognormal(0, 1, shape)), np.mean, 0.0, 0.95),
+}
+
+
+@pytest.mark.parametrize("case", COVERAGE)
+def test_bootstrap_of_twenty_seeds_covers_as_often_as_its_docstring_says(case):
+    draw, statistic, truth, stated = COVERAGE[case]
+    simulations = 1500
+    data = xr.DataArray(draw(np.random.default_rng(1), (simulations, 20)), dims=("simulation", "seed"))
+    found = curves.bootstrap(data, statistic, resamples=1000)
+    share = float(((found.lower < truth) & (found.upper > truth)).mean())
+    assert abs(share - stated) < 4 * np.sqrt(stated * (1 - stated) / simulations)
+
+
+def test_bootstrap_keeps_units_and_refuses_two_seeds():
+    data = xr.DataArray(
+        np.random.default_rng(0).normal(10, 2, (3, 20)), dims=("run", "seed"), attrs={"units": "trials"}
+    )
+    found = curves.bootstrap(data)
     assert found.estimate.units == "trials"
     np.testing.assert_allclose(found.estimate, data.mean("seed"))
     with pytest.raises(ValueError, match=r"2 along 'seed'; an interval over them needs three"):
         curves.bootstrap(data.isel(seed=[0, 1]))
+
+
+def test_bootstrap_of_equal_values_is_that_value():
+    found = curves.bootstrap(xr.DataArray(np.full((2, 4), 7.0), dims=("run", "seed")))
+    assert (found.lower == 7).all() and (found.upper == 7).all()
 
 
 def test_compare_is_a_paired_t_test_on_logarithms():
