@@ -115,8 +115,9 @@ def test_fifty_updates_equal_those_of_pytorch(case):
         {"clip": 0.0},
         {"clip": 1e-3, "beta1": 0.9},
         {"beta1": 0.0},
+        {"beta2": 0.9},
     ],
-    ids=["l2", "rates", "no clip", "strong clip", "no momentum"],
+    ids=["l2", "rates", "no clip", "strong clip", "no momentum", "short memory"],
 )
 def test_fifty_updates_are_the_same_whatever_the_rule(rates):
     shown = stream()

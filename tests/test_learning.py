@@ -19,11 +19,13 @@ import torch
 import xarray as xr
 
 import ip2lab
+from ip2lab.probes import continue_training
 from ip2lab.records import Recorder
 from ip2lab.tasks import family
 from ip2lab.training import runtime, trainer
+from ip2lab.training.learners import PlainLearner
 from ip2lab.training.recording import is_kept
-from ip2lab.training.trainer import Trainer
+from ip2lab.training.trainer import Trainer, make_trainer
 
 ROOT = Path(__file__).parents[1]
 SHORT = family("association", stimulus=200.0, delay=200.0, response=200.0, grace_period=40.0)
@@ -213,6 +215,60 @@ def test_properties_freeze_after_a_problem_and_weights_do_not():
         moved = np.abs(np.diff(run["properties"][name].values, axis=0)).sum(1) > 0  # of problems 0, 1, 2, 3
         assert moved.tolist() == [True, True, False, False]
     assert np.ptp(run["weights"].input_weights.values[2:], axis=0).any()
+
+
+NAMES = ("bias", "tau_dendrite", "tau_soma", "threshold")
+
+
+def free_at(run: xr.DataTree, problem: int) -> np.ndarray:
+    """Return the free parameters (property, neuron) after a problem."""
+    after = run["properties"].sel(problem=problem)
+    return np.array([ip2lab.PROPERTIES[name].to_free(after[name].values) for name in NAMES])
+
+
+def free_at_the_start(options, problem: int) -> np.ndarray:
+    """Return the free parameters (property, neuron) with which a problem begins, on the learner that options give."""
+    training = make_trainer(SHORT, problems=5, **{k: v for k, v in (TINY | options).items() if k != "progress"})
+    while training.problem < problem:
+        training.train_problem()
+    training.start_problem()
+    return np.array([training.network.free[name].detach().numpy() for name in NAMES])
+
+
+@pytest.mark.parametrize(("share", "expected", "plain"), [
+    (0.0, lambda ends: ends[0], False),
+    (0.25, lambda ends: 0.75 * (0.75 * ends[0] + 0.25 * ends[1]) + 0.25 * ends[2], False),
+    ("mean", lambda ends: ends.mean(0), False),
+    ("mean", lambda ends: ends.mean(0), True),
+    (1.0, lambda ends: ends[2], False),
+])  # fmt: skip
+def test_a_problem_begins_at_the_consolidated_properties(monkeypatch, share, expected, plain):
+    if plain:
+        monkeypatch.setattr(trainer, "make_learner", PlainLearner)
+    options = {"consolidation": share, "dtype": "float64", "max_trials": 20, "window": 10}
+    run = train(problems=3, **options)
+    ends = np.array([free_at(run, problem) for problem in (0, 1, 2)])
+    assert np.ptp(ends, axis=0).all()  # they are tuned in every problem
+    np.testing.assert_allclose(free_at_the_start(options, 3), expected(ends), rtol=1e-6, atol=1e-9)
+
+
+def test_single_parameters_may_be_consolidated_and_others_go_on():
+    options = {"consolidation": {"tau_soma": 0.0, "recurrent_weights": 0.0}, "dtype": "float64", "max_trials": 60}
+    run, begun = train(problems=3, **options), free_at_the_start(options, 3)
+    np.testing.assert_allclose(begun[2], free_at(run, 0)[2], rtol=1e-9)
+    np.testing.assert_allclose(begun[[0, 1, 3]], free_at(run, 2)[[0, 1, 3]], rtol=1e-6)
+
+
+def test_a_consolidating_run_resumes_and_replays_bit_for_bit(tmp_path, monkeypatch):
+    options = {"consolidation": {"tau_soma": "mean", "tau_dendrite": 0.5, "output_weights": 0.5}, "problems": 4}
+    wanted, path = train(**options), tmp_path / "run.zarr"
+    stopped_at(path, 2, 20, monkeypatch, **options)
+    assert_same_bits(ip2lab.resume(path, progress=False), wanted)
+    on = continue_training(wanted, 1, problems=2)
+    np.testing.assert_array_equal(on["series"].loss, wanted["series"].loss[2:])
+    replayed = ip2lab.replay(wanted, 3, 10)
+    kept = wanted["trials"].loss.values[wanted["trials"].problem.values == 3]
+    assert float(replayed.loss) == pytest.approx(kept[10], rel=1e-6)
 
 
 def test_reset_optimizer_decides_what_adam_forgets():
@@ -557,7 +613,7 @@ def test_a_run_with_every_option_set_resumes_bit_for_bit(tmp_path, monkeypatch):
         "adaptation": True, "learnable": ["tau_soma", "tau_adaptation", "gain"], "freeze_after": 0, "l2": {"bias": 0.1},
         "reset_optimizer": "none", "rate_weight": 0.01, "frozen": ["output_bias"], "problems_order": [4, 1, 4],
         "start": {"tau_dendrite": (50.0, 300.0), "gain": 2.0}, "network_seed": 9, "problem_seed": 8,
-        "property_learning_rate": {"gain": 0.01}, "dtype": "float64",
+        "property_learning_rate": {"gain": 0.01}, "dtype": "float64", "beta2": 0.99, "consolidation": "mean",
     }  # fmt: skip
     wanted = train(**changes)
     path = tmp_path / "run.zarr"

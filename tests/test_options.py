@@ -36,6 +36,8 @@ WRONG = {  # what names of starts, parameters and properties there are is checke
     "output_learning_rate": (-1, float("inf"), "fast", True, [0.1]),
     "learning_rate": (0, -1, float("nan"), float("inf"), None, "fast", True, np.ones(2)),
     "beta1": (1, 1.0, -0.1, float("nan"), None, "0", True),
+    "beta2": (1, -0.1, None, "0"),
+    "consolidation": (-0.1, 1.5, float("nan"), None, "median", True, [0.5], {"tau_soma": 2}, {"tau_soma": "x"}),
     "clip": (-1, float("nan"), None, "off"),
     "reset_optimizer": ("All", "", None, True, np.ones(2)),
     "l2": (-1, float("nan"), None, "on", [1], {"input_weights": -1}, {"input_weights": "x"}),

@@ -5,7 +5,7 @@ The plain one is what the compiled one must equal, to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -24,7 +24,9 @@ class OptimizerSettings:
     """How parameters learn. `rate` and `l2` have one entry a parameter that learns, by its name in the network.
 
     Of the recurrent weights `l2` counts the `singular` largest squared singular values (0: all squared weights).
-    Without a `rate_target` it is what the first problem ends with.
+    Without a `rate_target` it is what the first problem ends with. `consolidation` has an entry for each parameter that
+    goes back, when a problem begins, to a consolidated value: the share of the way to its present value that this one
+    goes at the end of a problem, or ``"mean"`` for the mean over problems.
     """
 
     rate: dict[str, float]
@@ -34,9 +36,16 @@ class OptimizerSettings:
     rate_weight: float = 0.0
     rate_target: float | None = 5.0
     singular: int = 0
+    beta2: float = 0.999
+    consolidation: dict[str, float | str] = field(default_factory=dict)
 
-    beta2 = 0.999
     epsilon = 1e-8
+
+    def moved(self, name: str, old: Any, present: Any, times: int) -> Any:
+        """Return the consolidated value of a parameter at the end of a problem; `times` it was consolidated before."""
+        share = self.consolidation[name]
+        share = 1 / (times + 1) if share == "mean" or not times else float(share)
+        return old + share * (present - old)
 
 
 @dataclass
@@ -75,6 +84,12 @@ class Learner(Protocol):
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
 
+    def consolidate(self) -> None:
+        """Move the consolidated values towards the present ones, at the end of a problem."""
+
+    def return_to_consolidated(self) -> None:
+        """Set the parameters that have one to their consolidated value, if there is one yet."""
+
     def set_rate_target(self, level: float) -> None:
         """Take the level of activity with which the first problem ended as the target, if none is given."""
 
@@ -109,6 +124,11 @@ class CompiledLearner:
         self.sizes = dict(zip(names, sizes, strict=True))
         self.rows = rows_of(network.model_name)
         self.kept = ["moment1", "moment2", "step", *(["target"] if network.target_from_first_problem else [])]
+        self.consolidated = {
+            f"consolidated.{name}": np.zeros(self.sizes[name], self.dtype) for name in rates.consolidation
+        }
+        if rates.consolidation:
+            self.consolidated["consolidations"] = np.zeros(1)
         flat, gradient, moment1, moment2 = (np.zeros(sum(sizes), self.dtype) for _ in range(4))
         views, g_views = {}, {}
         for name in names:
@@ -223,6 +243,26 @@ class CompiledLearner:
         if "target" in self.kept and self.rates.rate_target is None:
             self.buffers.target[:] = level
 
+    def _consolidating(self) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Yield each parameter that has a consolidated value: its name, that value, and the present one."""
+        for name in self.rates.consolidation:
+            span = slice(self.starts[name], self.starts[name] + self.sizes[name])
+            yield name, self.consolidated[f"consolidated.{name}"], self.buffers.flat[span]
+
+    def consolidate(self) -> None:
+        """Move the consolidated values towards the present ones, at the end of a problem."""
+        for name, value, present in self._consolidating():
+            value[:] = self.rates.moved(name, value, present, int(self.consolidated["consolidations"][0]))
+        if self.consolidated:
+            self.consolidated["consolidations"] += 1
+
+    def return_to_consolidated(self) -> None:
+        """Set the parameters that have one to their consolidated value, if there is one yet."""
+        if self.consolidated and self.consolidated["consolidations"]:
+            for _, value, present in self._consolidating():
+                present[:] = value
+            self._set_values()
+
     def reset(self, what: str) -> None:
         """Forget ``"all"`` of the optimiser's state, the ``"first_moment"``, or ``"none"``."""
         if what in ("all", "first_moment"):
@@ -240,13 +280,14 @@ class CompiledLearner:
         return {"flat": self.buffers.flat.copy()} | self.optimizer_state()
 
     def optimizer_state(self) -> dict[str, np.ndarray]:
-        """Return copies of what the optimiser remembers: both moments and the number of updates."""
-        return {name: getattr(self.buffers, name).copy() for name in self.kept}
+        """Return copies of what is remembered beside the parameters: moments, updates, consolidated values."""
+        moments = {name: getattr(self.buffers, name).copy() for name in self.kept}
+        return moments | {name: value.copy() for name, value in self.consolidated.items()}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
         for name, value in state.items():
-            getattr(self.buffers, name)[:] = value
+            (self.consolidated[name] if name in self.consolidated else getattr(self.buffers, name))[:] = value
         self._set_values()
 
 
@@ -270,6 +311,9 @@ class PlainLearner:
         self.network = network
         self.optimizer = torch.optim.Adam([torch.zeros(1)])
         self.target = np.array([rates.rate_target or 0.0])
+        parameters = dict(network.named_parameters())
+        self.consolidated = {name: torch.zeros_like(parameters[name]) for name in rates.consolidation}
+        self.consolidations = 0
         self.set_rates(rates)
 
     def set_rates(self, rates: OptimizerSettings) -> None:
@@ -361,6 +405,19 @@ class PlainLearner:
         """Return spikes a step and neuron, or the mean square of other activity."""
         return activity.spikes.mean() if "spikes" in activity._fields else activity.activity.square().mean()
 
+    @torch.no_grad()
+    def consolidate(self) -> None:
+        """Move the consolidated values towards the present ones, at the end of a problem."""
+        for name, value in self.consolidated.items():
+            value.copy_(self.rates.moved(name, value, self.network.get_parameter(name), self.consolidations))
+        self.consolidations += 1
+
+    @torch.no_grad()
+    def return_to_consolidated(self) -> None:
+        """Set the parameters that have one to their consolidated value, if there is one yet."""
+        for name, value in self.consolidated.items() if self.consolidations else ():
+            self.network.get_parameter(name).copy_(value)
+
     def set_rate_target(self, level: float) -> None:
         """Take the mean square of activity with which the first problem ended as the target, if none is given."""
         if self.rates.rate_target is None:
@@ -394,7 +451,9 @@ class PlainLearner:
                 "exp_avg_sq": p * 0,
             }
             kept |= {f"{key}.{name}": value.detach().cpu().numpy().copy() for key, value in state.items()}
-        return kept
+        if self.consolidated:
+            kept["consolidations"] = np.array([float(self.consolidations)])
+        return kept | {f"consolidated.{name}": v.cpu().numpy().copy() for name, v in self.consolidated.items()}
 
     def load(self, state: dict[str, np.ndarray]) -> None:
         """Go back to such a state."""
@@ -402,6 +461,9 @@ class PlainLearner:
             for name, p in self.network.named_parameters():
                 p.copy_(torch.from_numpy(state[f"parameter.{name}"]))
         self.target[:] = state["target"]
+        for name, value in self.consolidated.items():
+            value.copy_(torch.from_numpy(state[f"consolidated.{name}"]))
+            self.consolidations = int(state["consolidations"][0])
         self.optimizer.state.clear()
         for name, p in self.named.items():
             self.optimizer.state[p] = {

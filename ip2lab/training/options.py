@@ -41,6 +41,7 @@ COMMON: dict[str, Any] = {
     "property_learning_rate": None,
     "output_learning_rate": None,
     "beta1": 0.3,
+    "beta2": 0.999,
     "clip": 1.0,
     "reset_optimizer": "first_moment",
     "l2": {},
@@ -48,6 +49,7 @@ COMMON: dict[str, Any] = {
     "rate_weight": 0.0,
     "frozen": (),
     "freeze_after": None,
+    "consolidation": 1.0,
     "between_problems": None,
     "criterion": 0.005,
     "window": 50,
@@ -90,6 +92,10 @@ def _device(value: Any) -> bool:
         return False
 
 
+def _share(value: Any) -> bool:
+    return (isinstance(value, str) and value == "mean") or (is_number(value) and 0 <= value <= 1)
+
+
 def _rate_of_properties(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value == "uniform") or _one_or_each(value)
 
@@ -108,7 +114,11 @@ RULES: dict[str, Rule] = {
         "0, a positive number, a mapping from properties to such numbers, 'uniform', or None",
     ),
     "l2": Rule(_one_or_each, "0, a positive number, or a mapping from weight matrices to such numbers"),
-    "beta1": Rule(lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1"),
+    **dict.fromkeys(("beta1", "beta2"), Rule(lambda v: is_number(v) and 0 <= v < 1, "a number from 0 to below 1")),
+    "consolidation": Rule(
+        lambda v: all(map(_share, v.values() if isinstance(v, Mapping) else [v])),
+        "a number from 0 to 1, 'mean', or a mapping from parameters to these",
+    ),
     "reset_optimizer": one_of("all", "first_moment", "none"),
     "dtype": one_of("float32", "float64"),
     "device": Rule(
@@ -242,8 +252,8 @@ def rates_by_parameter(
     output = OUTPUT_FACTOR * base if options["output_learning_rate"] is None else options["output_learning_rate"]
     by_property = _rates_by_property(options["property_learning_rate"], learnable, base)
     short = {name.removeprefix("free."): name for name in parameters}
-    asked = {"frozen": options["frozen"], "l2": options["l2"] if isinstance(options["l2"], Mapping) else ()}
-    for option, names in asked.items():
+    for option in ("frozen", "l2", "consolidation"):
+        names = () if isinstance(options[option], (float, int, str)) else options[option]
         wrong = sorted(set(names) - set(short), key=str)
         if wrong:
             there = f"known: {', '.join(sorted(short))}{hint(wrong[0], short)}"
@@ -256,6 +266,13 @@ def rates_by_parameter(
             rates[whole_name] = output if name.startswith("output") else base
     frozen = {short[name] for name in options["frozen"]}
     return {name: rate for name, rate in rates.items() if name not in frozen and rate > 0}
+
+
+def consolidation_by_parameter(given: Any, learning: Iterable[str]) -> dict[str, Any]:
+    """Return the `consolidation` of each parameter that learns and has a consolidated value of its own."""
+    short = {name.removeprefix("free."): name for name in learning}
+    shares = given if isinstance(given, Mapping) else {n: given for n, whole in short.items() if n != whole}
+    return {short[name]: share for name, share in shares.items() if name in short and share != 1}
 
 
 def _rates_by_property(given: Any, learnable: tuple[str, ...], base: float) -> dict[str, float]:

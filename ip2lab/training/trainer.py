@@ -25,7 +25,7 @@ from ip2lab.tasks import family as make_family
 from ip2lab.training import recording
 from ip2lab.training.data import TrialStream, score
 from ip2lab.training.learners import Learner, OptimizerSettings, TrialRecord, make_learner
-from ip2lab.training.options import learnable_names, rates_by_parameter, resolve
+from ip2lab.training.options import consolidation_by_parameter, learnable_names, rates_by_parameter, resolve
 from ip2lab.training.runtime import Progress, check_progress, interruptible, one_torch_thread, reporter, undisturbed
 
 NETWORK, PROBLEMS, TRIALS, NOISE, PROBES, _, SHUFFLE = range(7)  # random streams: SeedSequence([seed, stream, problem])
@@ -345,12 +345,21 @@ class Trainer:
         """Return how parameters learn in the present problem."""
         o = self.options
         rate = rates_by_parameter(o, self.learnable, [name for name, _ in self.network.named_parameters()])
+        consolidation = consolidation_by_parameter(o["consolidation"], rate)
         if self._properties_frozen:
             rate = {name: value for name, value in rate.items() if not name.startswith("free.")}
         matrices = ("input_weights", "recurrent_weights", "output_weights")
         l2 = dict(o["l2"]) if isinstance(o["l2"], Mapping) else dict.fromkeys(matrices, float(o["l2"]))
         return OptimizerSettings(
-            rate, l2, o["beta1"], o["clip"], o["rate_weight"], o["rate_target"], o.get("singular_values", 0)
+            rate,
+            l2,
+            beta1=o["beta1"],
+            beta2=o["beta2"],
+            clip=o["clip"],
+            rate_weight=o["rate_weight"],
+            rate_target=o["rate_target"],
+            singular=o.get("singular_values", 0),
+            consolidation=consolidation,
         )
 
     @property
@@ -434,6 +443,7 @@ class Trainer:
     def _begin(self) -> None:
         self.current = TrialRecord.empty(self.options["max_trials"])
         self._recorded, self._duration = 0, 0.0
+        self.learner.return_to_consolidated()
         if self.options["between_problems"] and self.problem:
             self._ablate(self.options["between_problems"])
         self._before = self.learner.state()
@@ -452,6 +462,7 @@ class Trainer:
         self._record_problem(status, level, recorder)
         if self.problem == 0:
             self.learner.set_rate_target(level)
+        self.learner.consolidate()
         self.learner.reset(self.options["reset_optimizer"])
         self._record_network(recorder)
         self.earlier_trials += self.trial
