@@ -116,7 +116,7 @@ def test_runs_are_named_by_what_they_differ_in(run: xr.DataTree, other_run: xr.D
 
 def test_a_click_into_the_curve_chooses_the_problem(run: xr.DataTree) -> None:
     explorer = LearningExplorer(run)
-    explorer._pick(5.2, 10.0)
+    explorer._pick("curve", 5.2, 10.0)
     assert explorer.state["problem"] == 5
     assert "problem 5" in explorer.figure.captions["loss"]
 
@@ -148,21 +148,27 @@ def test_density_is_that_of_the_analysis(run: xr.DataTree) -> None:
     )
 
 
-def test_a_row_and_a_step_are_a_panel(run: xr.DataTree) -> None:
+def test_one_row_is_a_panel(run: xr.DataTree) -> None:
     class More(NeuronExplorer):
         PANELS = (
             *NeuronExplorer.PANELS,
-            Panel("pair", "pairs", ("problem",), lambda e: f"problem {e.state['problem']}"),
+            Panel(
+                "pair",
+                "pairs",
+                ("problem",),
+                lambda _: call(plots.scatter, ref("now")["threshold"], ref("now")["tau_soma"]),
+                lambda e: f"problem {e.state['problem']}",
+                events={"tap": lambda e, panel, x, y: e.controls["problem"].set_trait("value", round(x))},
+            ),
         )
-
-        def _steps(self) -> dict[str, Any]:
-            return super()._steps() | {"pair": call(plots.scatter, ref("now")["threshold"], ref("now")["tau_soma"])}
 
     explorer = More(run)
     assert "pair" not in explorer.visible()
     explorer.state = {"panels": ["pairs"], "problem": 3}
     assert explorer.visible() == ["pair"]
     assert explorer.figure.captions["pair"] == "problem 3"
+    explorer.figure._handlers["pair", "tap"](2.2, 1.0)
+    assert explorer.figure.captions["pair"] == "problem 2"
     assert explorer.figure.grid.startswith('"pair pair pair pair" /')
     assert "Pairs" in explorer.code()
 

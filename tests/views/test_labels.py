@@ -87,7 +87,7 @@ def test_population_explorer_and_its_code_work_on_labelled_problems(run: xr.Data
         assert json.loads(json.dumps(explorer.state))["problem"] == state["problem"]
         lacking = {"loadings"} if state.get("method") == "isomap" else set()
         assert redrawn(explorer, run=run) == {panel.name for panel in explorer.PANELS} - lacking
-    explorer._at_problem(explorer._in_angles(1.2))
+    explorer._at_problem("angles", 1.2, 0.0)
     assert explorer.state["problem"] == problems[1]
     explorer._press("ArrowRight")
     assert explorer.state["problem"] == problems[2]
@@ -116,7 +116,7 @@ def test_neuron_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTree
     for problem in (problems[0], problems[3], problems[-1]):
         explorer.state = {"problem": problem, "neuron": 2, "colour": "end tau_soma", "selected": [1], "panels": panels}
         assert redrawn(explorer, run=run) == {panel.name for panel in explorer.PANELS if panel.title in panels}
-    explorer._pick_row(0.0, 1.2)
+    explorer._pick_row("history", 0.0, 1.2)
     assert explorer.state["problem"] == keys(run, "activity")[1]
     explorer._pick_line("over", 1.0, 20.0)
     assert explorer.data()
@@ -129,7 +129,7 @@ def test_learning_explorer_and_its_code_work_on_labelled_problems(run: xr.DataTr
     for state in ({"problem": problems[3]}, {"problem": problems[1], "beside": "family", "log": False}):
         explorer.state = state
         assert redrawn(explorer, run_1=run, run_2=run) >= {"curve", "loss", "final"}
-    explorer._pick(explorer.labels.place(problems[2]), 1.0)
+    explorer._pick("curve", explorer.labels.place(problems[2]), 1.0)
     assert explorer.state["problem"] == problems[2]
     assert explorer.data()
     assert not list(tmp_path.iterdir())

@@ -50,15 +50,15 @@ def pictures_options(picture: Any) -> dict[str, Any]:
 
 
 def test_a_click_on_a_name_switches_it_and_never_everything_off(explorer: LearningExplorer) -> None:
-    explorer._toggle("association")
+    explorer._toggle("curve", "association")
     assert explorer.state["shown"] == ["association_rate", "gng_dr_2", "gng_dr_2_rate"]
     assert ("association", "#2484c666") in explorer.figure._legends["curve"]
-    explorer._toggle("association")
+    explorer._toggle("curve", "association")
     assert explorer.state["shown"] == list(explorer.runs)
     explorer.state = {"by": "model"}
-    explorer._toggle("rate")
+    explorer._toggle("curve", "rate")
     assert explorer.state["shown"] == ["association", "gng_dr_2"]
-    explorer._toggle("spiking")  # the last one: all are on again
+    explorer._toggle("curve", "spiking")  # the last one: all are on again
     assert explorer.state["shown"] == list(explorer.runs)
 
 

@@ -54,7 +54,7 @@ def test_state_is_plain_and_comes_back(explorer: PlasticityExplorer) -> None:
 
 
 def test_a_click_on_a_row_picks_the_configuration_everywhere(explorer: PlasticityExplorer) -> None:
-    explorer._pick(0.0, 0.2)  # the lowest row is the worst
+    explorer._pick("table", 0.0, 0.2)  # the lowest row is the worst
     picked = explorer.state["configuration"]
     assert picked == str(explorer.search.configuration.values[int(explorer.search.log_ratio.values.argmax())])
     assert f"{picked}: given up after round 0" in explorer.figure.captions["table"]

@@ -156,7 +156,7 @@ def test_a_box_in_the_raster_selects_its_rows_and_its_time(explorer: PopulationE
     explorer.state = {"problem": 3, "order": "threshold"}
     values = explorer.properties.threshold.sel(problem=3).values
     box = {"type": "rect", "x0": 480.0, "x1": 960.0, "y0": 9.6, "y1": 20.0}
-    explorer._select_rows(box)
+    explorer._select_rows("raster", box)
     assert explorer.state["selected"] == sorted(np.argsort(values)[10:].tolist())
     assert explorer.state["span"] == [480.0, 960.0]
     assert len(shown(explorer, "trajectories", 4)) == 7 * len(explorer._facts.kinds("condition"))
@@ -171,7 +171,7 @@ def test_clicks_choose_neurons_trials_times_and_problems(explorer: PopulationExp
     explorer._toggle("loadings", *points[7])
     assert explorer.state["selected"] == [2]
     line = shown(explorer, "trajectories").split()[1].array([0, 1])
-    explorer._at_point(*line[20])
+    explorer._at_point("trajectories", *line[20])
     assert explorer.state["time"] == explorer.times[20]
     assert explorer.activity.condition.values[explorer.state["trial"]] == explorer._facts.kinds("condition")[1]
     hear, model = explorer.figure._hear, explorer.figure._panels["variance"].plot.state.id
@@ -184,7 +184,7 @@ def test_names_of_the_legend_hide_conditions(explorer: PopulationExplorer) -> No
     explorer.figure._hear(None, {"event": "legend", "panel": "trajectories", "name": name}, None)
     assert len(shown(explorer, "trajectories").split()) == 1
     assert explorer.figure._legends["average"][0][1].endswith("55")
-    explorer._hide(name)
+    explorer._hide("trajectories", name)
     assert len(shown(explorer, "trajectories").split()) == 2
 
 

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,6 +29,7 @@ from ip2lab.views.widget import export
 from ip2lab.views.widget.figure import Figure, show
 
 Picture = tuple["hv.Element | hv.Overlay", str]  # an element and its caption
+Handlers = Mapping[str, Callable[..., None]]  # what is done, by event
 PATIENCE = 0.3  # seconds after which work shows the busy sign
 NO_TORCH = "The network has to run again for this, which needs PyTorch; it is not installed here (pip install torch)."
 REFUSALS = (ImportError, KeyError, TypeError, ValueError)  # of an analysis, or where something is not installed
@@ -60,18 +62,22 @@ class Panel:
         In words; with a control ``panels`` the panel is shown where its title is chosen.
     controls : tuple of str
         The controls on which it depends: it is drawn again when one of them changes.
+    steps : callable
+        Takes what the explorer's `_choice` returns and returns the step that draws it, or several by their names, of
+        which the one that draws it has the panel's.
     caption : callable
         Takes the explorer and returns the caption.
     draw : callable, optional
-        Takes the explorer and returns the picture with its caption, in the place of a step.
+        Takes the explorer and returns the picture with its caption, in the place of steps.
     hidden : callable, optional
         Takes the explorer and returns why there is nothing to show, ``""`` where there is.
     missing : str
         Why there is nothing to show where no step has its name.
     width : int
         Of four columns; panels fill rows of four in their order.
-    events : tuple of str
-        What it listens to, told beforehand: the explorer appears sooner.
+    events : mapping of str to callable
+        What it listens to (see :meth:`Figure.listen`), and what is then done: takes the explorer, the panel's name and
+        what the figure tells.
     slow : tuple of str
         Steps that take long: where one has to be evaluated, the panel waits until nothing has changed for a moment.
     deferred : bool
@@ -81,19 +87,20 @@ class Panel:
 
     Examples
     --------
-    >>> Panel("density", "distribution", ("property", "problem"), lambda _: "Density", width=1).events
-    ()
+    >>> Panel("rates", "firing rate", ("neuron",), lambda _: call(max, ref("rate")), lambda _: "Rate").width
+    2
     """
 
     name: str
     title: str
     controls: tuple[str, ...] = ()
+    steps: Callable[[Any], Any] = lambda _: {}
     caption: Callable[[Any], str] = lambda _: ""
     draw: Callable[[Any], Picture] | None = None
     hidden: Callable[[Any], str] = lambda _: ""
     missing: str = ""
     width: int = 2
-    events: tuple[str, ...] = ()
+    events: Handlers = field(default_factory=dict)
     slow: tuple[str, ...] = ()
     deferred: bool = False
     data: tuple[Exported, ...] = ()
@@ -164,7 +171,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
 
     A subclass lists its panels, a row each (:class:`Panel`). Only panels that depend on what changed are drawn again.
     With a control ``panels`` (:class:`Switches`) only those whose titles it names are shown and computed. What is drawn
-    and what ``code()`` writes out are the same steps, those of ``_steps``. Arrow keys move the controls in ``KEYS``.
+    and what ``code()`` writes out are the same steps. Arrow keys move the controls in ``KEYS``.
     """
 
     PANELS: ClassVar[tuple[Panel, ...]]
@@ -186,6 +193,10 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self._seen = self.visible()
         self.figure = self._first_figure()
         self.figure.listen("", "key", self._press)
+        with self.figure.at_once():
+            for panel in self.PANELS:
+                for event, handler in panel.events.items():
+                    self.figure.listen(panel.name, event, partial(handler, self, panel.name))
         for control in self.controls.values():
             control.observe(self._follow, "value")
         bar = {"flex_flow": "row wrap", "align_items": "center", "grid_gap": "2px 14px"}
@@ -199,7 +210,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         elements, captions, notes = self._draw(shown)
         elements |= {name: self._blank(name) for name in shown if name not in elements}
         pictures = {panel.name: elements.get(panel.name) for panel in self.PANELS}
-        events = {panel.name: panel.events for panel in self.PANELS if panel.events}
+        events = {panel.name: list(panel.events) for panel in self.PANELS if panel.events}
         return Figure(pictures, self._grid(), captions, notes, events)
 
     def close(self) -> None:
@@ -376,9 +387,21 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
     # ------------------------------------------------------------------ the recipe
     _recipe: Recipe
 
+    def _choice(self) -> Any:
+        """What the steps of a panel are made from."""
+        return self
+
+    def _shared(self) -> dict[str, Any]:
+        """The steps, by name, that several panels need."""
+        raise NotImplementedError
+
     def _steps(self) -> dict[str, Any]:
         """Every step by name, from the data to the pictures, with what is chosen put in."""
-        raise NotImplementedError
+        found, choice = self._shared(), self._choice()
+        for panel in self.PANELS:
+            made = panel.steps(choice)
+            found |= {panel.name: made} if isinstance(made, Step) else made
+        return found
 
     def _now(self) -> dict[str, Any]:
         """The steps for what is chosen now, made once."""

@@ -268,8 +268,13 @@ def _side(i: int) -> Panel:
         SIDES[i],
         "trials to criterion",
         ("shown", "by", "beside", "smooth", "log", "log_problems", "fit", "problem"),
+        lambda explorer: explorer._side_steps(i),
         lambda explorer: explorer._curve(i),
         hidden=lambda explorer: explorer._nothing(f"some_{i}", f"groups_{i}"),
+        events={
+            "tap": lambda explorer, *told: explorer._pick(*told),
+            "legend": lambda explorer, *told: explorer._toggle(*told),
+        },
     )
 
 
@@ -321,10 +326,6 @@ class LearningExplorer(Explorer):
         kinds = [c["by"], c["beside"]] if several else []
         row = [*(c[n] for n in ("problem", "follow", "smooth", "log", "log_problems", "fit")), *kinds, c["last"]]
         super().__init__(c, [row])
-        with self.figure.at_once():
-            for panel in SIDES:
-                self.figure.listen(panel, "tap", self._pick)
-                self.figure.listen(panel, "legend", self._toggle)
         c["follow"].observe(self._listen, "value")
 
     def _problems(self) -> ipywidgets.Widget:
@@ -337,7 +338,7 @@ class LearningExplorer(Explorer):
 
     # ------------------------------------------------------------------ what a person does
 
-    def _pick(self, x: float, _: float) -> None:
+    def _pick(self, _: str, x: float, __: float) -> None:
         control, at = self.controls["problem"], x - self.controls["log_problems"].value
         whole = isinstance(control, ipywidgets.IntSlider)
         control.value = int(np.clip(round(at), control.min, control.max)) if whole else self.labels.at(at)
@@ -359,9 +360,9 @@ class LearningExplorer(Explorer):
     def _arrive(self) -> None:
         at, self._at = self._at, None
         if at is not None:
-            self._pick(at, 0.0)
+            self._pick("", at, 0.0)
 
-    def _toggle(self, name: str) -> None:
+    def _toggle(self, _: str, name: str) -> None:
         """Switch a run, or all runs of a group, off or on; all on where none would be left."""
         control, members = (
             self.controls["shown"],
@@ -407,40 +408,58 @@ class LearningExplorer(Explorer):
         title = self._sides()[SIDES.index(panel)][0] if panel in SIDES else ""
         return title or super()._heading(panel)
 
-    def _steps(self) -> dict[str, Any]:
-        """Every step by name, from the runs to the pictures, with what is chosen put in."""
-        s, by = self.state, self._key("by")
+    def _shared(self) -> dict[str, Any]:
+        s = self.state
         numbers = {name: f"run_{i}" for i, name in enumerate(self.runs, 1)}
-        shown = {name: ref(word) for name, word in numbers.items() if name in s["shown"]}
-        config = self.runs[(s["shown"] or list(self.runs))[0]].attrs.get("config", {})
-        goal = {name: config.get(name) for name in ("criterion", "window")}
-        single = {name: ink for name, ink in zip(self.runs, colours(len(self.runs)), strict=True) if name in shown}
-        scales = {name: s[name] for name in ("log", "log_problems")}
-        place = self.labels.place(s["problem"])
         found: dict[str, Any] = {}
         for name, word in numbers.items():
             found |= source(self.runs[name], word)
-        found |= {
-            "runs": shown,
+        scales = {name: s[name] for name in ("log", "log_problems")}
+        return found | {
+            "runs": {name: ref(word) for name, word in numbers.items() if name in s["shown"]},
             "limits": call(plots.curve_limits, self._counted(call(grouped, ref("runs"))), **scales),
-            "trials": self._counted({name: one["trials"].to_dataset() for name, one in shown.items()}),
-            "loss": call(plots.within_problem_loss, ref("trials"), place, **goal, colors=single),
-            "groups": self._counted(call(grouped, ref("runs"), by)),
-            "final": call(efficiency_bars, ref("groups"), s["last"], self.colors),
         }
-        looks = {**scales, "smooth": s["smooth"], "limits": ref("limits"), "colors": self.colors}
-        for i, (_, runs) in enumerate(self._sides()):
-            on = {name: shown[name] for name in runs if name in shown}
-            off = [kind for kind, some in split(runs, by).items() if not on.keys() & some.keys()]
-            groups, fits = ref(f"groups_{i}"), ref(f"fits_{i}")
-            found |= {
-                f"some_{i}": on if s["beside"] else ref("runs"),
-                f"groups_{i}": self._counted(call(grouped, ref(f"some_{i}"), by)),
-                f"fits_{i}": call(fitted, groups) if s["fit"] else {},
-                f"still_{i}": ticked(self.labels, call(plots.learning_curves, groups, fits=fits, off=off, **looks)),
-                SIDES[i]: call(plots.move_marker, ref(f"still_{i}"), place + s["log_problems"]),
-            }
-        return found
+
+    def _side_steps(self, i: int) -> dict[str, Any]:
+        """The steps of one of the curves side by side; none where there are fewer of them."""
+        s, by, sides = self.state, self._key("by"), self._sides()
+        if i >= len(sides):
+            return {}
+        numbers = {name: f"run_{k}" for k, name in enumerate(self.runs, 1)}
+        on = {name: ref(numbers[name]) for name in sides[i][1] if name in s["shown"]}
+        off = [kind for kind, some in split(sides[i][1], by).items() if not on.keys() & some.keys()]
+        look = {name: s[name] for name in ("log", "log_problems", "smooth")}
+        groups, fits = ref(f"groups_{i}"), ref(f"fits_{i}")
+        drawn = call(
+            plots.learning_curves, groups, fits=fits, off=off, **look, limits=ref("limits"), colors=self.colors
+        )
+        return {
+            f"some_{i}": on if s["beside"] else ref("runs"),
+            f"groups_{i}": self._counted(call(grouped, ref(f"some_{i}"), by)),
+            f"fits_{i}": call(fitted, groups) if s["fit"] else {},
+            f"still_{i}": ticked(self.labels, drawn),
+            SIDES[i]: call(plots.move_marker, ref(f"still_{i}"), self.labels.place(s["problem"]) + s["log_problems"]),
+        }
+
+    def _loss_steps(self) -> dict[str, Any]:
+        """The loss within the chosen problem, of the runs that are shown."""
+        s = self.state
+        numbers = {name: f"run_{i}" for i, name in enumerate(self.runs, 1) if name in s["shown"]}
+        config = self.runs[(s["shown"] or list(self.runs))[0]].attrs.get("config", {})
+        goal = {name: config.get(name) for name in ("criterion", "window")}
+        single = {name: ink for name, ink in zip(self.runs, colours(len(self.runs)), strict=True) if name in numbers}
+        place = self.labels.place(s["problem"])
+        return {
+            "trials": self._counted({name: ref(word)["trials"].to_dataset() for name, word in numbers.items()}),
+            "loss": call(plots.within_problem_loss, ref("trials"), place, **goal, colors=single),
+        }
+
+    def _final_steps(self) -> dict[str, Any]:
+        """The efficiency over the last problems."""
+        return {
+            "groups": self._counted(call(grouped, ref("runs"), self._key("by"))),
+            "final": call(efficiency_bars, ref("groups"), self.state["last"], self.colors),
+        }
 
     def _counted(self, series: Any) -> Any:
         """The step of series or trials whose problems are numbers, as axes and fits need them."""
@@ -489,8 +508,15 @@ class LearningExplorer(Explorer):
 
     PANELS: ClassVar[tuple[Panel, ...]] = (
         *map(_side, range(len(SIDES))),
-        Panel("loss", "loss within the problem", ("shown", "problem"), _loss, hidden=_no_loss),
-        Panel("final", "final efficiency", ("shown", "by", "last"), _final, hidden=lambda e: e._nothing("groups")),
+        Panel("loss", "loss within the problem", ("shown", "problem"), _loss_steps, _loss, hidden=_no_loss),
+        Panel(
+            "final",
+            "final efficiency",
+            ("shown", "by", "last"),
+            _final_steps,
+            _final,
+            hidden=lambda explorer: explorer._nothing("groups"),
+        ),
     )
 
     # ------------------------------------------------------------------ what leaves

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, ClassVar
 
 import ipywidgets
@@ -17,6 +16,7 @@ from ip2lab.views.explorers.base import (
     Chosen,
     Explorer,
     Exported,
+    Handlers,
     Panel,
     Switches,
     check,
@@ -25,7 +25,7 @@ from ip2lab.views.explorers.base import (
     slider,
     with_neurons,
 )
-from ip2lab.views.explorers.neuron_steps import NOISY, Cells
+from ip2lab.views.explorers.neuron_steps import NOISY, Cells, Drawing
 from ip2lab.views.explorers.population import trial_name
 from ip2lab.views.explorers.recipe import Recipe
 from ip2lab.views.labels import Labels
@@ -111,12 +111,6 @@ class NeuronExplorer(Explorer):
         }
         row = [c[name] for name in ("problem", "neuron", "property", "against", "colour", "trial", "noisy")]
         super().__init__(c, [row, [c["panels"]]])
-        hear = self.figure.listen
-        hear("density", "tap", lambda _, y: self._pick(self._at(self.state["property"]).values, y))
-        hear("history", "tap", self._pick_row)
-        for name in ("over", "within", "scatter", "partners", "lesion"):
-            hear(name, "tap", partial(self._pick_line if name in ("over", "within") else self._pick_point, name))
-            hear(name, "region", partial(self._select, name))
 
     def _busiest(self) -> int:
         """The neuron that fires most in the last trial there is: a silent one would be a dull first look."""
@@ -131,12 +125,15 @@ class NeuronExplorer(Explorer):
         """A property after the chosen problem (neuron)."""
         return self.properties[name].sel(problem=self.cells.labels[self.state["problem"]])
 
+    def _pick_value(self, _: str, __: float, y: float) -> None:
+        self._pick(self._at(self.state["property"]).values, y)
+
     def _pick(self, values: np.ndarray, value: float) -> None:
         logs = logarithmic(self.properties[self.state["property"]])
         away = np.abs(_onto(values, logs) - _onto(value, logs))
         self.controls["neuron"].value = int(away.argmin())
 
-    def _pick_row(self, _: float, y: float) -> None:
+    def _pick_row(self, _: str, __: float, y: float) -> None:
         kept = Labels(self.activity["problem"].values).keys
         self.controls["problem"].value = kept[int(np.clip(round(y), 0, len(kept) - 1))]
 
@@ -177,14 +174,22 @@ class NeuronExplorer(Explorer):
 
     # ------------------------------------------------------------------ what the pictures are made of
 
+    def _choice(self) -> Drawing:
+        return self._drawing
+
+    def _shared(self) -> dict[str, Any]:
+        return self._drawing.shared()
+
     def _steps(self) -> dict[str, Any]:
         """The steps; without colours or a band where there can be none."""
-        steps = self.cells.every(self.state, tinted=True, banded=True)
+        self._drawing = Drawing(self.cells, self.state)
+        steps = super()._steps()
         self._plain = self._refused(steps, "shades")
         banded = "rates" in steps and "psth" in self.visible() and not self._refused(steps, "rates")
         if banded and not self._plain:
             return steps
-        return self.cells.every(self.state, tinted=not self._plain, banded=banded)
+        self._drawing = self._drawing._replace(tinted=not self._plain, banded=banded)
+        return super()._steps()
 
     def _refused(self, steps: dict[str, Any], name: str) -> str:
         """Why a step, where there is one, gives nothing."""
@@ -219,9 +224,6 @@ class NeuronExplorer(Explorer):
         if s["colour"] != "none":
             words.append(f"no {tint}: {self._plain}" if self._plain else f"colour: {tint}")
         return caption(title, " of every neuron", *words)
-
-    def _density(self) -> str:
-        return caption("Density", " over neurons")
 
     def _within(self) -> str:
         chosen = self.state["problem"]
@@ -287,19 +289,35 @@ class NeuronExplorer(Explorer):
 
     _COLOURED = ("neuron", "problem", "colour", "selected")
     _OVER = (*_COLOURED, "property")
-    _TAP, _REGION = ("tap",), ("tap", "region")
+    _LINES: ClassVar[Handlers] = {"tap": _pick_line, "region": _select}
+    _POINTS: ClassVar[Handlers] = {"tap": _pick_point, "region": _select}
     PANELS: ClassVar[tuple[Panel, ...]] = (
-        Panel("over", "over problems", _OVER, _over, width=3, events=_REGION),
-        Panel("density", "distribution", ("property", "neuron", "problem", "selected"), _density, width=1, events=_TAP),
-        Panel("within", "within a problem", _OVER, _within, missing=NO_WITHIN, events=_REGION),
-        Panel("scatter", "two properties", (*_OVER, "against"), _scatter, events=_REGION),
+        Panel("over", "over problems", _OVER, Drawing.over, _over, width=3, events=_LINES),
         Panel(
-            "psth", "firing rate", ("neuron", "problem", "noisy"), _psth, missing=NO_ACTIVITY, data=(Exported("rates"),)
+            "density",
+            "distribution",
+            ("property", "neuron", "problem", "selected"),
+            Drawing.density,
+            lambda _: caption("Density", " over neurons"),
+            width=1,
+            events={"tap": _pick_value},
+        ),
+        Panel("within", "within a problem", _OVER, Drawing.within, _within, missing=NO_WITHIN, events=_LINES),
+        Panel("scatter", "two properties", (*_OVER, "against"), Drawing.scatter, _scatter, events=_POINTS),
+        Panel(
+            "psth",
+            "firing rate",
+            ("neuron", "problem", "noisy"),
+            Drawing.psth,
+            _psth,
+            missing=NO_ACTIVITY,
+            data=(Exported("rates"),),
         ),
         Panel(
             "raster",
             "all trials",
             ("neuron", "problem", "noisy"),
+            Drawing.raster,
             _raster,
             missing=NO_ACTIVITY,
             data=(Exported("trials"),),
@@ -308,6 +326,7 @@ class NeuronExplorer(Explorer):
             "trace",
             "one trial",
             ("neuron", "problem", "trial"),
+            Drawing.trace,
             _trace,
             missing=NO_ACTIVITY,
             deferred=True,
@@ -317,15 +336,17 @@ class NeuronExplorer(Explorer):
             "history",
             "its history",
             ("neuron", "problem", "trial"),
+            Drawing.history,
             _history,
             missing=NO_ACTIVITY,
-            events=_TAP,
+            events={"tap": _pick_row},
             deferred=True,
         ),
         Panel(
             "excitability",
             "f-I curve",
             ("neuron", "problem"),
+            Drawing.excitability,
             _excitability,
             missing=NO_THRESHOLD,
             deferred=True,
@@ -335,9 +356,10 @@ class NeuronExplorer(Explorer):
             "partners",
             "recurrent weights",
             _COLOURED,
+            Drawing.partners,
             _partners,
             missing=NO_WEIGHTS,
-            events=_REGION,
+            events=_POINTS,
             deferred=True,
             data=(Exported("matrix"),),
         ),
@@ -345,6 +367,7 @@ class NeuronExplorer(Explorer):
             "channels",
             "inputs, outputs",
             ("neuron", "problem"),
+            Drawing.channels,
             _channels,
             missing=NO_WEIGHTS,
             deferred=True,
@@ -354,9 +377,10 @@ class NeuronExplorer(Explorer):
             "lesion",
             "lesions",
             _COLOURED,
+            Drawing.lesion,
             _lesion,
             missing=NO_LESION,
-            events=_REGION,
+            events=_POINTS,
             slow=("sampled",),
             data=(Exported("lost", dims={"neuron": "silenced"}),),
         ),

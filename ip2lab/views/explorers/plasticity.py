@@ -104,8 +104,6 @@ class PlasticityExplorer(Explorer):
         several = [controls["search"]] if len(self.searches) > 1 else []
         row = [*several, controls["configuration"], *([controls["compare"]] if several else [])]
         super().__init__(controls, [row, [self._words]])
-        for panel in ("table", "ratios", "rounds"):
-            self.figure.listen(panel, "tap", self._pick)
 
     def _choices(self, name: str) -> tuple[list[str], str]:
         return ordered(self.searches[name]), str(self.searches[name].attrs["chosen"])
@@ -119,7 +117,7 @@ class PlasticityExplorer(Explorer):
             control.value = chosen
             self._held = held
 
-    def _pick(self, _: float, y: float) -> None:
+    def _pick(self, _: str, __: float, y: float) -> None:
         names = ordered(self.search)
         row = int(np.clip(len(names) - 1 - round(y), 0, len(names) - 1))
         self.controls["configuration"].value = names[row]
@@ -129,22 +127,16 @@ class PlasticityExplorer(Explorer):
         """The search that is shown now."""
         return self.searches[self.controls["search"].value]
 
-    def _steps(self) -> dict[str, Any]:
-        """Every step by name, from the searches to the pictures, with what is chosen put in."""
+    def _shared(self) -> dict[str, Any]:
         s, numbers = self.state, {name: f"search_{i}" for i, name in enumerate(self.searches, 1)}
         shown = numbers if s["compare"] else {s["search"]: numbers[s["search"]]}
         opened = {word: _source(self.searches[name]) for name, word in numbers.items()}
-        search, means, picked = ref("search"), ref("means"), s["configuration"]
         return {
             **{word: one for word, one in opened.items() if one is not None},
             "searches": {name: ref(word) for name, word in shown.items()},
             "search": ref("searches")[s["search"]],
-            "means": call(curves.configurations, search),
-            "table": call(plots.configuration_table, search, means, picked=picked),
-            "ratios": call(plots.seed_ratios, search, means, picked=picked),
-            "rounds": call(plots.search_rounds, search, picked=picked),
+            "means": call(curves.configurations, ref("search")),
             "worths": {name: call(curves.marginal_effect, ref(word)) for name, word in shown.items()},
-            "worth": call(plots.property_worth, ref("worths"), chosen=s["search"]),
         }
 
     def _table(self) -> str:
@@ -181,10 +173,40 @@ class PlasticityExplorer(Explorer):
         return "" if self._worths()["comparisons"].sum() else none
 
     PANELS: ClassVar[tuple[Panel, ...]] = (
-        Panel("table", "configurations", ("search", "configuration"), _table, width=4),
-        Panel("ratios", "seed by seed", ("search", "configuration"), _ratios),
-        Panel("rounds", "rounds", ("search", "configuration"), _rounds),
-        Panel("worth", "what each property is worth", ("search", "compare"), _worth, hidden=_no_worth, width=4),
+        Panel(
+            "table",
+            "configurations",
+            ("search", "configuration"),
+            lambda e: call(plots.configuration_table, ref("search"), ref("means"), picked=e.state["configuration"]),
+            _table,
+            width=4,
+            events={"tap": _pick},
+        ),
+        Panel(
+            "ratios",
+            "seed by seed",
+            ("search", "configuration"),
+            lambda e: call(plots.seed_ratios, ref("search"), ref("means"), picked=e.state["configuration"]),
+            _ratios,
+            events={"tap": _pick},
+        ),
+        Panel(
+            "rounds",
+            "rounds",
+            ("search", "configuration"),
+            lambda e: call(plots.search_rounds, ref("search"), picked=e.state["configuration"]),
+            _rounds,
+            events={"tap": _pick},
+        ),
+        Panel(
+            "worth",
+            "what each property is worth",
+            ("search", "compare"),
+            lambda e: call(plots.property_worth, ref("worths"), chosen=e.state["search"]),
+            _worth,
+            hidden=_no_worth,
+            width=4,
+        ),
     )
 
     def data(self) -> xr.Dataset:

@@ -16,6 +16,7 @@ from ip2lab.views.explorers.base import (
     Chosen,
     Explorer,
     Exported,
+    Handlers,
     NothingToShow,
     Panel,
     Switches,
@@ -100,7 +101,6 @@ class PopulationExplorer(Explorer):
         for control in controls.values():
             control.observe(lambda _: self._offer(), "value")
         self._offer()
-        self._listen()
 
     def _controls(self) -> dict[str, Any]:
         times, problems, activity = self.times, self.problems, self.activity
@@ -180,27 +180,11 @@ class PopulationExplorer(Explorer):
 
     # ------------------------------------------------------------------ what a person does in the pictures
 
-    def _listen(self) -> None:
-        hear = self.figure.listen
-        for name in ("raster", "average", "decoding"):
-            hear(name, "tap", lambda x, _: self._at_time(x))
-        for name in ("variance", "dimensions"):
-            hear(name, "tap", lambda x, _: self._at_problem(self._facts.labels.at(x)))
-        hear("angles", "tap", lambda x, _: self._at_problem(self._in_angles(x)))
-        hear("trajectories", "tap", self._at_point)
-        hear("trajectories", "region", self._mark_points)
-        hear("raster", "region", self._select_rows)
-        for name in ("loadings", "scatter"):
-            hear(name, "region", lambda region, name=name: self._select(inside(region, *self._map(name))))
-            hear(name, "tap", lambda x, y, name=name: self._toggle(name, x, y))
-        for name in ("trajectories", "average"):
-            hear(name, "legend", self._hide)
-
-    def _at_time(self, x: float) -> None:
+    def _at_time(self, _: str, x: float, __: float) -> None:
         self.controls["time"].value = float(self.times[np.abs(self.times - x).argmin()])
 
-    def _at_problem(self, problem: Any) -> None:
-        self.controls["problem"].value = problem
+    def _at_problem(self, panel: str, x: float, _: float) -> None:
+        self.controls["problem"].value = self._in_angles(x) if panel == "angles" else self._facts.labels.at(x)
 
     def _in_angles(self, x: float) -> Any:
         """The problem of a column of the angles, which lack problems without components."""
@@ -213,7 +197,7 @@ class PopulationExplorer(Explorer):
         x, y = (0, 1) if s["view"] == "turned" else (int(i) - 1 for i in s["view"].split())
         return scores, scores.transpose("probe", "time", "component").values[:, :, [x, y]]
 
-    def _at_point(self, x: float, y: float) -> None:
+    def _at_point(self, _: str, x: float, y: float) -> None:
         """Go to the trial and the time of the nearest point."""
         scores, values = self._paths()
         away = (((values - [x, y]) / np.ptp(values, axis=(0, 1)).clip(1e-12)) ** 2).sum(-1)
@@ -222,12 +206,12 @@ class PopulationExplorer(Explorer):
         trial = int(probe) if scores.sizes["probe"] == alike.size else int(np.flatnonzero(alike)[0])
         self.state = {"time": float(scores["time"][step]), "trial": trial}
 
-    def _mark_points(self, region: dict[str, Any]) -> None:
+    def _mark_points(self, _: str, region: dict[str, Any]) -> None:
         scores, values = self._paths()
         times = scores["time"].values[inside(region, values[..., 0], values[..., 1]).any(0)]
         self.controls["span"].value = (float(times.min()), float(times.max())) if times.size else ()
 
-    def _select_rows(self, region: dict[str, Any]) -> None:
+    def _select_rows(self, _: str, region: dict[str, Any]) -> None:
         order = self._recipe.value(self._now(), "order")
         x, y = np.meshgrid(self.times, np.arange(len(order)))
         found = inside(region, x, y)
@@ -239,20 +223,21 @@ class PopulationExplorer(Explorer):
             "span": [] if whole else [float(times[0]), float(times[-1])],
         }
 
-    def _map(self, name: str) -> list[np.ndarray]:
-        return [self._recipe.value(self._now(), f"{name}_{axis}").values for axis in "xy"]
+    def _map(self, panel: str) -> list[np.ndarray]:
+        return [self._recipe.value(self._now(), f"{panel}_{axis}").values for axis in "xy"]
 
-    def _select(self, mask: np.ndarray) -> None:
-        self.controls["selected"].value = tuple(np.flatnonzero(mask).tolist())
+    def _select(self, panel: str, region: dict[str, Any]) -> None:
+        found = inside(region, *self._map(panel))
+        self.controls["selected"].value = tuple(np.flatnonzero(found).tolist())
 
-    def _toggle(self, name: str, x: float, y: float) -> None:
+    def _toggle(self, panel: str, x: float, y: float) -> None:
         """Add the neuron that was clicked to those selected, or take it out."""
-        values = self._map(name)
+        values = self._map(panel)
         away = sum(((v - at) / max(np.ptp(v), 1e-12)) ** 2 for v, at in zip(values, (x, y), strict=True))
         neuron, now = int(np.argmin(away)), set(self.controls["selected"].value)
         self.controls["selected"].value = tuple(sorted(now ^ {neuron}))
 
-    def _hide(self, name: str) -> None:
+    def _hide(self, _: str, name: str) -> None:
         """Hide a condition, or show it again."""
         words = [plots.parts.named(self.state["by"], kind) for kind in self._facts.kinds(self.state["by"])]
         if name in words:  # "and 9 more" hides nothing
@@ -260,8 +245,11 @@ class PopulationExplorer(Explorer):
 
     # ------------------------------------------------------------------ the recipe
 
-    def _steps(self) -> dict[str, Any]:
-        return Steps(self._facts, self.state).every()
+    def _choice(self) -> Steps:
+        return Steps(self._facts, self.state)
+
+    def _shared(self) -> dict[str, Any]:
+        return self._choice().shared()
 
     # ------------------------------------------------------------------ the panels
 
@@ -351,14 +339,16 @@ class PopulationExplorer(Explorer):
         return caption("Decoding", words, f"chance {self._value('chance'):.2g}")
 
     _BASIS = ("problem", "signal", "method", "basis", "range", "aligned", "view", "azimuth", "elevation", "repeats")
+    _MAP: ClassVar[Handlers] = {"tap": _toggle, "region": _select}
     _TURNS = ("found", "decision", "manifold")  # steps that find directions, and take long
     PANELS: ClassVar[tuple[Panel, ...]] = (
         Panel(
             "trajectories",
             "trajectories",
             (*_BASIS, "time", "by", "hidden", "span"),
+            Steps.trajectories,
             _trajectories,
-            events=("tap", "region"),
+            events={"tap": _at_point, "region": _mark_points, "legend": _hide},
             slow=_TURNS,
             data=(Exported("scores", "scores", {"time": "scores_time"}), Exported("signal", "signal")),
         ),
@@ -366,8 +356,9 @@ class PopulationExplorer(Explorer):
             "raster",
             "raster",
             ("problem", "time", "signal", "trial", "order", "selected", "span", "method", "basis", "range"),
+            Steps.raster,
             _raster,
-            events=("tap", "region"),
+            events={"tap": _at_time, "region": _select_rows},
             slow=(*_TURNS, "communities"),
             data=(Exported("trial", "trial"), Exported("order", "order")),
         ),
@@ -375,9 +366,10 @@ class PopulationExplorer(Explorer):
             "loadings",
             "loadings",
             (*_BASIS, "selected"),
+            Steps.loadings,
             _loadings,
             hidden=_no_loadings,
-            events=("tap", "region"),
+            events=_MAP,
             slow=_TURNS,
             data=(Exported("axes", "components", {"component": "axis"}),),
         ),
@@ -385,49 +377,55 @@ class PopulationExplorer(Explorer):
             "scatter",
             "properties",
             ("problem", "signal", "x", "y", "selected", "repeats"),
+            Steps.scatter,
             _scatter,
-            events=("tap", "region"),
+            events=_MAP,
             data=(Exported("scatter_x", "neuron_x"), Exported("scatter_y", "neuron_y")),
         ),
         Panel(
             "average",
             "mean activity",
             ("problem", "time", "signal", "by", "hidden", "selected", "span", "repeats"),
+            Steps.average,
             _average,
-            events=("tap",),
+            events={"tap": _at_time, "legend": _hide},
             data=(Exported("signal", "signal"),),
         ),
         Panel(
             "variance",
             "variance",
             ("problem", "signal", "repeats"),
+            Steps.variance,
             _variance,
-            events=("tap",),
+            events={"tap": _at_problem},
             data=(Exported("share", "explained_variance_ratio", {"component": "own_component"}),),
         ),
         Panel(
             "dimensions",
             "dimensions",
             ("problem", "signal", "repeats"),
+            Steps.dimensions,
             _dimensions,
-            events=("tap",),
+            events={"tap": _at_problem},
             data=(Exported("ratio", "participation_ratio"),),
         ),
         Panel(
             "angles",
             "angles",
             ("problem", "signal", "repeats"),
+            Steps.angles,
             _angles,
             hidden=_no_angles,
-            events=("tap",),
+            events={"tap": _at_problem},
             data=(Exported("pairs", "angle"),),
         ),
         Panel(
             "decoding",
             "decoding",
             ("problem", "time", "signal", "by", "span"),
+            Steps.decoding,
             _decoding,
-            events=("tap",),
+            events={"tap": _at_time},
             slow=("decoded",),
             data=(Exported("accuracy", "accuracy", {"time": "bin"}),),
         ),

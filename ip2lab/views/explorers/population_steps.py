@@ -72,7 +72,7 @@ class Facts:
 
 
 class Steps(NamedTuple):
-    """Builds the steps."""
+    """The steps of the pictures, for what is chosen."""
 
     facts: Facts
     state: Mapping[str, Any]
@@ -87,8 +87,8 @@ class Steps(NamedTuple):
         """The variable that the signal is made of."""
         return "spikes" if self.state["signal"] == "rate" else str(self.state["signal"])
 
-    def every(self) -> dict[str, Any]:
-        """Every step by name, from the run to the pictures, with what is chosen put in."""
+    def shared(self) -> dict[str, Any]:
+        """The steps that several pictures need."""
         return {
             **self.facts.source,
             "activity": call(plots.label_conditions, RUN["activity"].to_dataset()),
@@ -96,30 +96,32 @@ class Steps(NamedTuple):
             "weights": RUN["weights"].to_dataset(),
             "signal": self._signal(self._stored(self.problem)),
             **self._directions(),
-            **self._paths(),
-            **self._trial(),
-            **self._of_neurons(),
-            **self._over_problems(),
-            **self._decoder(),
+            **self._loaded(),
+            **self._spread(),
         }
 
-    # ------------------------------------------------------------------ pictures
+    # ------------------------------------------------------------------ pictures over time
 
-    def _paths(self) -> dict[str, Any]:
-        """Trajectories, and the mean over time."""
-        s, now = self.state, self.state["time"]
+    def _marks(self) -> dict[str, Any]:
+        """What trajectories and means share: the label that colours, what is marked and what is hidden."""
+        s = self.state
         hidden = [kind for i, kind in enumerate(self.facts.kinds(s["by"])) if i in s["hidden"]]
-        x, y = self._components()
+        return {"by": s["by"], "marked": s["span"], "hidden": hidden}
+
+    def trajectories(self) -> dict[str, Any]:
+        """The population in two components."""
+        s, (x, y), scores = self.state, self._components(), ref("scores")
+        turned = call(plots.rotate, scores, s["azimuth"], s["elevation"]) if s["view"] == "turned" else scores
+        shown = call(plots.trajectories, ref("seen"), x=x, y=y, at=s["time"], **self._marks(), height=340)
+        return {"seen": turned, "trajectories": shown}
+
+    def average(self) -> dict[str, Any]:
+        """The mean over neurons."""
+        s = self.state
         some = ref("signal").isel(neuron=s["selected"]) if s["selected"] else ref("signal")
-        look: dict[str, Any] = {"by": s["by"], "marked": s["span"], "hidden": hidden}
-        scores = ref("scores")
-        if s["view"] == "turned":
-            scores = call(plots.rotate, scores, s["azimuth"], s["elevation"])
         return {
-            "seen": scores,
-            "trajectories": call(plots.trajectories, ref("seen"), x=x, y=y, at=now, **look, height=340),
-            "means": call(plots.over_time, some.mean("neuron", keep_attrs=True), **look),
-            "average": call(plots.move_marker, ref("means"), now),
+            "means": call(plots.over_time, some.mean("neuron", keep_attrs=True), **self._marks()),
+            "average": call(plots.move_marker, ref("means"), s["time"]),
         }
 
     def _components(self) -> tuple[int, int]:
@@ -128,8 +130,8 @@ class Steps(NamedTuple):
         x, y = (0, 1) if view == "turned" else (int(i) - 1 for i in view.split())
         return x, y
 
-    def _trial(self) -> dict[str, Any]:
-        """The raster of one trial."""
+    def raster(self) -> dict[str, Any]:
+        """All neurons in one trial."""
         s = self.state
         rows = call(
             plots.raster,
@@ -147,44 +149,72 @@ class Steps(NamedTuple):
             "raster": call(plots.move_marker, ref("rows"), s["time"]),
         }
 
-    def _of_neurons(self) -> dict[str, Any]:
-        """The two maps of neurons."""
-        s, axes = self.state, zip("xy", self._components(), strict=True)
-        loadings = {
-            f"loadings_{axis}": ref("axes").isel(component=i).assign_attrs(long_name=self._axis(i)) for axis, i in axes
-        }
-        own = self.facts.properties
-        x, y = (s[axis] in own and logarithmic(own[s[axis]]) for axis in "xy")
-        chosen = s["selected"]
+    # ------------------------------------------------------------------ maps of neurons
+
+    def _loaded(self) -> dict[str, Any]:
+        """The loadings on the components that are shown."""
         return {
-            **loadings,
-            "loadings": call(plots.neuron_map, ref("loadings_x"), ref("loadings_y"), selected=chosen),
+            f"loadings_{axis}": ref("axes").isel(component=i).assign_attrs(long_name=self._axis(i))
+            for axis, i in zip("xy", self._components(), strict=True)
+        }
+
+    def loadings(self) -> Any:
+        """The neurons by their loadings."""
+        return call(plots.neuron_map, ref("loadings_x"), ref("loadings_y"), selected=self.state["selected"])
+
+    def scatter(self) -> dict[str, Any]:
+        """The neurons by two numbers that each has."""
+        s, own = self.state, self.facts.properties
+        x, y = (s[axis] in own and logarithmic(own[s[axis]]) for axis in "xy")
+        return {
             "scatter_x": self._number(s["x"]),
             "scatter_y": self._number(s["y"]),
-            "scatter": call(plots.neuron_map, ref("scatter_x"), ref("scatter_y"), selected=chosen, log=(x, y)),
+            "scatter": call(plots.neuron_map, ref("scatter_x"), ref("scatter_y"), selected=s["selected"], log=(x, y)),
         }
 
-    def _over_problems(self) -> dict[str, Any]:
-        """Variance, dimensions and angles, problem by problem."""
-        labels, spread, own = self.facts.labels, ref("spread"), ref("own")
-        place = labels.place(self.state["problem"])
-        share = spread["explained_variance_ratio"].transpose("component", "problem")
-        share = share.assign_coords(component=spread["component"].values + 1)
-        angles = call(population.principal_angles, own, own.rename(problem="other")).mean("component")
+    # ------------------------------------------------------------------ problem by problem
 
-        def line(values: Any) -> Any:
-            return ticked(labels, call(plots.over_problems, along(labels, values), floor=0.0, height=200))
-
+    def _spread(self) -> dict[str, Any]:
+        """The components that each problem has of its own."""
         return {
             "signals": self._signal(ACTIVITY[self.name]),
             "spread": call(population.dimensionality, ref("signals")),
+        }
+
+    def _line(self, values: Any) -> Any:
+        """The step of a line over problems."""
+        labels = self.facts.labels
+        return ticked(labels, call(plots.over_problems, along(labels, values), floor=0.0, height=200))
+
+    def _place(self) -> float:
+        """Where the chosen problem is on an axis of problems."""
+        return self.facts.labels.place(self.state["problem"])
+
+    def variance(self) -> dict[str, Any]:
+        """The share of variance of each component."""
+        spread = ref("spread")
+        share = spread["explained_variance_ratio"].transpose("component", "problem")
+        share = share.assign_coords(component=spread["component"].values + 1)
+        return {
             "share": share.assign_attrs(long_name="share of variance"),
-            "ratio": spread["participation_ratio"].assign_attrs(long_name="dimensions"),
-            "shares": line(ref("share")),
-            "variance": call(plots.move_marker, ref("shares"), place),
-            "ratios": line(ref("ratio")),
-            "dimensions": call(plots.move_marker, ref("ratios"), place),
-            "own": spread["components"].dropna("problem"),
+            "shares": self._line(ref("share")),
+            "variance": call(plots.move_marker, ref("shares"), self._place()),
+        }
+
+    def dimensions(self) -> dict[str, Any]:
+        """The participation ratio."""
+        return {
+            "ratio": ref("spread")["participation_ratio"].assign_attrs(long_name="dimensions"),
+            "ratios": self._line(ref("ratio")),
+            "dimensions": call(plots.move_marker, ref("ratios"), self._place()),
+        }
+
+    def angles(self) -> dict[str, Any]:
+        """The angles between the components of each two problems."""
+        own = ref("own")
+        angles = call(population.principal_angles, own, own.rename(problem="other")).mean("component")
+        return {
+            "own": ref("spread")["components"].dropna("problem"),
             "pairs": call(np.degrees, angles).assign_attrs(long_name="angle", units="degrees"),
             "angles": call(plots.matrix, ref("pairs"), at=self.problem, limits=(0, 90)),
         }
@@ -384,7 +414,8 @@ class Steps(NamedTuple):
             return signal.mean("probe").idxmax("time").assign_attrs(long_name="time of the peak", units="ms")
         return PROPERTIES[which].sel(problem=self.problem)
 
-    def _decoder(self) -> dict[str, Any]:
+    def decoding(self) -> dict[str, Any]:
+        """How well a label can be read from the activity, bin by bin."""
         s = self.state
         steps = max(round(BIN / float(self.facts.times[1] - self.facts.times[0])), 1)
         made, single = self._noisy(5)

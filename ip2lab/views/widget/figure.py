@@ -56,6 +56,7 @@ const short = Math.abs(tick) < 1e5 && Math.abs(tick) >= 1e-4;
 return short ? String(+tick.toPrecision(6)) : (+tick.toPrecision(6)).toExponential().replace("+", "");"""
 TOOLBAR = ":host { transform: scale(0.72); transform-origin: bottom right; background: none !important; }"
 ON_TOP = ("Marker", "Picked")  # groups of parts that move over the others
+OWN_EVENTS = ("legend", "key")  # which the page tells itself, without Bokeh
 REGION = "selectiongeometry"  # Bokeh's name for a box or a lasso that was drawn
 LOOKS = Theme(
     json={
@@ -113,7 +114,7 @@ class Panel:
 
     def __init__(self, element: hv.Element | hv.Overlay | None, events: Sequence[str] = ()) -> None:
         self.root = column(sizing_mode="stretch_width")
-        self.events = {bokeh_name(event) for event in events}
+        self.events = {bokeh_name(event) for event in events if event not in OWN_EVENTS}
         self.element: Any = None
         self.build: tuple[Any, ...] = ()
         self.plot: Any = None
@@ -419,7 +420,7 @@ class Figure(anywidget.AnyWidget):
         handler : callable
             What is called.
         """
-        if event in ("legend", "key"):
+        if event in OWN_EVENTS:
             self._handlers[panel if event == "legend" else "", event] = handler
             self.listened = [*self.listened, panel] if event == "legend" else self.listened
             return
@@ -461,7 +462,7 @@ class Figure(anywidget.AnyWidget):
 
     def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
         event = content.get("event", "")
-        if event in ("legend", "key"):
+        if event in OWN_EVENTS:
             handler = self._handlers.get((content.get("panel", ""), event))
             return handler(content["name"]) if handler else None
         for name, panel in self._panels.items():
