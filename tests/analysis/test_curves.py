@@ -199,6 +199,13 @@ def test_bootstrap_of_twenty_seeds_covers_as_often_as_its_docstring_says(case):
     assert abs(share - stated) < 4 * np.sqrt(stated * (1 - stated) / simulations)
 
 
+@pytest.mark.parametrize("seeds", [3, 5, 6, 8])
+def test_bootstrap_of_few_normal_values_covers_their_mean(seeds):
+    data = xr.DataArray(np.random.default_rng(2).normal(10, 2, (1500, seeds)), dims=("simulation", "seed"))
+    found = curves.bootstrap(data, resamples=1000)
+    assert 0.925 < float(((found.lower < 10) & (found.upper > 10)).mean()) < 0.975
+
+
 def test_bootstrap_keeps_units_and_refuses_two_seeds():
     data = xr.DataArray(
         np.random.default_rng(0).normal(10, 2, (3, 20)), dims=("run", "seed"), attrs={"units": "trials"}
