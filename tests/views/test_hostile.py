@@ -27,7 +27,7 @@ from ip2lab.training import runtime
 from ip2lab.views import plots, show
 from ip2lab.views.markup import as_text, legible
 from ip2lab.views.style import KEY, plain
-from ip2lab.views.widget.figure import Panel
+from ip2lab.views.widget.panel import Panel
 from views.hostile import TEXTS, drawn, hostile_run, hostile_search
 
 EVERYTHING = " ".join(TEXTS.values())

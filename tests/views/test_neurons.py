@@ -14,7 +14,7 @@ from ip2lab.analysis import connectivity, neurons
 from ip2lab.views import NeuronExplorer, plots
 from ip2lab.views.explorers import neuron_steps
 from ip2lab.views.plots.neurons import ALL_POINTS
-from ip2lab.views.widget.figure import options
+from ip2lab.views.widget.panel import options
 
 EVERY = [panel.title for panel in NeuronExplorer.PANELS]
 

@@ -31,7 +31,8 @@ from ip2lab.views.explorers.recipe import Recipe
 from ip2lab.views.labels import Labels
 from ip2lab.views.markup import caption
 from ip2lab.views.style import figure, logarithmic
-from ip2lab.views.widget.figure import inside, options
+from ip2lab.views.widget.figure import inside
+from ip2lab.views.widget.panel import options
 
 NO_ACTIVITY = "This run keeps no activity."
 NO_WEIGHTS = "This run keeps no recurrent weights."

@@ -12,7 +12,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import holoviews as hv
 import numpy as np
@@ -21,24 +21,41 @@ import xarray as xr
 from ip2lab.records.stores import absolute
 from ip2lab.views.markup import as_text, html, keyed, legible
 from ip2lab.views.style import entries
+from ip2lab.views.widget.panel import THEME, Panel, options
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Page
 
-    from ip2lab.views.widget.figure import Figure
-
 STATIC = "IP2LAB_STATIC"  # set to 1 where notebooks are made that will be read without a kernel
 INCHES = 10.5  # width of a page
 PIXELS = 92  # of a panel's height to the inch: what makes print look like the screen
-# labels of axes that have nothing between two whole numbers
 AS_IT_IS = {  # words are drawn as they stand: no formulas, no LaTeX, whatever the user's own settings say
     "text.parse_math": False,
     "text.usetex": False,
     "axes.formatter.use_mathtext": False,
 }
+# labels of axes that have nothing between two whole numbers
 COUNTED = ("problem", "trial of the problem", "neuron")
 MARKERS = {"inverted_triangle": "v", "triangle": "^", "square": "s", "circle": "o"}
+
+
+class Shown(Protocol):
+    """What is exported: elements, captions and notes by panel, and the CSS grid that places the panels."""
+
+    grid: str
+
+    @property
+    def elements(self) -> dict[str, Any]:
+        """The elements."""
+
+    @property
+    def captions(self) -> dict[str, str]:
+        """The captions: HTML."""
+
+    @property
+    def notes(self) -> dict[str, str]:
+        """The messages in the place of panels."""
 
 
 def wanted() -> bool:
@@ -46,7 +63,7 @@ def wanted() -> bool:
     return os.environ.get(STATIC) == "1"
 
 
-def with_picture(bundle: Any, figure: Figure) -> Any:
+def with_picture(bundle: Any, figure: Shown) -> Any:
     """Return a widget's MIME bundle with a PNG beside it where the environment says ``IP2LAB_STATIC=1``."""
     if not wanted() or bundle is None:
         return bundle
@@ -55,7 +72,7 @@ def with_picture(bundle: Any, figure: Figure) -> Any:
     return (data, *rest) if rest else data
 
 
-def export(path: Path, figure: Figure, data: Callable[[], xr.Dataset] | None = None) -> Path:
+def export(path: Path, figure: Shown, data: Callable[[], xr.Dataset] | None = None) -> Path:
     """Save a figure, or the data behind it, in the format that the ending names.
 
     Parameters
@@ -116,14 +133,12 @@ def _table(data: xr.Dataset) -> Any:
     return whole[["variable", *(c for c in whole if c not in ("variable", "value")), "value"]]
 
 
-def _page(figure: Figure) -> str:
+def _page(figure: Shown) -> str:
     """The panels as one HTML document with BokehJS inside."""
     from bokeh.embed import file_html
     from bokeh.layouts import column, layout
     from bokeh.models.widgets import Div
     from bokeh.resources import INLINE
-
-    from ip2lab.views.widget.figure import LOOKS, Panel
 
     def block(name: str) -> Any:
         words = html(figure.notes.get(name) or figure.captions.get(name, ""))
@@ -134,12 +149,12 @@ def _page(figure: Figure) -> str:
         return column(head, panel.plot.state, sizing_mode="stretch_width")
 
     rows = [[block(name) for name in dict.fromkeys(row)] for row in _grid(figure)[0]]
-    page = file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=LOOKS)
+    page = file_html(layout(rows, sizing_mode="stretch_width"), INLINE, title="ip2lab", theme=THEME)
     # what Panel, which HoloViews brings along, would have fetched for models of its own, none of which are here
     return re.sub(r'<script [^>]*\bsrc="[^"]*"[^>]*></script>\s*', "", page)
 
 
-def _grid(figure: Figure) -> tuple[list[Any], list[float]]:
+def _grid(figure: Shown) -> tuple[list[Any], list[float]]:
     """The rows of names, and the widths of the columns, of a figure's CSS template."""
     rows = [row.split() for row in re.findall(r'"([^"]+)"', figure.grid)]
     widths = [float(w) for w in re.findall(r"([\d.]+)fr", figure.grid.split("/")[-1])]
@@ -149,7 +164,7 @@ def _grid(figure: Figure) -> tuple[list[Any], list[float]]:
 # ---------------------------------------------------------------------- by matplotlib
 
 
-def picture(figure: Figure, kind: str, dpi: int) -> bytes:
+def picture(figure: Shown, kind: str, dpi: int) -> bytes:
     """Draw a figure by matplotlib and return the file."""
     import matplotlib
     from matplotlib.figure import Figure as Page
@@ -182,7 +197,7 @@ def _shares(row: list[str], widths: list[float]) -> dict[str, float]:
     return {n: sum(w for w, m in zip(widths, row, strict=True) if m == n) / sum(widths) for n in names}
 
 
-def _head(figure: Figure, name: str, share: float) -> tuple[str, list[tuple[str, str]], int]:
+def _head(figure: Shown, name: str, share: float) -> tuple[str, list[tuple[str, str]], int]:
     """The title of a panel in lines, its legend, and in how many columns that is written."""
     letters = max(int(138 * share) - 8, 20)  # that have room in a line
     keys = [] if figure.notes.get(name) or name not in figure.elements else entries(figure.elements[name])
@@ -190,14 +205,14 @@ def _head(figure: Figure, name: str, share: float) -> tuple[str, list[tuple[str,
     return textwrap.fill(as_text(figure.captions.get(name, "")), letters), keys, columns
 
 
-def _height(figure: Figure, name: str, share: float) -> float:
+def _height(figure: Shown, name: str, share: float) -> float:
     """In pixels."""
     title, keys, columns = _head(figure, name, share)
-    plot = _options(figure.elements[name]).get("height", 260) if name in figure.elements else 60
+    plot = options(figure.elements[name]).get("height", 260) if name in figure.elements else 60
     return float(plot + 18 * (title.count("\n") + 1 - -len(keys) // columns))
 
 
-def _panel(strip: Any, ax: Axes, figure: Figure, name: str, share: float) -> None:
+def _panel(strip: Any, ax: Axes, figure: Shown, name: str, share: float) -> None:
     title, keys, columns = _head(figure, name, share)
     lines = _legend(ax, keys, columns)
     ax.set_title(title, loc="left", fontsize=9, pad=6 + 12 * lines)
@@ -225,18 +240,14 @@ def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
     return -(-len(keys) // columns)
 
 
-def _options(element: Any, kind: str = "plot") -> dict[str, Any]:
-    return dict(hv.Store.lookup_options("bokeh", element, kind).kwargs)
-
-
 def draw(page: Page, ax: Axes, element: Any) -> None:
     """Draw one element into axes, part by part."""
     from matplotlib.ticker import MaxNLocator
 
-    chosen = _options(element)
+    chosen = options(element)
     for place, leaf in enumerate(list(element) if isinstance(element, hv.Overlay) else [element]):
         drawer = next((DRAWERS[t] for t in DRAWERS if isinstance(leaf, t)), _curve)
-        drawer(page, ax, leaf, _options(leaf, "style"), place)
+        drawer(page, ax, leaf, options(leaf, "style"), place)
     for axis, log in (("x", chosen.get("logx")), ("y", chosen.get("logy"))):
         if log:
             getattr(ax, f"set_{axis}scale")("log")
@@ -356,7 +367,7 @@ def _image(page: Page, ax: Axes, leaf: Any, style: dict[str, Any], place: int) -
     import matplotlib
     from matplotlib.colors import ListedColormap
 
-    chosen, cmap = _options(leaf), style.get("cmap", "viridis")
+    chosen, cmap = options(leaf), style.get("cmap", "viridis")
     values = leaf.dimension_values(2, flat=False)
     left, bottom, right, top = leaf.bounds.lbrt()
     low, high = chosen.get("clim") or (np.nanmin(values), np.nanmax(values))
