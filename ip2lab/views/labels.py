@@ -108,17 +108,3 @@ def every_label(several: Sequence[np.ndarray]) -> Labels:
         return Labels(np.array(labels, int))
     whole = np.array([None, *labels], object)[1:]  # of any kinds, and each as it is
     return Labels(whole)
-
-
-def along(labels: Labels, values: Any) -> Any:
-    """Return the step of values whose problems are numbers that an axis can have."""
-    return values if labels.numeric else values.assign_coords(problem=labels.places.tolist())
-
-
-def ticked(labels: Labels, picture: Any) -> Any:
-    """Return the step of a picture whose axis of problems says their labels, where they are no numbers."""
-    if labels.numeric:
-        return picture
-    last = len(labels.keys) - 1
-    shown = np.unique(np.linspace(0, last, min(last + 1, 9)).astype(int)).tolist()
-    return picture.opts(backend="bokeh", xticks=[(i, str(labels.keys[i])) for i in shown])

@@ -29,7 +29,7 @@ from ip2lab.views.explorers.base import (
     source,
 )
 from ip2lab.views.explorers.recipe import Recipe, call, ref
-from ip2lab.views.labels import Labels, every_label, key_of, ticked
+from ip2lab.views.labels import Labels, every_label, key_of
 from ip2lab.views.markup import below, caption
 from ip2lab.views.style import colours, plain
 
@@ -437,7 +437,7 @@ class LearningExplorer(Explorer):
             f"some_{i}": on if s["beside"] else ref("runs"),
             f"groups_{i}": self._counted(call(grouped, ref(f"some_{i}"), by)),
             f"fits_{i}": call(fitted, groups) if s["fit"] else {},
-            f"still_{i}": ticked(self.labels, drawn),
+            f"still_{i}": drawn,
             SIDES[i]: call(plots.move_marker, ref(f"still_{i}"), self.labels.place(s["problem"]) + s["log_problems"]),
         }
 

@@ -12,7 +12,7 @@ from ip2lab.analysis import connectivity, neurons
 from ip2lab.views import plots
 from ip2lab.views.explorers.base import group, source
 from ip2lab.views.explorers.recipe import call, later, ref
-from ip2lab.views.labels import Labels, along, ticked
+from ip2lab.views.labels import Labels
 from ip2lab.views.style import axis, logarithmic, span
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Drawing(NamedTuple):
     @property
     def _own(self) -> Any:
         """The property that is shown, over problems."""
-        return along(self.cells.labels, PROPERTIES[self.state["property"]])
+        return PROPERTIES[self.state["property"]]
 
     def _span(self, name: str) -> Any:
         """The ends of an axis for a property."""
@@ -212,7 +212,7 @@ class Drawing(NamedTuple):
         s, labels = self.state, self.cells.labels
         key = {"key": ref("shades")[1]} if self._coloured else {}
         return {
-            "over_all": ticked(labels, call(plots.property_trajectories, self._own, **self._look, **key)),
+            "over_all": call(plots.property_trajectories, self._own, **self._look, **key),
             "over_one": call(plots.highlight, ref("over_all"), self._own, s["neuron"]),
             "over": call(plots.move_marker, ref("over_one"), labels.place(s["problem"])),
         }

@@ -12,7 +12,7 @@ from ip2lab.analysis import connectivity, neurons, population
 from ip2lab.analysis._labels import levels
 from ip2lab.views import plots
 from ip2lab.views.explorers.recipe import Step, call, later, ref
-from ip2lab.views.labels import Labels, along, ticked
+from ip2lab.views.labels import Labels
 from ip2lab.views.style import logarithmic
 
 if TYPE_CHECKING:
@@ -181,11 +181,6 @@ class Steps(NamedTuple):
             "spread": call(population.dimensionality, ref("signals")),
         }
 
-    def _line(self, values: Any) -> Any:
-        """The step of a line over problems."""
-        labels = self.facts.labels
-        return ticked(labels, call(plots.over_problems, along(labels, values), floor=0.0, height=200))
-
     def _place(self) -> float:
         """Where the chosen problem is on an axis of problems."""
         return self.facts.labels.place(self.state["problem"])
@@ -197,7 +192,7 @@ class Steps(NamedTuple):
         share = share.assign_coords(component=spread["component"].values + 1)
         return {
             "share": share.assign_attrs(long_name="share of variance"),
-            "shares": self._line(ref("share")),
+            "shares": call(plots.over_problems, ref("share"), floor=0.0, height=200),
             "variance": call(plots.move_marker, ref("shares"), self._place()),
         }
 
@@ -205,7 +200,7 @@ class Steps(NamedTuple):
         """The participation ratio."""
         return {
             "ratio": ref("spread")["participation_ratio"].assign_attrs(long_name="dimensions"),
-            "ratios": self._line(ref("ratio")),
+            "ratios": call(plots.over_problems, ref("ratio"), floor=0.0, height=200),
             "dimensions": call(plots.move_marker, ref("ratios"), self._place()),
         }
 
