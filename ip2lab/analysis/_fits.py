@@ -16,10 +16,12 @@ from scipy import optimize, stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe
 from ip2lab.analysis._checks import checked
+from ip2lab.analysis._compare import bootstrap
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, check_problems, curve, positions
-from ip2lab.analysis._labels import called
+from ip2lab.analysis._labels import called, listed
 
 FEWEST = 5  # problems that three parameters need
+FEWEST_SERIES = 3  # for an interval over them
 TAIL, HEAD = 31, 30  # Goudar et al.'s windows for the start of the fit
 FASTEST, SLOWEST, POINTS = 0.1, 5.0, 121  # of a problem, of the series, and shapes tried in between
 BLOCK = 10  # problems whose residuals change their sign together, at most: neighbouring ones are alike
@@ -242,6 +244,74 @@ def power_law_fit(
         scale=describe(result["scale"], "scale", "trials", "excess trials at the second problem"),
         exponent=describe(result["exponent"], "exponent", "1", "exponent of the power law"),
     )
+
+
+@checked
+def mean_fit(fits: xr.Dataset, *, over: str = "seed", level: float = 0.95) -> xr.Dataset:
+    """Average the fits of several series, each fitted by itself, over those whose parameters the data tell.
+
+    Parameters
+    ----------
+    fits : xarray.Dataset
+        What `exponential_fit` or `power_law_fit` returned for series along one dim (over).
+    over : str
+        The dim of independent units.
+    level : float
+        Coverage of the intervals.
+
+    Returns
+    -------
+    xarray.Dataset
+        The three parameters, ``first_problem`` and ``fitted`` (problem), means over the series that are identified, or
+        over all where none is; ``identified``, whether one is, and ``unidentified``, how many are not; of three or more
+        ``interval`` (parameter, bound) and ``band`` (problem, bound), intervals of the means (`bootstrap`), the band
+        over the problems that all of these series have.
+
+    Raises
+    ------
+    ValueError
+        No dim `over`, further dims, a variable of a fit is missing.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from ip2lab.analysis import curves
+    >>> x = np.arange(40)
+    >>> trials = [np.append(900, 80 * np.exp(-x / tau) + 15) for tau in (7, 8, 9)]
+    >>> found = curves.mean_fit(curves.exponential_fit(xr.DataArray(trials, dims=("seed", "problem"))))
+    >>> round(float(found.tau), 2), found.interval.dims
+    (8.0, ('parameter', 'bound'))
+    """
+    missing = [name for name in ("interval", "fitted", "identified", "first_problem") if name not in fits]
+    if missing:
+        raise ValueError(f"fits has no {missing[0]!r}; give what exponential_fit or power_law_fit returned")
+    if fits["identified"].dims != (over,):
+        raise ValueError(f"fits: 'identified' has dims {listed(fits['identified'].dims)}; expected {over!r} alone")
+    names = [str(name) for name in fits["interval"]["parameter"].values]
+    told = fits["identified"]
+    some = fits.isel({over: np.flatnonzero(told)}) if told.any() else fits
+    parts = [
+        describe(some[name].mean(over), name, fits[name].attrs["units"], fits[name].attrs["long_name"])
+        for name in (*names, "first_problem", "fitted")
+    ]
+    parts.append(describe(told.any(), "identified", "1", "a series tells its parameters"))
+    parts.append(describe((~told).sum(), "unidentified", "1", "series that do not tell their parameters"))
+    if int(told.sum()) >= FEWEST_SERIES:
+        parameters = xr.concat([some[name].drop_attrs() for name in names], xr.Variable("parameter", names))
+        along = next(dim for dim in fits["fitted"].dims if dim != over)
+        words = f"{level:.0%} interval of the mean over {over}"
+        interval = _interval_over(parameters, over, level)
+        band = _interval_over(some["fitted"].dropna(along), over, level).reindex_like(fits["fitted"].isel({over: 0}))
+        parts.append(describe(interval, "interval", "as the parameter", words))
+        parts.append(describe(band, "band", "trials", f"{words} of the curve"))
+    return dataset(fits["fitted"].isel({over: 0}, drop=True), *parts)
+
+
+def _interval_over(values: xr.DataArray, over: str, level: float) -> xr.DataArray:
+    """The interval (..., bound) of the mean."""
+    found = bootstrap(values, over=over, level=level)
+    both = xr.concat([found["lower"], found["upper"]], xr.Variable("bound", ["lower", "upper"]))
+    return both.transpose(..., "bound")
 
 
 class Settings(NamedTuple):

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from ip2lab.analysis._compare import bootstrap, compare, partial_association
 from ip2lab.analysis._efficiency import area, failures, final_efficiency, problems_to_asymptote
-from ip2lab.analysis._fits import exponential_fit, power_law_fit
+from ip2lab.analysis._fits import exponential_fit, mean_fit, power_law_fit
 from ip2lab.analysis._search_results import configurations, marginal_effect
 from ip2lab.analysis._survival import survival
 
@@ -35,6 +35,7 @@ __all__ = [
     "failures",
     "final_efficiency",
     "marginal_effect",
+    "mean_fit",
     "partial_association",
     "power_law_fit",
     "problems_to_asymptote",

@@ -101,6 +101,9 @@ CALLS = {
     "connectivity.gradient_alignment": lambda s: connectivity.gradient_alignment(s["weights"]),
     "curves.exponential_fit": lambda s: curves.exponential_fit(s["trials"], resamples=3),
     "curves.power_law_fit": lambda s: curves.power_law_fit(s["trials"], resamples=3),
+    "curves.mean_fit": lambda s: curves.mean_fit(
+        curves.exponential_fit(s["trials"] + xr.DataArray(900 * np.exp(-np.arange(60) / 8), dims="problem"))
+    ),
     "curves.area": lambda s: curves.area(s["trials"]),
     "curves.problems_to_asymptote": lambda s: curves.problems_to_asymptote(s["trials"]),
     "curves.failures": lambda s: curves.failures(s["trials"]),

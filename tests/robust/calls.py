@@ -257,6 +257,10 @@ ANALYSES: dict[str, Call] = {
         )
         for f in (curves.exponential_fit, curves.power_law_fit)
     },
+    "mean_fit": (
+        curves.mean_fit,
+        lambda: {"fits": curves.exponential_fit(trials(), failures="cap", cap=500.0), "over": "seed", "level": 0.9},
+    ),
     "failures": (curves.failures, lambda: {"data": trials(), "along": "problem"}),
     "final_efficiency": (
         curves.final_efficiency,

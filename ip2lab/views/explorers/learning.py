@@ -148,29 +148,14 @@ def fitted(groups: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     {'parameter': 3, 'bound': 2}
     """
     long = {name: series for name, series in groups.items() if series.sizes["problem"] >= 6}
-    return {name: _mean_fit(one) if "run" in one.dims else _fit(one, RESAMPLES) for name, one in long.items()}
+    return {
+        name: curves.mean_fit(_fit(one), over="run") if "run" in one.dims else _fit(one, RESAMPLES)
+        for name, one in long.items()
+    }
 
 
 def _fit(series: xr.Dataset, resamples: int = 0) -> xr.Dataset:
     return curves.exponential_fit(series, failures="cap", resamples=resamples)
-
-
-def _mean_fit(series: xr.Dataset) -> xr.Dataset:
-    """The mean of the runs' fits that the data tell, and its interval over runs."""
-    every = _fit(series)
-    told = every["identified"]
-    each = every.isel(run=np.flatnonzero(told)) if told.any() else every
-    numbers = [name for name in each.data_vars if name not in ("reason", "interval", "identified", "at_bound")]
-    mean = each[numbers].mean("run", keep_attrs=True)
-    mean = mean.assign(identified=told.any(), at_bound=~told.all(), untold=(~told).sum())
-    if told.sum() < 3:
-        return mean
-    parameters = each[["scale", "tau", "asymptote"]].to_dataarray("parameter")
-    shared = each["fitted"].dropna("problem")  # a curve ends where its run does
-    ends = (curves.bootstrap(values, over="run") for values in (parameters, shared))
-    bounds = xr.Variable("bound", ["lower", "upper"])
-    interval, band = (xr.concat([one["lower"], one["upper"]], bounds) for one in ends)
-    return mean.assign(interval=interval, band=band.reindex(problem=mean["problem"]))
 
 
 def counted(found: Mapping[str, xr.Dataset], problems: Sequence[Any]) -> dict[str, xr.Dataset]:
@@ -532,7 +517,7 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
 
     Examples
     --------
-    >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "identified": True, "untold": 1})
+    >>> fit = xr.Dataset({"scale": 20.0, "tau": 11.0, "asymptote": 8.0, "identified": True, "unidentified": 1})
     >>> fit_words("rate", fit)
     'rate: 20 trials, 11.0 problems, 8.0 trials; no interval, for which there must be three runs; 1 run cannot tell'
     >>> fit_words("a run", xr.Dataset({"identified": False, "reason": "constant"}))
@@ -549,7 +534,7 @@ def fit_words(name: str, fit: xr.Dataset) -> str:
         return f"{value} ({low} to {high})"
 
     bare = "" if "interval" in fit else "; no interval, for which there must be three runs"
-    untold = int(fit.get("untold", 0))
+    untold = int(fit.get("unidentified", 0))
     rest = f"; {untold} run{'s' * (untold > 1)} cannot tell" if untold else ""
     scale, tau, end = told("scale", "{:.0f}"), told("tau", "{:.1f}"), told("asymptote", "{:.1f}")
     return f"{name}: {scale} trials, {tau} problems, {end} trials{bare}{rest}"
