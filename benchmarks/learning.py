@@ -1,7 +1,6 @@
-"""How fast which network learns which family, the same tuning of every model, and what the slow level finds.
+"""How fast which network learns which family, and what the slow level finds.
 
 python benchmarks/learning.py table [--families dms ...] [--models "spiking" "rate" ...] [--seeds 3] [--problems 60]
-python benchmarks/learning.py tune [--families dms ...] [--models ...] [--tries 12]
 python benchmarks/learning.py search [--families dms ...] [--chosen 20] [--judged 40] [--random 8]
 python benchmarks/learning.py goudar [--first 0] [--seeds 1] [--problems 31]
 python benchmarks/learning.py show
@@ -35,22 +34,32 @@ from ip2lab.plasticity import evaluate, learn_series, search_plasticity
 from ip2lab.training.options import learnable_names, resolve
 
 RESULTS = Path(__file__).parent / "results" / "learning.json"
-TUNING, FRESH = 100, 410  # first seed of each kind: settings were chosen on seeds below 400
+FRESH = 410  # first seed of the table: settings were chosen on seeds below 400
 BUDGET = {"cd_dms": 26_000}  # trials after which a series is given up, 12,000 elsewhere
 PAPER = ("bias", "tau_dendrite", "tau_soma", "threshold")
 SETS = CANDIDATES  # what a search chooses among
 ONE_RATE = dict.fromkeys(PAPER[1:], 0.04)
 MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "spiking": ("spiking", PAPER, {}),
+    "spiking, three without the bias": ("spiking", PAPER[1:], {}),
     "spiking, tau_dendrite": ("spiking", ("bias", "tau_dendrite"), {}),
-    # "nothing" is the bias alone: these rows were measured before it was a property
-    "spiking, nothing": ("spiking", "bias", {}),
-    "spiking, adaptation, nothing": ("spiking", "bias", {"adaptation": True}),
+    "spiking, bias only": ("spiking", "bias", {}),
+    "spiking, nothing": ("spiking", None, {}),
+    "spiking, held after the first problem": ("spiking", PAPER, {"freeze_after": 0}),
+    "spiking, consolidated": ("spiking", PAPER, {"consolidation": "mean"}),
+    "spiking, adaptation, bias only": ("spiking", "bias", {"adaptation": True}),
     "spiking, adaptation, all five": ("spiking", "all", {"adaptation": True}),
     "spiking, all at one rate": ("spiking", PAPER, {"property_learning_rate": ONE_RATE}),
     "spiking, gain for threshold": ("spiking", ("bias", "tau_dendrite", "tau_soma", "gain"), {}),
     "spiking, heterogeneous": ("spiking", PAPER, {"start": "heterogeneous"}),
-    "spiking, heterogeneous, nothing": ("spiking", "bias", {"start": "heterogeneous"}),
+    "spiking, heterogeneous, bias only": ("spiking", "bias", {"start": "heterogeneous"}),
+    "spiking, heterogeneous, nothing": ("spiking", None, {"start": "heterogeneous"}),
+    "spiking, heterogeneous, held after the first problem": (
+        "spiking",
+        PAPER,
+        {"start": "heterogeneous", "freeze_after": 0},
+    ),
+    "spiking, heterogeneous, consolidated": ("spiking", PAPER, {"start": "heterogeneous", "consolidation": "mean"}),
     "spiking, Adam reset": ("spiking", PAPER, {"reset_optimizer": "all"}),
     "spiking, Adam reset, faster dendrites": (
         "spiking",
@@ -69,15 +78,6 @@ MODELS: dict[str, tuple[str, Any, dict[str, Any]]] = {
     "attention, 2 heads": ("attention", None, {"heads": 2}),
     "attention, 4 heads": ("attention", None, {"heads": 4}),
     "filter bank": ("filters", None, {}),
-}
-TUNED = ("spiking", "rate", "attention, 4 heads", "filter bank")
-LEVERS: dict[str, tuple[Any, ...]] = {  # the same for every model, as factors on its defaults where they are numbers
-    "learning_rate": (0.25, 0.5, 1.0, 2.0, 4.0),
-    "input_gain": (0.25, 0.5, 1.0, 2.0),
-    "output_learning_rate": (0.5, 1.0, 3.0, 6.0),  # over learning_rate
-    "output_l2": (0.0, 1e-3, 1e-1),
-    "reset_optimizer": ("all", "first_moment", "none"),
-    "start": ("homogeneous", "heterogeneous"),
 }
 # the search, by family: problems of a series, trials after which a run of the exhaustive search is given up, and one of
 # a random choice; it counts with what it had taken by then, which is less than it would take: what is worse looks
@@ -114,12 +114,11 @@ def parameters(name: str, family: Any) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
-def learn(name: str, family: Any, seed: int, problems: int, changes: dict[str, Any], budget: float) -> dict[str, Any]:
+def learn(name: str, family: Any, seed: int, problems: int) -> dict[str, Any]:
     model, learnable, options = MODELS[name]
-    options = options | changes
     names = learnable_names(model, learnable, bool(options.get("adaptation")))
-    found = learn_series(family, model, names, options, seed, problems, min(budget, BUDGET.get(family.name, 12_000)))
-    done = found.pop("state")["done"]
+    found = learn_series(family, model, names, options, seed, problems, BUDGET.get(family.name, 12_000))
+    done = found.pop("state")["trials_to_criterion"]
     return {
         "first": None if not done or math.isnan(done[0]) else done[0],
         "late": None if found["stopped"] else found["late_trials"],
@@ -130,64 +129,25 @@ def learn(name: str, family: Any, seed: int, problems: int, changes: dict[str, A
     }
 
 
-def row(name: str, label: str, family: Any, args: argparse.Namespace, changes: dict[str, Any]) -> None:
+def row(name: str, family: Any, args: argparse.Namespace) -> None:
     """Keep a row of the table."""
     began, seeds = time.perf_counter(), range(FRESH, FRESH + args.seeds)
-    runs = [learn(name, family, seed, args.problems, changes, math.inf) for seed in seeds]
+    runs = [learn(name, family, seed, args.problems) for seed in seeds]
     entry = {"runs": runs, "seeds": list(seeds), "problems": args.problems, "parameters": parameters(name, family)}
     seconds = round(time.perf_counter() - began, 1)
-    keep("table", f"{family.name} | {label}", entry | {"changes": changes, "seconds": seconds})
+    keep("table", f"{family.name} | {name}", entry | {"seconds": seconds})
 
 
-def missing(kind: str, args: argparse.Namespace, names: Any, word: str = "") -> list[tuple[str, Any]]:
+def missing(kind: str, args: argparse.Namespace, names: Any) -> list[tuple[str, Any]]:
     """Return the names and families of which there is no entry yet."""
     there = {} if args.again else load().get(kind, {})
     pairs = [(name, ip2lab.family(family)) for family in args.families for name in args.models or names]
-    return [(name, family) for name, family in pairs if f"{family.name} | {name}{word}" not in there]
+    return [(name, family) for name, family in pairs if f"{family.name} | {name}" not in there]
 
 
 def table(args: argparse.Namespace) -> None:
     for name, family in missing("table", args, MODELS):
-        row(name, name, family, args, {})
-
-
-def lever_settings(name: str, tries: int) -> list[dict[str, Any]]:
-    """Return the same draws of the levers for every model, the first one its defaults."""
-    model, _, options = MODELS[name]
-    given, rng = resolve(model, options), np.random.default_rng(TUNING)
-    settings: list[dict[str, Any]] = [{}]
-    for _ in range(tries - 1):
-        drawn = {lever: values[rng.integers(len(values))] for lever, values in LEVERS.items()}
-        rate = given["learning_rate"] * drawn["learning_rate"]
-        one = {
-            "learning_rate": rate,
-            "output_learning_rate": rate * drawn["output_learning_rate"],
-            "l2": dict(given["l2"]) | {"output_weights": drawn["output_l2"]},
-            "reset_optimizer": drawn["reset_optimizer"],
-        }
-        if "input_gain" in given:
-            one["input_gain"] = given["input_gain"] * drawn["input_gain"]
-        if "start" in given and "start" not in options:
-            one["start"] = drawn["start"]
-        settings.append(one)
-    return settings
-
-
-def tune(args: argparse.Namespace) -> None:
-    """Try the levers on one tuning seed, 20 problems; the best settings give a row of the table, on fresh seeds."""
-    for name, family in missing("tune", args, TUNED):
-        tried, least = [], math.inf
-        for settings in lever_settings(name, args.tries):
-            run = learn(name, family, TUNING, 20, settings, 2 * least)
-            finished = run["done"] == 20
-            least = min(least, run["cost"]) if finished else least
-            tried.append({"settings": settings, **{key: run[key] for key in ("trials", "cost", "done", "failed")}})
-        best = min(tried, key=lambda each: (-each["done"], each["failed"], each["trials"]))
-        keep("tune", f"{family.name} | {name}", {"tried": tried, "best": best, "seed": TUNING, "problems": 20})
-    tuned = load().get("tune", {})
-    for name, family in missing("table", args, TUNED, ", tuned"):
-        if f"{family.name} | {name}" in tuned:
-            row(name, f"{name}, tuned", family, args, tuned[f"{family.name} | {name}"]["best"]["settings"])
+        row(name, family, args)
 
 
 def search(args: argparse.Namespace) -> None:
@@ -254,20 +214,19 @@ def show(_: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["table", "tune", "search", "goudar", "show"])
+    parser.add_argument("what", choices=["table", "search", "goudar", "show"])
     parser.add_argument("--families", nargs="+", default=list(SEARCH))
     parser.add_argument("--models", nargs="+", choices=list(MODELS), metavar="NAME", help="; ".join(MODELS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--first", type=int, default=0, help="first seed of goudar")
     parser.add_argument("--problems", type=int, default=60)
-    parser.add_argument("--tries", type=int, default=12)
     parser.add_argument("--chosen", type=int, default=20, choices=list(JUDGED), help="seeds of a search")
     parser.add_argument("--judged", type=int, default=40, help="so many seeds judge what a search chose")
     parser.add_argument("--random", type=int, default=8, help="so many of them judge a random choice, too")
     parser.add_argument("--again", action="store_true", help="do again what is there")
     args = parser.parse_args()
     warnings.filterwarnings("ignore", message="tau_soma")  # the heterogeneous start has somata faster than a step
-    {"table": table, "tune": tune, "search": search, "goudar": goudar, "show": show}[args.what](args)
+    {"table": table, "search": search, "goudar": goudar, "show": show}[args.what](args)
     if args.what != "show":
         show(args)
 

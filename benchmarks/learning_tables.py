@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 # Goudar et al. 2023, computed from the ten published seeds: mean and standard deviation over seeds
@@ -14,10 +13,9 @@ neurons. Trials to criterion are counted from the end of the first window of 50,
 was given up counts with the cap (7950).
 """
 LEARNING = """\
-Settings were chosen on seeds below 400: about 25 single changes, the best of them run again on other seeds (104 to
-108). First problem and mean of the second half, per seed; failures are problems not solved in 8000 trials. A series
-that took too many trials in all, windows included (12,000; `cd_dms` 26,000), was stopped, after as many problems as are
-named. Rows of seeds 300 to 302 are of an earlier state of the code; what is not in the table was not run.
+Settings were chosen on seeds below 400. First problem and mean of the second half, per seed; failures are problems not
+solved in 8000 trials. A series that took too many trials in all, windows included (12,000; `cd_dms` 26,000), was
+stopped, after as many problems as are named. What is not in the table was not run.
 """
 SEARCH = """\
 Which of the paper's three properties should learn (eight configurations, homogeneous start): the choice of successive
@@ -31,18 +29,12 @@ halving as a share of those of the exhaustive search. In the exhaustive search a
 and where a random choice is judged at the second; it counts with what it had taken, so that a random choice looks
 better than it is, and the exhaustive search cheaper: without caps the shares would be smaller.
 """
-TUNING = """\
-The same draws of the same levers for every model (learning rate, input gain, learning rate and L2 of the readout,
-what of Adam's state is reset, start of the time constants; a model without a lever keeps its default), one tuning
-seed, 20 problems. Trials in all with the defaults and with the best settings; how these do on fresh seeds stands
-above as *tuned*. A try was stopped at twice what the shortest before it had taken, windows of 50 included.
-"""
 
 
 def markdown(results: dict[str, Any]) -> str:
     """Return everything that is there as one page."""
     parts = [HEAD, _learning(results.get("table", {})), _search(results.get("search", {}))]
-    parts += [_tuning(results.get("tune", {})), _goudar(results.get("goudar", {}))]
+    parts.append(_goudar(results.get("goudar", {})))
     return "\n".join(part for part in parts if part)
 
 
@@ -101,18 +93,6 @@ def _search(entries: dict[str, Any]) -> str:
 
 def _names(decision: list[str]) -> str:
     return " + ".join(decision) or "nothing"
-
-
-def _tuning(entries: dict[str, Any]) -> str:
-    rows = []
-    for key, entry in sorted(entries.items()):
-        tried, best, (family, name) = entry["tried"], entry["best"], key.split(" | ")
-        finished = sum(each["done"] == entry["problems"] for each in tried)
-        settings = json.dumps(best["settings"]) if best["settings"] else "the defaults"
-        before = f"{tried[0]['trials']:.0f}" + ("" if tried[0]["done"] == entry["problems"] else " (stopped)")
-        rows.append([family, name, str(len(tried)), str(finished), before, f"{best['trials']:.0f}", f"`{settings}`"])
-    columns = ["family", "network", "tries", "finished", "defaults", "best", "settings of the best"]
-    return _section("Equal tuning", TUNING, columns, rows)
 
 
 def _goudar(entries: dict[str, Any]) -> str:

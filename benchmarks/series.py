@@ -45,11 +45,13 @@ class Bank:
         if run is None or not _enough(run, problems, budget):
             least = max(budget, self.budgets.get(family.name, 0))
             found = learn_series(family, model, learnable, options, seed, problems, least)
+            done, given = found["state"]["trials_to_criterion"], resolve(model, dict(options))
+            trials = [given["max_trials"] if math.isnan(v) else int(v) + given["window"] for v in done]
             run = {
                 "key": key,
-                "to_criterion": [None if math.isnan(v) else v for v in found["state"]["done"]],
-                "trials": found["state"]["trials"],
-                "unfinished": found["cost"] - sum(found["state"]["trials"]),
+                "to_criterion": [None if math.isnan(v) else v for v in done],
+                "trials": trials,
+                "unfinished": found["cost"] - sum(trials),
             }
             self.runs[key], self.trained = run, self.trained + 1
             with self.path.open("a") as file:
@@ -77,5 +79,5 @@ def _seen(run: dict[str, Any], problems: int, budget: float, options: dict[str, 
         "late_trials": float(capped[problems // 2 :].mean()) if whole == problems else math.nan,
         "stopped": whole < problems,
         "cost": before + begun,
-        "state": {"done": done, "trials": run["trials"][:whole]},
+        "state": {"trials_to_criterion": done},
     }
