@@ -1,152 +1,20 @@
-"""What arguments and data must be, checked before anything is computed: one place, and one wording for each mistake.
+"""What data must be, checked before anything is computed: one place, and one wording for each mistake.
 
-`checked` reads from the annotations of a function what its arguments may be. What a value means for the data at hand (a
-dim that is not there, more components than neurons) is told by the other functions, which name the data, the dim and
-the value, and say what to do.
+Arguments are checked by :mod:`ip2lab.checks`. What a value means for the data at hand (a dim that is not there, more
+components than neurons) is told here: the errors name the data, the dim and the value, and say what to do.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
 import math
-import operator
-import types
-from collections.abc import Callable, Collection, Sequence
-from numbers import Integral, Real
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar, get_args, get_origin
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._blocks import blocks
 from ip2lab.analysis._labels import RECORDED, called, levels, listed, place_of, quantities, recorded, recorded_values
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-MOST = 1_000_000  # repeats of anything: more would seem to hang
-
-# ---------------------------------------------------------------------- arguments
-
-
-class Rule(NamedTuple):
-    """What an argument may be, in code and in words, and the error where it is something else."""
-
-    valid: Callable[[Any], bool]
-    wanted: str
-    error: type[Exception] = ValueError
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _are_texts(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(map(_is_text, value))
-
-
-def _is_number(value: Any) -> bool:
-    no_number = (bool, np.bool_, np.timedelta64)  # numpy counts durations among the whole numbers
-    return isinstance(value, Real) and not isinstance(value, no_number) and math.isfinite(value)
-
-
-def _are_numbers(value: Any) -> bool:
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
-        return _is_number(value)
-    return 0 < len(value) <= 1000 and all(map(_is_number, value))
-
-
-BY_TYPE: dict[Any, Rule] = {
-    bool: Rule(lambda v: isinstance(v, (bool, np.bool_)), "True or False", TypeError),
-    float: Rule(_is_number, "a finite number"),
-    float | Sequence[float]: Rule(_are_numbers, "a number, or several", TypeError),
-    str: Rule(_is_text, "the name of a dim", TypeError),
-    str | float: Rule(lambda v: _is_text(v) or _is_number(v), "'ms', 's' or a sampling rate in Hz", TypeError),
-    str | Sequence[str]: Rule(
-        lambda v: _is_text(v) or _are_texts(v), "the name of a dim, or a list of such names", TypeError
-    ),
-    str | xr.DataArray: Rule(
-        lambda v: isinstance(v, (str, xr.DataArray)), "the name of a coord, or an array of labels", TypeError
-    ),
-    Sequence[str]: Rule(_are_texts, "a list of names of coords", TypeError),
-    Callable[..., Any]: Rule(callable, "a function", TypeError),
-}
-COVERAGE = Rule(lambda v: _is_number(v) and 0 < v < 1, "a coverage between 0 and 1")
-BY_NAME: dict[str, Rule] = {
-    "alpha": COVERAGE._replace(wanted="a level between 0 and 1"),
-    "factor": Rule(lambda v: _is_number(v) and v > 1, "more than 1 (times the final level)"),
-    "level": COVERAGE,
-    "limit": Rule(lambda v: _is_number(v) and v > 0, "a positive number of trials"),
-    "smallest_effect": Rule(lambda v: _is_number(v) and v > 1, "a ratio above 1, such as 1.2"),
-}
-LEAST = {"nulls": 2, "points": 16, "runs": 2}  # of whole numbers; else 0 where that is the default, and 1
-
-
-def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function refuse, by its name, an argument that could not be meant; None only where its annotation says so.
-
-    Examples
-    --------
-    >>> @checked
-    ... def pick(data, *, seed: int = 0):
-    ...     return seed
-    >>> pick([], seed="x")
-    Traceback (most recent call last):
-    ...
-    ValueError: seed='x'; expected a whole number from 0
-    """
-    signature = inspect.signature(function, eval_str=True)
-    rules = {name: rule for name, given in signature.parameters.items() if (rule := _rule(given)) is not None}
-
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        given = signature.bind(*args, **kwargs).arguments
-        for name, rule in rules.items():
-            if name in given and not rule.valid(given[name]):
-                raise rule.error(f"{name}={_shown(given[name])}; expected {rule.wanted}")
-        return function(*args, **kwargs)
-
-    return call
-
-
-def _rule(parameter: inspect.Parameter) -> Rule | None:
-    """The rule of an argument by its name or its annotation; None for data, which other functions check."""
-    kinds = get_args(parameter.annotation)
-    if types.NoneType not in kinds:
-        return BY_NAME.get(parameter.name) or _rule_of_type(parameter, parameter.annotation)
-    wanted = functools.reduce(operator.or_, (kind for kind in kinds if kind is not types.NoneType))
-    rule = BY_NAME.get(parameter.name) or _rule_of_type(parameter, wanted)
-    return rule and Rule(lambda v: v is None or rule.valid(v), f"{rule.wanted}, or None", rule.error)
-
-
-def _rule_of_type(parameter: inspect.Parameter, kind: Any) -> Rule | None:
-    if kind is int:
-        return _whole(LEAST.get(parameter.name, 0 if parameter.default == 0 else 1), parameter.name == "seed")
-    return _choice(get_args(kind)) if get_origin(kind) is Literal else BY_TYPE.get(kind)
-
-
-def _choice(choices: tuple[str, ...]) -> Rule:
-    *most, last = map(repr, choices)
-    return Rule(lambda v: _is_text(v) and v in choices, f"{', '.join(most)} or {last}" if most else last)
-
-
-def _whole(least: int, seed: bool) -> Rule:
-    most = 2**63 if seed else MOST
-
-    def valid(value: Any) -> bool:
-        whole = isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
-        return whole and least <= int(value) <= most
-
-    return Rule(valid, f"a whole number from {least}" + ("" if seed else f" to {MOST:,}"))
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 80 and "\n" not in text else f"{type(value).__name__} {' '.join(text.split())[:60]} ..."
-
-
-# ---------------------------------------------------------------------- labelled data
 
 
 def check(data: xr.DataArray, *, finite: bool = False, gaps: bool = False, **roles: str | None) -> xr.DataArray:
@@ -295,9 +163,6 @@ def identical(data: xr.DataArray, what: str, why: str) -> ValueError:
         f"{what} of {called(data)} are identical{why}. Noise-free probes are all alike: give noisy repeats "
         f"(ip2lab.probe(run, problem, repeats=...))"
     )
-
-
-# ---------------------------------------------------------------------- labels
 
 
 def check_rising(data: xr.DataArray | xr.Dataset, dim: str) -> None:

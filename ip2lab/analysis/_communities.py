@@ -12,9 +12,10 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe, free, without
-from ip2lab.analysis._checks import check, check_length, check_rising, checked
+from ip2lab.analysis._checks import check, check_length, check_rising
 from ip2lab.analysis._labels import match, sequence
 from ip2lab.analysis._weights import square
+from ip2lab.checks import checked
 
 _C_DRAWS = threading.Lock()  # C has one generator for all threads
 TOLERANCE = 1e-7  # gain in modularity below which an optimisation stops: that of weak communities is small
@@ -174,7 +175,7 @@ def communities(
     weights = square(weights, neuron, presynaptic)
     gamma = np.asarray(resolution, dtype=float)
     if gamma.ndim > 1 or not gamma.size or not (gamma > 0).all():
-        raise ValueError(f"resolution={resolution!r}; expected a positive number or several")
+        raise ValueError(f"resolution: {resolution!r} is not valid; give a positive number or several")
     sweep = xr.DataArray(gamma, dims=["resolution"] * gamma.ndim)
     sweep = sweep.assign_coords(resolution=sweep) if gamma.ndim else sweep
     bare, order = _sorted(free(weights, "_row", "_column", *["resolution"] * gamma.ndim), neuron, presynaptic)

@@ -10,9 +10,10 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe, free, names_of, units_of
-from ip2lab.analysis._checks import check, check_length, checked
+from ip2lab.analysis._checks import check, check_length
 from ip2lab.analysis._curve_data import problem_order
 from ip2lab.analysis._labels import called, listed, match, ordered, restored
+from ip2lab.checks import checked
 
 COMPARED = ("ratio", "lower", "upper", "effect_size", "p_value", "p_corrected", "p_equivalence", "verdict")
 FEWEST_DRAWN = 6  # seeds, for a mean: of fewer, the studentized draws are too few and too long-tailed

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import coords_of, dataset, labelled, names_of
-from ip2lab.analysis._checks import check_classes, check_free, check_only, checked
+from ip2lab.analysis._checks import check_classes, check_free, check_only
 from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, sequence, without_gaps
+from ip2lab.checks import checked
 
 STRETCHES = 4  # of the trial, in each of which trials must differ
 FEW_VALUES, FEW_ENTRIES = (

@@ -10,8 +10,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import coords_of, dataset, labelled, units_of
-from ip2lab.analysis._checks import check_classes, check_components, check_free, check_only, checked, identical
+from ip2lab.analysis._checks import check_classes, check_components, check_free, check_only, identical
 from ip2lab.analysis._labels import called, labels_along, levels, listed, ordered, restored, without_gaps
+from ip2lab.checks import checked
 
 VARIABLES = ("components", "decoders", "scores", "explained_variance_ratio", "variance", "signal", "penalty", "mean")
 PENALTIES = 1e-7 * 1.5 ** np.arange(0, 42, 3)  # Kobak et al.'s range, as parts of the whole variance
@@ -96,7 +97,7 @@ def demix(
     check_free((feature, time, *factors), "marginalisation", "component", *VARIABLES)
     check_free((feature, time), *factors)
     if len(set(factors)) < len(factors):
-        raise ValueError(f"factors={list(factors)}; expected different coords, each named once")
+        raise ValueError(f"factors: {list(factors)} is not valid; give different coords, each named once")
     check_components(n_components, data.sizes[feature], data, feature)
     if not factors:
         raise ValueError("no factors were given; name one or more coords along the trials")

@@ -6,8 +6,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe, labelled, samples, times, units_of
-from ip2lab.analysis._checks import carried, check, check_free, check_length, check_only, checked
+from ip2lab.analysis._checks import carried, check, check_free, check_length, check_only
 from ip2lab.analysis._labels import called, listed, match, ordered, pair, recorded_samples, restored
+from ip2lab.checks import checked
 
 
 @checked

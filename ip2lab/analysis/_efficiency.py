@@ -6,11 +6,11 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe
-from ip2lab.analysis._checks import checked
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, check_problems, curve, positions, told
 from ip2lab.analysis._fits import EXPONENTIAL, FEWEST, FITTED, Settings, fit_curve
 from ip2lab.analysis._labels import called, place_of
 from ip2lab.analysis._survival import restricted_mean
+from ip2lab.checks import checked
 
 
 @checked

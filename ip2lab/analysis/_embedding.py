@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import dataset, describe, units_of
-from ip2lab.analysis._checks import carried, check, check_free, checked
+from ip2lab.analysis._checks import carried, check, check_free
 from ip2lab.analysis._labels import called, listed, match, ordered, recorded_samples, restored
+from ip2lab.checks import checked
 
 MOST_SAMPLES = 10_000  # all three methods compare every sample with every other
 

@@ -26,9 +26,10 @@ from ip2lab.analysis._bins import (
     ticks,
     unit_of,
 )
-from ip2lab.analysis._checks import check_free, checked
+from ip2lab.analysis._checks import check_free
 from ip2lab.analysis._labels import RECORDED, listed
 from ip2lab.analysis._rates import POSSIBLE, TOGETHER
+from ip2lab.checks import checked
 
 LEAST = 10  # intervals of a neuron that tell how fast it fires
 SECOND = unit_of("s")
@@ -275,7 +276,7 @@ def around(onsets: Any, tick: Fraction, trials: Sequence[Any] | None, missing: s
     """Trials around `onsets`, without those that are missing where these are to be dropped."""
     values = numbers("onsets", onsets)
     if values.ndim != 1:
-        raise TypeError(f"onsets={onsets!r}; expected a row of numbers")
+        raise TypeError(f"onsets: {onsets!r} is not valid; give a row of numbers")
     labels, coords = _labels_of(onsets, values.size)
     if trials is not None:
         labels = named(trials, "trials", "conditions go into a coord: .assign_coords(condition=('trial', labels))")
@@ -427,7 +428,7 @@ def _bins(bin: float, window: tuple[float, float] | None, when: Ticks, spans: li
 def _window(window: tuple[float, float], bin: float) -> tuple[Fraction, Fraction]:
     ends = numbers("window", window)
     if ends.shape != (2,):
-        raise ValueError(f"window={window!r}; expected its first and last time in ms")
+        raise ValueError(f"window: {window!r} is not valid; give its first and last time in ms")
     if missing_times(ends).any():
         raise ValueError(f"bin={bin}, window={window}: expected a window from one time to another, in ms")
     given = ticks("window", ends, unit_of("ms"))

@@ -7,8 +7,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from ip2lab.analysis._arrays import dataset, describe, free, ms_per_unit, units_of, without
-from ip2lab.analysis._checks import check, checked
+from ip2lab.analysis._checks import check
 from ip2lab.analysis._labels import called, listed, match, pick, recorded
+from ip2lab.checks import checked
 from ip2lab.neuron import REFERENCE_STEP, SPIKING, Constants, constant_of, resting, step
 from ip2lab.properties import Property
 
@@ -71,7 +72,9 @@ def fi_curve(
     if not isinstance(properties, xr.Dataset):
         raise TypeError(f"expected a run's properties (xarray.Dataset), got {type(properties).__name__}")
     if not (dt > 0 and 10 * dt <= duration <= MOST_STEPS * dt):
-        raise ValueError(f"dt={dt}, duration={duration}; expected a positive step, and 10 to {MOST_STEPS:,} of them")
+        raise ValueError(
+            f"dt: {dt}, duration: {duration} are not valid; give a positive step, and 10 to {MOST_STEPS:,} of them"
+        )
     drive = _row(currents)
     values = _values(properties, feature)
     units = {"units": units_of(properties["threshold"]), "long_name": "constant input"}
@@ -92,7 +95,7 @@ def _row(currents: npt.ArrayLike) -> np.ndarray:
     try:
         drive = np.asarray(currents, dtype=float)
     except (TypeError, ValueError):
-        raise TypeError(f"currents={currents!r}; expected numbers in a row") from None
+        raise TypeError(f"currents: {currents!r} is not valid; give numbers in a row") from None
     if drive.ndim != 1 or not drive.size or not np.isfinite(drive).all():
         raise ValueError(f"currents has shape {drive.shape}; expected one or more finite values in a row")
     return drive

@@ -15,10 +15,10 @@ import xarray as xr
 from scipy import optimize, stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe
-from ip2lab.analysis._checks import checked
 from ip2lab.analysis._compare import bootstrap
 from ip2lab.analysis._curve_data import Curve, Failures, after_first, check_problems, curve, positions
 from ip2lab.analysis._labels import called, listed
+from ip2lab.checks import checked
 
 FEWEST = 5  # problems that three parameters need
 FEWEST_SERIES = 3  # for an interval over them

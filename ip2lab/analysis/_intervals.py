@@ -11,10 +11,10 @@ import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe, labelled, names_of
 from ip2lab.analysis._bins import Ticks, array, unit_of, within
-from ip2lab.analysis._checks import checked
 from ip2lab.analysis._events import check_clock, column, intervals, labels_in, spikes_of
 from ip2lab.analysis._labels import called, levels, listed
 from ip2lab.analysis._rates import spike_counts
+from ip2lab.checks import checked
 
 
 class _Pairs(NamedTuple):

@@ -22,10 +22,10 @@ from ip2lab.analysis._checks import (
     check_free,
     check_length,
     check_only,
-    checked,
     not_finite,
 )
 from ip2lab.analysis._labels import called, listed, match, recorded_samples, sequence
+from ip2lab.checks import checked
 
 PCA = ("scores", "components", "explained_variance", "explained_variance_ratio", "mean")
 

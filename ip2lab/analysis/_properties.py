@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe, free, units_of, variables_with
-from ip2lab.analysis._checks import check_rising, checked
+from ip2lab.analysis._checks import check_rising
 from ip2lab.analysis._labels import listed
+from ip2lab.checks import checked
 from ip2lab.properties import PROPERTIES
 
 

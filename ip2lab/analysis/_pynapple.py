@@ -12,10 +12,11 @@ import xarray as xr
 
 from ip2lab.analysis._arrays import times
 from ip2lab.analysis._bins import MOST_BINS, Ticks
-from ip2lab.analysis._checks import check, check_finite, checked
+from ip2lab.analysis._checks import check, check_finite
 from ip2lab.analysis._events import SECOND, Trials, around, binned, check_choices, intervals, named
 from ip2lab.analysis._labels import RECORDED, called, listed
 from ip2lab.analysis._rates import COUNTS
+from ip2lab.checks import checked
 
 NANOSECOND = 0.5e-6  # ms: to which pynapple rounds times
 

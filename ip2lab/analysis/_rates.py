@@ -11,17 +11,9 @@ from scipy import ndimage, stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free, samples, times, units_of, without
 from ip2lab.analysis._blocks import blocks
-from ip2lab.analysis._checks import (
-    check,
-    check_finite,
-    check_free,
-    check_length,
-    checked,
-    identical,
-    not_finite,
-    one_chunk,
-)
+from ip2lab.analysis._checks import check, check_finite, check_free, check_length, identical, not_finite, one_chunk
 from ip2lab.analysis._labels import called, labels_along, levels, recorded, recorded_values
+from ip2lab.checks import checked
 
 COUNTS = ("1", "spikes", "spike", "count", "counts", "spikes per bin", "spikes/bin", "counts/bin")  # units of spikes
 POSSIBLE = 2000.0  # Hz, of one neuron
@@ -116,7 +108,7 @@ def behind(data: xr.DataArray, mask: xr.DataArray | None, *dims: str) -> Any:
 def bins_of(width: float, dt: float) -> float:
     """`width` (ms) in bins of `dt`."""
     if not 1e-3 * dt < width < 1e6 * dt:
-        raise ValueError(f"width={width}; expected a positive number of ms, within reason of a step of {dt:g}")
+        raise ValueError(f"width: {width} is not valid; give a positive number of ms, near a step of {dt:g}")
     return width / dt
 
 

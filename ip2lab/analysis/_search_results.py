@@ -9,8 +9,8 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arrays import coords_of, describe
-from ip2lab.analysis._checks import checked
 from ip2lab.analysis._labels import check_unique, listed
+from ip2lab.checks import checked
 
 
 @checked

@@ -11,8 +11,9 @@ from scipy import stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe, first_of, free
 from ip2lab.analysis._blocks import blocks
-from ip2lab.analysis._checks import check, check_finite, checked, identical, not_finite, one_chunk
+from ip2lab.analysis._checks import check, check_finite, identical, not_finite, one_chunk
 from ip2lab.analysis._labels import called, labels_along, levels, listed, recorded_values, sequence
+from ip2lab.checks import checked
 
 COLUMNS = 4096  # neurons x times worked on at a time
 FEW = 16  # different responses of a neuron that are taken as they are for mutual information
@@ -296,7 +297,7 @@ def mixed_selectivity(data: xr.DataArray, factors: Sequence[str], *, trial: str 
     check(data, trial=trial, gaps=True)
     _check_eager(data, trial)
     if isinstance(factors, str) or len(factors) != 2:
-        raise ValueError(f"factors={factors!r}; expected the names of two coords along {trial!r}")
+        raise ValueError(f"factors: {factors!r} is not valid; give the names of two coords along {trial!r}")
     coded = [levels(labels_along(data, name, [trial]).values) for name in factors]
     columns = _contrasts(coded, factors, data)
     cells = np.ravel_multi_index([codes for _, codes in coded], [len(found) for found, _ in coded])

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, coords_of, dataset, describe, labelled, samples
-from ip2lab.analysis._checks import check, check_free, check_length, check_only, checked, identical
+from ip2lab.analysis._checks import check, check_free, check_length, check_only, identical
 from ip2lab.analysis._labels import (
     bare,
     called,
@@ -20,6 +20,7 @@ from ip2lab.analysis._labels import (
     without_gaps,
 )
 from ip2lab.analysis._pca import principal_axes
+from ip2lab.checks import checked
 
 SUBSPACES = {
     "decision": "decision subspace",

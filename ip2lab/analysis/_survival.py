@@ -9,9 +9,9 @@ import xarray as xr
 from scipy import stats
 
 from ip2lab.analysis._arrays import apply, dataset, describe
-from ip2lab.analysis._checks import checked
 from ip2lab.analysis._curve_data import after_first, curve
 from ip2lab.analysis._labels import called
+from ip2lab.checks import checked
 
 
 @checked

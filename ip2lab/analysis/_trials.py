@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import describe, times, units_of
-from ip2lab.analysis._checks import check, check_free, checked
+from ip2lab.analysis._checks import check, check_free
 from ip2lab.analysis._labels import RECORDED, bare, labels_along, levels, listed, match, ordered, recorded
+from ip2lab.checks import checked
 
 AS_COORDS: dict[str, Any] = {"coords": "different", "compat": "equals"}  # what differs between trials labels them
 

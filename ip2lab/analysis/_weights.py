@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.analysis._arrays import apply, dataset, describe, variables_with
-from ip2lab.analysis._checks import check, check_free, check_length, check_rising, checked
+from ip2lab.analysis._checks import check, check_free, check_length, check_rising
 from ip2lab.analysis._labels import called, match_axes
+from ip2lab.checks import checked
 
 
 def square(weights: xr.DataArray, neuron: str, presynaptic: str) -> xr.DataArray:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from ip2lab.checks import is_number, is_whole
 from ip2lab.properties import hint
 
 FIXATION_INPUT = 1 / np.sqrt(10)
@@ -124,7 +125,7 @@ class Problem:
 
     def steps(self, dt: float, share: float = 0.5) -> np.ndarray:
         """Return the number of time steps of `dt` ms in each epoch (epoch,); ``share`` as in :meth:`Epoch.length`."""
-        if not _is_number(dt) or not dt > 0:
+        if not is_number(dt) or not dt > 0:
             raise ValueError(f"dt: {dt!r} is not valid; give a positive number of ms")
         ends = np.rint(np.cumsum([0.0] + [epoch.length(share) for epoch in self.epochs]) / dt)
         if not ends[-1] <= MOST_STEPS:
@@ -283,7 +284,7 @@ class Family:
         for field in ("stimulus", "response", "grace_period"):
             require_length(field, getattr(self, field))
         ends = self.delay if isinstance(self.delay, (list, tuple)) else (self.delay, self.delay)
-        if len(ends) != 2 or not all(map(_is_number, ends)) or not 0 < ends[0] <= ends[1]:
+        if len(ends) != 2 or not all(map(is_number, ends)) or not 0 < ends[0] <= ends[1]:
             raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or (shortest, longest)")
         if isinstance(self.delay, (list, tuple)):
             object.__setattr__(self, "delay", (float(ends[0]), float(ends[1])))
@@ -291,13 +292,13 @@ class Family:
             raise ValueError(
                 f"grace_period: {self.grace_period:g} ms of a response of {self.response:g} ms leave nothing to score"
             )
-        if not _is_number(self.overlap) or not 0 <= self.overlap < 1:
+        if not is_number(self.overlap) or not 0 <= self.overlap < 1:
             raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
-        if not _is_number(self.noise) or not self.noise >= 0:
+        if not is_number(self.noise) or not self.noise >= 0:
             raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
         for field in ("stimuli", "channels"):
             number = getattr(self, field)
-            if not isinstance(number, (int, np.integer)) or number > MOST_CHANNELS:
+            if not is_whole(number) or number > MOST_CHANNELS:
                 wanted = f"give a whole number up to {MOST_CHANNELS:,}"
                 raise ValueError(f"{field}: {number!r} is not a number of them; {wanted}")
         if not 2 <= self.stimuli < self.channels:
@@ -356,13 +357,9 @@ def _array(name: str, values: Any) -> np.ndarray:
         raise ValueError(f"{name}: {values!r} is not valid; give one list of numbers") from None
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and bool(np.isfinite(value))
-
-
 def require_length(name: str, value: float) -> None:
     """Raise ValueError unless `value` is a length in ms."""
-    if not _is_number(value) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(f"{name}: {value!r} ms is not a length; give a positive number")
 
 

@@ -133,7 +133,7 @@ def test_a_bare_array_is_refused_with_how_to_label_it(name):
         (
             lambda d: population.pad_trials([d], at="middle"),
             ValueError,
-            r"at='middle'; expected 'start' or 'end'",
+            r"at: 'middle' is not valid; give 'start' or 'end'",
         ),
         (lambda d: population.pad_trials([]), ValueError, r"no trials were given"),
         (
@@ -144,9 +144,9 @@ def test_a_bare_array_is_refused_with_how_to_label_it(name):
         (
             lambda d: neurons.psth(abs(d), level=95),
             ValueError,
-            r"level=95; expected a coverage between 0 and 1",
+            r"level: 95 is not valid; give a coverage between 0 and 1",
         ),
-        (lambda d: neurons.psth(abs(d), width=0), ValueError, r"width=0; expected a positive number of ms"),
+        (lambda d: neurons.psth(abs(d), width=0), ValueError, r"width: 0 is not valid; give a positive number of ms"),
         (
             lambda d: population.decode(d, "cue", time=None, across_time=True),
             ValueError,
@@ -186,12 +186,12 @@ def test_a_bare_array_is_refused_with_how_to_label_it(name):
         (
             lambda d: neurons.fi_curve(xr.Dataset({"tau_soma": d[0, 0]}), ["a", "b"]),
             TypeError,
-            r"currents=\['a', 'b'\]; expected numbers in a row",
+            r"currents: \['a', 'b'\] is not valid; give numbers in a row",
         ),
         (
             lambda d: curves.survival(abs(d).rename(trial="problem")[:, 0, 0], limit=0),
             ValueError,
-            r"limit=0; expected a positive number of trials",
+            r"limit: 0 is not valid; give a positive number of trials",
         ),
         (
             lambda d: connectivity.change_size(d[[0]].rename(trial="problem")),
@@ -201,7 +201,7 @@ def test_a_bare_array_is_refused_with_how_to_label_it(name):
         (
             lambda d: neurons.firing_rate(abs(d).round(), width=-1),
             ValueError,
-            r"width=-1; expected a positive number of ms",
+            r"width: -1 is not valid; give a positive number of ms",
         ),
         (
             lambda d: curves.bootstrap(d, over="seed"),

@@ -143,13 +143,13 @@ def test_wrong_weights_and_arguments_are_refused_by_name():
     weights = planted()
     with pytest.raises(ValueError, match=r"48 along 'neuron' and 10 along 'presynaptic'; expected recurrent weights"):
         connectivity.communities(weights.isel(presynaptic=slice(10)))
-    with pytest.raises(ValueError, match=r"method='infomap'; expected 'leiden' or 'louvain'"):
+    with pytest.raises(ValueError, match=r"method: 'infomap' is not valid; give 'leiden' or 'louvain'"):
         connectivity.modularity(weights, method="infomap")
-    with pytest.raises(ValueError, match=r"runs=1; expected a whole number from 2"):
+    with pytest.raises(ValueError, match=r"runs: 1 is not valid; give a whole number from 2"):
         connectivity.communities(weights, runs=1)
     with pytest.raises(ValueError, match=r"zero off its diagonal"):
         connectivity.communities(xr.DataArray(np.eye(5), dims=("neuron", "presynaptic")))
-    with pytest.raises(ValueError, match=r"resolution=0; expected a positive number"):
+    with pytest.raises(ValueError, match=r"resolution: 0 is not valid; give a positive number"):
         connectivity.communities(weights, resolution=0)
     ring = xr.DataArray(np.roll(np.eye(12), 1, axis=0), dims=("neuron", "presynaptic"))
     with pytest.raises(ValueError, match=r"no other matrix has these strengths and signs"):

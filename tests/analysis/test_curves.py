@@ -87,7 +87,7 @@ def test_failures_are_never_dropped():
 
 def test_wrong_choices_in_a_fit_or_summary_are_refused_by_name():
     trials = exponential()
-    with pytest.raises(ValueError, match=r"failures='drop'; expected 'cap' or 'survival', or None"):
+    with pytest.raises(ValueError, match=r"failures: 'drop' is not valid; give 'cap' or 'survival', or None"):
         curves.exponential_fit(trials, failures="drop")
     with pytest.raises(ValueError, match=r"3 along 'problem' after the first problem; 5 or more"):
         curves.exponential_fit(trials[:4])
@@ -101,7 +101,7 @@ def test_wrong_choices_in_a_fit_or_summary_are_refused_by_name():
         curves.final_efficiency(trials, last=500)
     with pytest.raises(ValueError, match=r"area has no failures='survival'"):
         curves.area(trials.where(trials < 2000), failures="survival", cap=8000)
-    with pytest.raises(ValueError, match=r"factor=1; expected more than 1"):
+    with pytest.raises(ValueError, match=r"factor: 1 is not valid; give more than 1"):
         curves.problems_to_asymptote(trials, factor=1)
     with pytest.raises(ValueError, match=r"infinite values; mark a failure by NaN"):
         curves.area(trials.where(trials < 2000, np.inf))
@@ -269,7 +269,7 @@ def test_unmatched_seeds_and_nonpositive_values_are_refused_by_compare():
         curves.compare(one, one.assign_coords(seed=np.arange(1, 6)), smallest_effect=1.2)
     with pytest.raises(ValueError, match=r"holds 0; ratios need positive"):
         curves.compare(one - 1, one, smallest_effect=1.2)
-    with pytest.raises(ValueError, match=r"smallest_effect=0.9; expected a ratio above 1"):
+    with pytest.raises(ValueError, match=r"smallest_effect: 0.9 is not valid; give a ratio above 1"):
         curves.compare(one, one, smallest_effect=0.9)
     with pytest.raises(ValueError, match=r"2 along 'seed'; a paired comparison needs three"):
         curves.compare(one[:2], one[:2], smallest_effect=1.2)

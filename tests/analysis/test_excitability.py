@@ -64,7 +64,7 @@ def test_wrong_properties_and_currents_of_fi_curve_are_refused():
         neurons.fi_curve(properties().assign(tau_soma=-properties().tau_soma).isel(neuron=[0]), [1.0])
     with pytest.raises(ValueError, match=r"currents has shape \(0,\)"):
         neurons.fi_curve(properties(), [])
-    with pytest.raises(ValueError, match=r"dt=0, duration=2000.0; expected a positive step"):
+    with pytest.raises(ValueError, match=r"dt: 0, duration: 2000.0 are not valid; give a positive step"):
         neurons.fi_curve(properties(), [1.0], dt=0)
     with pytest.raises(TypeError, match=r"expected a run's properties \(xarray.Dataset\), got DataArray"):
         neurons.fi_curve(properties().threshold, [1.0])

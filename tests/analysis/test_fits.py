@@ -208,13 +208,13 @@ def test_too_short_a_series_among_others_has_a_reason():
 
 def test_wrong_choices_of_error_and_bounds_are_refused_by_name():
     trials = series(decay(30, 5))
-    with pytest.raises(ValueError, match=r"error='squared'; expected 'linear' or 'log'"):
+    with pytest.raises(ValueError, match=r"error: 'squared' is not valid; give 'linear' or 'log'"):
         curves.exponential_fit(trials, error="squared")
-    with pytest.raises(ValueError, match=r"bounds='tight'; expected 'goudar2023', or None"):
+    with pytest.raises(ValueError, match=r"bounds: 'tight' is not valid; give 'goudar2023', or None"):
         curves.exponential_fit(trials, bounds="tight")
     with pytest.raises(ValueError, match=r"bounds='goudar2023' is a fit with linear error, not error='log'"):
         curves.exponential_fit(trials, bounds="goudar2023", error="log")
     with pytest.raises(ValueError, match=r"holds 0, which has no logarithm; choose error='linear'"):
         curves.power_law_fit(xr.where(trials < 16, 0.0, trials), error="log")
-    with pytest.raises(TypeError, match=r"keep_first='yes'; expected True or False"):
+    with pytest.raises(TypeError, match=r"keep_first: 'yes' is not valid; give True or False"):
         curves.exponential_fit(trials, keep_first="yes")

@@ -171,7 +171,7 @@ def test_wrong_properties_are_refused_by_name(function):
         TypeError, match=r"expected an xarray.Dataset, a group of a run, or one variable of it, got ndarray"
     ):
         function(data.threshold.values)
-    with pytest.raises(ValueError, match=r"points=3; expected a whole number from 16"):
+    with pytest.raises(ValueError, match=r"points: 3 is not valid; give a whole number from 16"):
         neurons.density(data, points=3)
 
 

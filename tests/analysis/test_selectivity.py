@@ -96,7 +96,7 @@ def test_wrong_arguments_of_selectivity_are_refused():
         neurons.selectivity(
             alike, xr.DataArray(alike.stimulus.values + 3 * alike.context.values, dims="trial", name="cell")
         )
-    with pytest.raises(ValueError, match=r"measure='eta'; expected 'omega_squared' or 'mutual_information'"):
+    with pytest.raises(ValueError, match=r"measure: 'eta' is not valid; give 'omega_squared' or 'mutual_information'"):
         neurons.selectivity(data, "stimulus", measure="eta")
     with pytest.raises(ValueError, match=r"class 0 of 'first' has one trial in 'rates'"):
         neurons.selectivity(data, xr.DataArray(np.arange(60) > 0, dims="trial", name="first").astype(int))
@@ -147,7 +147,7 @@ def test_wrong_arguments_of_mixed_selectivity_are_refused():
         ValueError, match=r"'stimulus' and 'response' cannot be told apart in 'rates': of 9 combinations 3 occur"
     ):
         neurons.mixed_selectivity(data, ["stimulus", "response"])
-    with pytest.raises(ValueError, match=r"factors=\['stimulus'\]; expected the names of two coords"):
+    with pytest.raises(ValueError, match=r"factors: \['stimulus'\] is not valid; give the names of two coords"):
         neurons.mixed_selectivity(data, ["stimulus"])
     with pytest.raises(ValueError, match=r"has 6 trials for 6 combinations"):
         neurons.mixed_selectivity(data.isel(trial=slice(6)), ["stimulus", "context"])

@@ -38,7 +38,7 @@ def test_other_methods_keep_neighbours(method):
 
 def test_wrong_arguments_of_manifold_are_refused_by_name():
     data = roll()[0]
-    with pytest.raises(ValueError, match=r"method='umap'; expected 'isomap', 'spectral' or 'tsne'"):
+    with pytest.raises(ValueError, match=r"method: 'umap' is not valid; give 'isomap', 'spectral' or 'tsne'"):
         population.manifold(data, method="umap")
     with pytest.raises(
         ValueError, match=r"has 12 samples along trial, time; isomap with n_neighbors=15 needs 17 to 10000"

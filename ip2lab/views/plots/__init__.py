@@ -5,7 +5,7 @@ kind can take the place of the old in a live figure. Nothing is computed here bu
 an order, a place for a label); everything else comes from :mod:`ip2lab.analysis`.
 """
 
-from ip2lab.views.plots.checks import checked
+from ip2lab.views.plots.checks import drawable
 from ip2lab.views.plots.curves import (
     bars,
     curve_limits,
@@ -70,4 +70,4 @@ __all__ = [
 ]
 
 for _name in __all__:
-    globals()[_name] = checked(globals()[_name])
+    globals()[_name] = drawable(globals()[_name])

@@ -10,52 +10,52 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from ip2lab.checks import FLAG, MOST, Rule, are_numbers, is_flag, is_text, is_whole, obey, optional, shown
+
 MOST_PIXELS = 100_000
-MOST_ENTRIES = 1_000_000  # of a list: more would seem to hang
-Rule = tuple[Callable[[Any], bool], str]
+_WHOLE = Rule(is_whole, "a whole number", TypeError)
+_NUMBER = Rule(  # of a quantity that may be missing, too
+    lambda v: isinstance(v, (int, float, np.integer, np.floating)) and not isinstance(v, bool), "a number", TypeError
+)
+_WORD = Rule(is_text, "a word", TypeError)
+_NUMBERS = Rule(are_numbers, f"a list of numbers, at most {MOST:,}", TypeError)
+_PAIR = Rule(
+    lambda v: isinstance(v, (tuple, list)) and len(v) == 2 and all(map(is_flag, v)),
+    "a pair of True or False",
+    TypeError,
+)
 
 
-def _whole(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-
-
-def _numbers(value: Any) -> bool:
-    row = value.ndim == 1 if isinstance(value, np.ndarray) else isinstance(value, Sequence)
-    return row and not isinstance(value, (str, bytes)) and len(value) <= MOST_ENTRIES and all(map(_number, value))
-
-
-def _pair(value: Any) -> bool:
-    return isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(v, (bool, np.bool_)) for v in value)
+def _kind(kind: type, wanted: str) -> Rule:
+    return Rule(lambda v: isinstance(v, kind), wanted, TypeError)
 
 
 RULES: dict[str, Rule] = {  # by the annotation of a parameter; what else may come is checked by drawing it
-    "xr.DataArray": (lambda v: isinstance(v, xr.DataArray), "an xarray.DataArray"),
-    "xr.Dataset": (lambda v: isinstance(v, xr.Dataset), "an xarray.Dataset"),
-    "xr.DataTree": (lambda v: isinstance(v, xr.DataTree), "a run: what ip2lab.train or ip2lab.open_run returned"),
-    "int": (_whole, "a whole number"),
-    "int | None": (lambda v: v is None or _whole(v), "a whole number, or None"),
-    "float": (_number, "a number"),
-    "float | None": (lambda v: v is None or _number(v), "a number, or None"),
-    "bool": (lambda v: isinstance(v, (bool, np.bool_)), "True or False"),
-    "str": (lambda v: isinstance(v, str), "a word"),
-    "str | None": (lambda v: v is None or isinstance(v, str), "a word, or None"),
-    "tuple[bool, bool]": (_pair, "a pair of True or False"),
-    **{f"Sequence[{kind}]": (_numbers, f"a list of numbers, at most {MOST_ENTRIES:,}") for kind in ("int", "float")},
-    "Mapping[str, xr.Dataset]": (lambda v: isinstance(v, Mapping), "a mapping of names to xarray.Dataset"),
+    "xr.DataArray": _kind(xr.DataArray, "an xarray.DataArray"),
+    "xr.Dataset": _kind(xr.Dataset, "an xarray.Dataset"),
+    "xr.DataTree": _kind(xr.DataTree, "a run: what ip2lab.train or ip2lab.open_run returned"),
+    "int": _WHOLE,
+    "int | None": optional(_WHOLE),
+    "float": _NUMBER,
+    "float | None": optional(_NUMBER),
+    "bool": FLAG,
+    "str": _WORD,
+    "str | None": optional(_WORD),
+    "tuple[bool, bool]": _PAIR,
+    "Sequence[int]": _NUMBERS,
+    "Sequence[float]": _NUMBERS,
+    "Mapping[str, xr.Dataset]": _kind(Mapping, "a mapping of names to xarray.Dataset"),
 }
-HEIGHT: Rule = (lambda v: _whole(v) and 0 < v <= MOST_PIXELS, f"pixels, a whole number from 1 to {MOST_PIXELS:,}")
+_PIXELS = f"pixels, a whole number from 1 to {MOST_PIXELS:,}"
+HEIGHT = Rule(lambda v: is_whole(v) and 0 < v <= MOST_PIXELS, _PIXELS, TypeError)
 
 
-def checked(picture: Callable[..., Any]) -> Callable[..., Any]:
+def drawable(picture: Callable[..., Any]) -> Callable[..., Any]:
     """Let a picture say which argument is wrong, and where it cannot tell, what it was given and what then happened.
 
     Examples
     --------
-    >>> checked(len)([1, 2])
+    >>> drawable(len)([1, 2])
     2
     """
     form = signature(picture)
@@ -63,35 +63,20 @@ def checked(picture: Callable[..., Any]) -> Callable[..., Any]:
     rules |= {"height": HEIGHT} if "height" in form.parameters else {}
 
     @wraps(picture)
-    def told(*args: Any, **kwargs: Any) -> Any:
+    def draw(*args: Any, **kwargs: Any) -> Any:
         try:
             given = form.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TypeError(f"{picture.__name__}: {error}") from None
-        for name, (right, wanted) in rules.items():
-            if name in given and not right(given[name]):
-                raise TypeError(f"{name}: {_short(given[name])} is not valid; give {wanted}")
+        obey(rules, given)
         for name, value in given.items():
-            if isinstance(value, Sequence) and len(value) > MOST_ENTRIES:
-                raise ValueError(f"{name}: {len(value):,} entries are too many; give at most {MOST_ENTRIES:,}")
+            if isinstance(value, Sequence) and len(value) > MOST:
+                raise ValueError(f"{name}: {len(value):,} entries are too many; give at most {MOST:,}")
         try:
             return picture(*args, **kwargs)
         except Exception as error:
-            came = ", ".join(f"{name}={_short(value)}" for name, value in given.items())
+            came = ", ".join(f"{name}={shown(value)}" for name, value in given.items())
             words = f"{type(error).__name__}: {error}" if not isinstance(error, ValueError) else str(error)
             raise ValueError(f"{picture.__name__}({came}) cannot be drawn: {words}") from error
 
-    return told
-
-
-def _short(value: Any) -> str:
-    """Say in a few words what a value is: labelled data by their dims."""
-    if isinstance(value, (xr.DataArray, xr.Dataset)):
-        sizes = ", ".join(f"{dim} {size}" for dim, size in value.sizes.items())
-        return f"{type(value).__name__}({sizes})"
-    if isinstance(value, xr.DataTree):
-        return f"DataTree({', '.join(map(str, value.children))})"
-    if isinstance(value, Mapping) and value:
-        return "{" + ", ".join(f"{name!r}: {_short(item)}" for name, item in list(value.items())[:3]) + "}"
-    words = " ".join(repr(value).split())
-    return words if len(words) <= 60 else f"{words[:57]}..."
+    return draw
