@@ -205,10 +205,10 @@ def test_input_noise_has_the_standard_deviation_asked_for(name):
 @pytest.mark.parametrize(
     ("name", "settings", "error", "wording"),
     [
-        ("dms", {"test": 0}, ValueError, r"test: 0 ms is not a length; give a positive number"),
+        ("dms", {"test": 0}, ValueError, r"test: 0 is not valid; give a positive number of ms"),
         ("gng_dr_2", {"test": 500}, TypeError, r"family 'gng_dr_2' has no setting 'test'; it has stimulus"),
         ("gng_dr_4", {"stimuli": 10}, ValueError, r"stimuli: 10 stimuli do not fit 10 channels; give 2 to 9"),
-        ("cd_dms", {"overlap": 1}, ValueError, r"overlap: 1 is not a cosine"),
+        ("cd_dms", {"overlap": 1}, ValueError, r"overlap: 1 is not valid; give a cosine"),
         ("dsm", {}, ValueError, r"unknown family 'dsm'; known: association, dms"),
     ],
 )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import ip2lab
-from ip2lab.checks import whole
+from ip2lab.checks import FLAG, whole
+from ip2lab.networks import network_class
 from ip2lab.properties import PROPERTIES
-from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, learnable_names, rates_by_parameter, resolve
+from ip2lab.training.options import DEFAULTS, OUTPUT_FACTOR, RECORD, RULES, learnable_names, rates_by_parameter, resolve
 
 PARAMETERS = ["input_weights", "recurrent_weights", "output_weights", "output_bias"]
 PARAMETERS += [f"free.{name}" for name in ("bias", "tau_dendrite", "tau_soma", "threshold")]
@@ -81,7 +82,10 @@ def test_the_table_of_wrong_values_has_every_option():
 
 @pytest.mark.parametrize(("option", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_wrong_value_names_the_option_and_what_is_valid(option, value):
-    with pytest.raises(ValueError, match=rf"^{option}[:.].* (is not valid; give .+)"):
+    rule = (RULES | network_class("spiking").rules).get(option)
+    error = ValueError if rule is None else rule.error  # a flag that is none is a TypeError, here as everywhere
+    assert (error is TypeError) == (rule is FLAG)
+    with pytest.raises(error, match=rf"^{option}[:.].* (is not valid; give .+)"):
         resolve("spiking", {option: value})
 
 

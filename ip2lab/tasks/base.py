@@ -293,14 +293,14 @@ class Family:
                 f"grace_period: {self.grace_period:g} ms of a response of {self.response:g} ms leave nothing to score"
             )
         if not is_number(self.overlap) or not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap: {self.overlap!r} is not a cosine; give a number from 0 to below 1")
+            raise ValueError(f"overlap: {self.overlap!r} is not valid; give a cosine from 0 to below 1")
         if not is_number(self.noise) or not self.noise >= 0:
-            raise ValueError(f"noise: {self.noise!r} is not a standard deviation; give 0 or more")
+            raise ValueError(f"noise: {self.noise!r} is not valid; give 0 or a positive number")
         for field in ("stimuli", "channels"):
             number = getattr(self, field)
             if not is_whole(number) or number > MOST_CHANNELS:
                 wanted = f"give a whole number up to {MOST_CHANNELS:,}"
-                raise ValueError(f"{field}: {number!r} is not a number of them; {wanted}")
+                raise ValueError(f"{field}: {number!r} is not valid; {wanted}")
         if not 2 <= self.stimuli < self.channels:
             wanted = f"give 2 to {self.channels - 1}"
             raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; {wanted}")
@@ -360,7 +360,7 @@ def _array(name: str, values: Any) -> np.ndarray:
 def require_length(name: str, value: float) -> None:
     """Raise ValueError unless `value` is a length in ms."""
     if not is_number(value) or not value > 0:
-        raise ValueError(f"{name}: {value!r} ms is not a length; give a positive number")
+        raise ValueError(f"{name}: {value!r} is not valid; give a positive number of ms")
 
 
 def configure(cls: type[Family], **settings: Any) -> Family:

@@ -144,7 +144,7 @@ def test_counts_of_one_neuron_may_coincide():
             {"label": "stimulus", "trial": "repeat"},
             r"no dim 'repeat'; it has trial, time, neuron. Name the right one with trial=",
         ),
-        ({"label": "stimulus", "permutations": 0}, r"permutations=0"),
+        ({"label": "stimulus", "permutations": 0}, r"permutations: 0 is not valid"),
     ],
 )
 def test_wrong_arguments_of_decode_are_refused_by_name(arguments, message):

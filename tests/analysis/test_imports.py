@@ -19,10 +19,10 @@ def run(code):
     return subprocess.run([sys.executable, "-c", BLOCKED + code], capture_output=True, text=True, check=False)
 
 
-def test_import_needs_no_torch_and_of_the_package_only_the_neuron():
+def test_import_needs_no_torch_and_of_the_package_only_what_lies_below():
     done = run(
         "import ip2lab.analysis\nprint(sorted(m for m in sys.modules if m.startswith('ip2lab.') and "
-        "'analysis' not in m and m not in ('ip2lab.neuron', 'ip2lab.properties')))"
+        "'analysis' not in m and m not in ('ip2lab.checks', 'ip2lab.neuron', 'ip2lab.properties')))"
     )
     assert done.stderr == "" and done.stdout.strip() == "[]"
 

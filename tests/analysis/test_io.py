@@ -68,7 +68,7 @@ def test_a_recording_without_trials_is_counted_in_one_stretch():
         ({"events": {"time": [], "unit": []}}, ValueError, r"have lengths 0 and 0; expected spikes"),
         ({"clock": 0}, ValueError, r"clock=0; times are in 'ms' or in 's', or counts of samples: give their rate"),
         ({"clock": True}, TypeError, r"clock: True is not valid; give 'ms', 's' or a sampling rate"),
-        ({"bin": np.timedelta64(10, "ms")}, ValueError, r"bin=.*timedelta64.*expected a finite number"),
+        ({"bin": np.timedelta64(10, "ms")}, ValueError, r"bin: .*timedelta64.* is not valid; give a finite number"),
         ({"bin": 1e-9}, ValueError, r"bin=1e-09, window=None: from 0 to 20 ms there are 2e\+10 bins; .* at most 100,0"),
         ({"trials": [1]}, ValueError, r"trials=\.\.\. names trials, but there are none"),
         ({"missing": "keep"}, ValueError, r"missing: 'keep' is not valid; give 'raise' or 'drop'"),
