@@ -14,13 +14,31 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from ip2lab.checks import is_number, is_whole
+from ip2lab.checks import FROM_ZERO, Rule, is_number, is_whole, obey
 from ip2lab.properties import hint
 
 FIXATION_INPUT = 1 / np.sqrt(10)
 MOST_STEPS = 1_000_000  # of a trial, and trials at once: more is a mistake in units, or would not fit any memory
 MOST_CHANNELS = 10_000
 Seed = int | np.random.SeedSequence | np.random.Generator | None
+
+
+def _is_delay(value: Any) -> bool:
+    ends = value if isinstance(value, (list, tuple)) else (value, value)
+    return len(ends) == 2 and all(map(is_number, ends)) and 0 < ends[0] <= ends[1]
+
+
+LENGTH = Rule(lambda v: is_number(v) and v > 0, "a positive number of ms")
+RULES: dict[str, Rule] = {  # of the settings of all families
+    **dict.fromkeys(("stimulus", "response", "grace_period"), LENGTH),
+    "delay": Rule(_is_delay, "a positive number of ms or (shortest, longest)"),
+    "overlap": Rule(lambda v: is_number(v) and 0 <= v < 1, "a cosine from 0 to below 1"),
+    "noise": FROM_ZERO,
+    **dict.fromkeys(
+        ("stimuli", "channels"),
+        Rule(lambda v: is_whole(v) and 2 <= v <= MOST_CHANNELS, f"a whole number from 2 to {MOST_CHANNELS:,}"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -90,25 +108,9 @@ class Problem:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        inputs, targets, epochs = np.asarray(self.inputs), np.asarray(self.targets), len(self.epochs)
-        if not all(isinstance(epoch, Epoch) for epoch in self.epochs):
-            raise TypeError(f"epochs: {self.epochs!r} are not all epochs; give ip2lab.tasks.Epoch(name, duration)")
-        if not any(epoch.scored and epoch.name.startswith("response") for epoch in self.epochs):
-            came = ", ".join(epoch.name for epoch in self.epochs)
-            raise ValueError(f"epochs: {came}: none of them is scored and has a name that begins with 'response'")
-        if targets.ndim != 2 or targets.shape[1] != epochs or not len(targets) or targets.dtype.kind not in "iu":
-            came = f"{targets.dtype} of shape {targets.shape}"
-            raise ValueError(f"targets: {came}; expected whole numbers (condition, epoch) for {epochs} epochs")
-        if targets.min() < 0 or targets.max() >= len(self.output_names):
-            raise ValueError(
-                f"targets: from {targets.min()} to {targets.max()}; outputs are 0 to {len(self.output_names) - 1}"
-            )
-        shape = (*targets.shape, len(self.input_names))
-        if inputs.shape != shape or inputs.dtype.kind not in "iuf" or not np.isfinite(inputs).all():
-            came = f"{inputs.dtype} of shape {inputs.shape}"
-            raise ValueError(
-                f"inputs: {came}; expected finite numbers {shape}: condition, epoch, and a name for each input"
-            )
+        _check_epochs(self.epochs)
+        targets = _check_targets(self.targets, len(self.epochs), len(self.output_names))
+        _check_inputs(self.inputs, (*targets.shape, len(self.input_names)))
         for names in (self.input_names, self.output_names):
             if len(set(names)) < len(names):
                 raise ValueError(f"{', '.join(names)}: expected a name of its own for each input and each output")
@@ -169,18 +171,7 @@ class Problem:
         >>> trials.response.values.tolist()
         ['response 1', 'response 2']
         """
-        if isinstance(conditions, Sized) and len(conditions) > MOST_STEPS:
-            raise ValueError(f"conditions: {len(conditions)} are too many trials at once; give at most {MOST_STEPS:,}")
-        chosen = np.arange(self.conditions) if conditions is None else np.atleast_1d(_array("conditions", conditions))
-        if (
-            chosen.ndim != 1
-            or chosen.size == 0
-            or chosen.dtype.kind not in "iu"
-            or chosen.min() < 0
-            or chosen.max() >= self.conditions
-        ):
-            last = self.conditions - 1
-            raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {last}")
+        chosen = self._chosen(conditions)
         inputs, target, rows = self.arrays(chosen, dt, None if seed is None else stream(seed))
         names = np.array([epoch.name for epoch in self.epochs] + [""])
         scored = np.array([epoch.scored for epoch in self.epochs] + [False])
@@ -202,6 +193,19 @@ class Problem:
                 **along,
             },
         )
+
+    def _chosen(self, conditions: npt.ArrayLike | None) -> np.ndarray:
+        """Return the numbers of conditions, each once for None."""
+        if conditions is None:
+            return np.arange(self.conditions)
+        if isinstance(conditions, Sized) and len(conditions) > MOST_STEPS:
+            raise ValueError(f"conditions: {len(conditions)} are too many trials at once; give at most {MOST_STEPS:,}")
+        chosen = np.atleast_1d(_array("conditions", conditions))
+        whole = chosen.ndim == 1 and chosen.size > 0 and chosen.dtype.kind in "iu"
+        if not whole or chosen.min() < 0 or chosen.max() >= self.conditions:
+            last = self.conditions - 1
+            raise ValueError(f"conditions: {conditions!r} is not valid; this problem has conditions 0 to {last}")
+        return chosen
 
     def arrays(
         self, conditions: np.ndarray, dt: float, rng: np.random.Generator | None
@@ -281,27 +285,14 @@ class Family:
         FAMILIES[name] = cls
 
     def __post_init__(self) -> None:
-        for field in ("stimulus", "response", "grace_period"):
-            require_length(field, getattr(self, field))
-        ends = self.delay if isinstance(self.delay, (list, tuple)) else (self.delay, self.delay)
-        if len(ends) != 2 or not all(map(is_number, ends)) or not 0 < ends[0] <= ends[1]:
-            raise ValueError(f"delay: {self.delay!r} ms is not valid; give a positive number or (shortest, longest)")
+        obey(RULES, {field.name: getattr(self, field.name) for field in fields(self)})
         if isinstance(self.delay, (list, tuple)):
-            object.__setattr__(self, "delay", (float(ends[0]), float(ends[1])))
+            object.__setattr__(self, "delay", (float(self.delay[0]), float(self.delay[1])))
         if not self.grace_period < self.response:
             raise ValueError(
                 f"grace_period: {self.grace_period:g} ms of a response of {self.response:g} ms leave nothing to score"
             )
-        if not is_number(self.overlap) or not 0 <= self.overlap < 1:
-            raise ValueError(f"overlap: {self.overlap!r} is not valid; give a cosine from 0 to below 1")
-        if not is_number(self.noise) or not self.noise >= 0:
-            raise ValueError(f"noise: {self.noise!r} is not valid; give 0 or a positive number")
-        for field in ("stimuli", "channels"):
-            number = getattr(self, field)
-            if not is_whole(number) or number > MOST_CHANNELS:
-                wanted = f"give a whole number up to {MOST_CHANNELS:,}"
-                raise ValueError(f"{field}: {number!r} is not valid; {wanted}")
-        if not 2 <= self.stimuli < self.channels:
+        if not self.stimuli < self.channels:
             wanted = f"give 2 to {self.channels - 1}"
             raise ValueError(f"stimuli: {self.stimuli!r} stimuli do not fit {self.channels} channels; {wanted}")
 
@@ -350,17 +341,39 @@ def stream(seed: Seed) -> np.random.Generator:
         raise ValueError(f"seed: {seed!r} is not valid; give a whole number from 0") from None
 
 
+def _check_epochs(epochs: tuple[Epoch, ...]) -> None:
+    if not all(isinstance(epoch, Epoch) for epoch in epochs):
+        raise TypeError(f"epochs: {epochs!r} are not all epochs; give ip2lab.tasks.Epoch(name, duration)")
+    if not any(epoch.scored and epoch.name.startswith("response") for epoch in epochs):
+        came = ", ".join(epoch.name for epoch in epochs)
+        raise ValueError(f"epochs: {came}: none of them is scored and has a name that begins with 'response'")
+
+
+def _check_targets(given: Any, epochs: int, outputs: int) -> np.ndarray:
+    """Return targets (condition, epoch) as an array."""
+    targets = np.asarray(given)
+    if targets.ndim != 2 or targets.shape[1] != epochs or not len(targets) or targets.dtype.kind not in "iu":
+        came = f"{targets.dtype} of shape {targets.shape}"
+        raise ValueError(f"targets: {came}; expected whole numbers (condition, epoch) for {epochs} epochs")
+    if targets.min() < 0 or targets.max() >= outputs:
+        raise ValueError(f"targets: from {targets.min()} to {targets.max()}; outputs are 0 to {outputs - 1}")
+    return targets
+
+
+def _check_inputs(given: Any, shape: tuple[int, ...]) -> None:
+    inputs = np.asarray(given)
+    if inputs.shape != shape or inputs.dtype.kind not in "iuf" or not np.isfinite(inputs).all():
+        came = f"{inputs.dtype} of shape {inputs.shape}"
+        raise ValueError(
+            f"inputs: {came}; expected finite numbers {shape}: condition, epoch, and a name for each input"
+        )
+
+
 def _array(name: str, values: Any) -> np.ndarray:
     try:
         return np.asarray(values)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: {values!r} is not valid; give one list of numbers") from None
-
-
-def require_length(name: str, value: float) -> None:
-    """Raise ValueError unless `value` is a length in ms."""
-    if not is_number(value) or not value > 0:
-        raise ValueError(f"{name}: {value!r} is not valid; give a positive number of ms")
 
 
 def configure(cls: type[Family], **settings: Any) -> Family:

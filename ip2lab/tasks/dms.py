@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ip2lab.tasks.base import FIXATION_INPUT, Epoch, Family, Problem, Seed, require_length, stream
+from ip2lab.tasks.base import FIXATION_INPUT, LENGTH, Epoch, Family, Problem, Seed, stream
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class DMS(Family):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_length("test", self.test)
+        LENGTH.check("test", self.test)
 
     def problem(self, seed: Seed) -> Problem:
         """Draw the stimuli of a problem."""

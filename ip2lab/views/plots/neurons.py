@@ -400,21 +400,33 @@ def color_scale(values: xr.DataArray) -> tuple[list[str], dict[str, str]]:
     ['1', '3.16', '10', '31.6', '100']
     """
     found = with_dims(values, "neuron").values
-    if found.dtype.kind != "f":
-        if pd.isna(found).any():
-            raise ValueError(f"values: {int(pd.isna(found).sum())} neurons have no group; drop them first")
-        ink = inks_of(found)
-        return [ink[v] for v in found], {named(str(values.name or "group"), g): c for g, c in ink.items()}
-    known = found[np.isfinite(found)]
+    return _of_groups(values, found) if found.dtype.kind != "f" else _of_numbers(values, found)
+
+
+def _of_groups(values: xr.DataArray, found: np.ndarray) -> tuple[list[str], dict[str, str]]:
+    """A colour for each group."""
+    missing = int(pd.isna(found).sum())
+    if missing:
+        raise ValueError(f"values: {missing} neurons have no group; drop them first")
+    ink = inks_of(found)
+    return [ink[v] for v in found], {named(str(values.name or "group"), g): c for g, c in ink.items()}
+
+
+def _of_numbers(values: xr.DataArray, found: np.ndarray) -> tuple[list[str], dict[str, str]]:
+    """A colour for each place on a scale, logarithmic where the numbers span more than a decade above 0."""
+    known = found[np.isfinite(found)].astype(float)
     logs = bool(known.size and known.min() > 0 and known.max() > 10 * known.min())
-    place = np.log(np.where(found > 0, found, np.nan)) if logs else found.astype(float)
-    there = place[np.isfinite(place)]
-    low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 0.0)
-    step = (len(SHADES) - 1) / ((high - low) or 1.0)
-    marks = np.linspace(low, high, 5 if high > low else 1) if there.size else there
-    unit = plain(values.attrs.get("units", "1"))
-    words = [figure(np.exp(m) if logs else m) + (f" {unit}" if unit != "1" else "") for m in marks]
-    colors = [[SHADES[round((v - low) * step)] if np.isfinite(v) else QUIET for v in row] for row in (place, marks)]
-    return colors[0], dict(zip(words, colors[1], strict=True)) | (
-        {} if len(there) == len(place) else {"no value": QUIET}
+    known, place = (
+        (np.log(known), np.log(np.where(np.isfinite(found), found, np.nan))) if logs else (known, found.astype(float))
     )
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 0.0)
+    step = (len(SHADES) - 1) / ((high - low) or 1.0)
+
+    def shade(v: float) -> str:
+        return SHADES[round((v - low) * step)] if np.isfinite(v) else QUIET
+
+    marks = np.linspace(low, high, 5 if high > low else 1) if known.size else known
+    unit = plain(values.attrs.get("units", "1"))
+    unit = "" if unit == "1" else f" {unit}"
+    key = {figure(np.exp(m) if logs else m) + unit: shade(m) for m in marks}
+    return [shade(v) for v in place], key | ({"no value": QUIET} if known.size < found.size else {})

@@ -242,44 +242,36 @@ def _legend(ax: Axes, keys: list[tuple[str, str]], columns: int) -> int:
 
 def draw(page: Page, ax: Axes, element: Any) -> None:
     """Draw one element into axes, part by part."""
-    from matplotlib.ticker import MaxNLocator
-
-    chosen = options(element)
-    for place, leaf in enumerate(list(element) if isinstance(element, hv.Overlay) else [element]):
+    parts, chosen = list(element) if isinstance(element, hv.Overlay) else [element], options(element)
+    for place, leaf in enumerate(parts):
         drawer = next((DRAWERS[t] for t in DRAWERS if isinstance(leaf, t)), _curve)
         drawer(page, ax, leaf, options(leaf, "style"), place)
-    for axis, log in (("x", chosen.get("logx")), ("y", chosen.get("logy"))):
-        if log:
-            getattr(ax, f"set_{axis}scale")("log")
-            _plain_ticks(getattr(ax, f"{axis}axis"), chosen.get(f"{axis}lim") or (1, 10))
     ax.set(**{k: chosen[k] for k in ("xlim", "ylim") if chosen.get(k) is not None})
-    first = element if not isinstance(element, hv.Overlay) else next(iter(element))
-    words = [d.pprint_label for d in first.dimensions()[:2]]
+    words = [d.pprint_label for d in parts[0].dimensions()[:2]]
     if "xlabel" in chosen:
         words = [chosen.get(k) or "" for k in ("xlabel", "ylabel")]
-    ax.set(xlabel=legible(words[0]), ylabel=legible(words[1]))
-    for line in (ax.xaxis, ax.yaxis):
-        if line.get_scale() == "linear" and line.get_label_text().startswith(COUNTED):
-            line.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
-    if isinstance(chosen.get("xticks"), list):
-        ax.set_xticks(*_ticks(chosen["xticks"]))
-        ax.tick_params(
-            "x",
-            top=chosen.get("xaxis") == "top",
-            labeltop=chosen.get("xaxis") == "top",
-            labelbottom=chosen.get("xaxis") != "top",
-        )
-    if chosen.get("yticks") is not None:
-        ax.set_yticks(*_ticks(chosen["yticks"]))
+    for name, word in zip("xy", words, strict=True):
+        _draw_axis(ax, name, word, chosen)
     if ax.get_legend() is None and not entries(element) and ax.get_legend_handles_labels()[1]:
-        ax.legend(
-            frameon=False,
-            fontsize=7.5,
-            loc=chosen.get("legend_position", "best")
-            .replace("_", " ")
-            .replace("top", "upper")
-            .replace("bottom", "lower"),
-        )
+        place = chosen.get("legend_position", "best").replace("_", " ")
+        ax.legend(frameon=False, fontsize=7.5, loc=place.replace("top", "upper").replace("bottom", "lower"))
+
+
+def _draw_axis(ax: Axes, name: str, word: str, chosen: dict[str, Any]) -> None:
+    """Label an axis, and say what is written at which places."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis, ticks = getattr(ax, f"{name}axis"), chosen.get(f"{name}ticks")
+    axis.set_label_text(legible(word))
+    if chosen.get(f"log{name}"):
+        getattr(ax, f"set_{name}scale")("log")
+        _plain_ticks(axis, chosen.get(f"{name}lim") or (1, 10))
+    elif axis.get_label_text().startswith(COUNTED):
+        axis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
+    if isinstance(ticks, list):
+        axis.set_ticks(*_ticks(ticks))
+    if name == "x" and chosen.get("xaxis") == "top":
+        ax.tick_params("x", top=True, labeltop=True, labelbottom=False)
 
 
 def _ticks(chosen: Any) -> tuple[list[Any], list[str]]:
