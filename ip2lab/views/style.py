@@ -87,8 +87,14 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def looks(element: Any, height: int = 260, **chosen: Any) -> Any:
-    """Give an element its size, axes and glyph options for Bokeh; see :data:`holoviews.opts`."""
+def picture(parts: Sequence[Any], height: int, names: Sequence[str], **chosen: Any) -> hv.Overlay:
+    """Lay parts over each other, with the names of both axes and other options for Bokeh."""
+    labels = {"xlabel": names[0], "ylabel": names[1]} | chosen
+    return with_options(hv.Overlay(list(parts)), height, **labels)
+
+
+def with_options(element: Any, height: int = 260, **chosen: Any) -> Any:
+    """Give an element its size and its options for Bokeh; see :data:`holoviews.opts`."""
     return element.opts(backend="bokeh", height=height, responsive=True, show_title=False, hooks=[_literal], **chosen)
 
 
@@ -155,6 +161,12 @@ def lines(
     made = styled(hv.Contours, data[:1], names, vdims, style, group=group)
     made.data = data  # as it is: HoloViews would look at every line, of which there may be a thousand
     return made
+
+
+def strokes(drawn: Sequence[tuple[np.ndarray, str]], names: Sequence[str], **chosen: Any) -> hv.Contours:
+    """Return many lines as one glyph, each a path (point, 2) with its colour."""
+    paths, inks = [path for path, _ in drawn], [ink for _, ink in drawn]
+    return lines(paths, names, inks, **chosen)
 
 
 @lru_cache(256)

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from ip2lab.views import plots, show
-from ip2lab.views.style import lines, looks, points
+from ip2lab.views.style import lines, points, with_options
 from ip2lab.views.widget.figure import Figure, loader
 
 
@@ -24,7 +24,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, Any], list[byt
 
 def drawn(colours: list[str]) -> hv.Overlay:
     paths = [np.array([[0.0, i], [1.0, i]]) for i, _ in enumerate(colours)]
-    return looks(
+    return with_options(
         hv.Overlay([lines(paths, ["x", "y"], colours), points([0.5], [0.5], ["x", "y"], ["#123456"])]),
         xlim=(0, 1),
         ylim=(0, 9),
@@ -64,7 +64,7 @@ def test_colours_follow_where_all_were_alike(sent: list[Any]) -> None:
 
 def test_lines_that_come_later_have_their_own_colour(sent: list[Any]) -> None:
     def picture(paths: list[np.ndarray]) -> hv.Overlay:
-        return looks(hv.Overlay([lines(paths, ["x", "y"], "#d9601a")]), xlim=(0, 1), ylim=(0, 1))
+        return with_options(hv.Overlay([lines(paths, ["x", "y"], "#d9601a")]), xlim=(0, 1), ylim=(0, 1))
 
     figure = Figure({"a": picture([])})
     figure.update(a=picture([np.eye(2)]))

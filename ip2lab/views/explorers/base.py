@@ -24,7 +24,7 @@ from ip2lab import examples, records
 from ip2lab.properties import UnknownName, hint
 from ip2lab.views.explorers.recipe import Recipe, Step, call, ref
 from ip2lab.views.markup import legible
-from ip2lab.views.style import looks
+from ip2lab.views.style import with_options
 from ip2lab.views.widget import export
 from ip2lab.views.widget.figure import Figure, show
 
@@ -332,7 +332,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]
         self.figure.update(captions, notes, **elements, **{name: self._blank(name) for name in never})
 
     def _blank(self, name: str) -> Any:
-        return self._blanks().get(name, looks(hv.Overlay([hv.Points([])])))
+        return self._blanks().get(name, with_options(hv.Overlay([hv.Points([])])))
 
     def _wait(self) -> None:
         """Draw what takes long once nothing has changed for a moment, or at once where no event loop runs."""

@@ -35,10 +35,11 @@ from ip2lab.views.style import (
     figure,
     legend,
     lines,
-    looks,
     marker_line,
+    picture,
     plain,
     span,
+    strokes,
     styled,
 )
 
@@ -121,7 +122,7 @@ def learning_curves(
     areas += _fit_bands(fits, where, offset, colors)
     xlim, ylim = limits or curve_limits(runs, log=log, log_problems=log_problems)
     parts = [
-        bands([area for area, _ in areas], [ink for _, ink in areas], names),
+        bands(areas, names),
         _told(dots, names, offset, "trials to criterion", size=4, alpha=0.4),
         lines(_fitted(fits, where, offset), names, [colors[n] for n in fits], line_width=1.6, line_dash="dashed"),
         lines(paths, names, [colors[n] for n in shown], line_width=2.2),
@@ -134,7 +135,7 @@ def learning_curves(
         ),
     ]
     chosen = {"xlabel": names[0], "ylabel": names[1], **_ticks(where, offset)}
-    return looks(hv.Overlay(parts), height, logy=log, logx=log_problems, xlim=xlim, ylim=ylim, **chosen)
+    return picture(parts, height, names, logy=log, logx=log_problems, xlim=xlim, ylim=ylim, **chosen)
 
 
 def _ticks(where: Axis, offset: int = 0) -> dict[str, Any]:
@@ -334,14 +335,13 @@ def within_problem_loss(
         scattered(wrong, names, size=4, alpha=0.8),
         lines(level, names, QUIET, line_width=1.4, line_dash="dotted"),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logy=True,
         ylim=(low, high),
         xlim=(0.5, max(end, 2.0)),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -397,14 +397,15 @@ def survival_curves(
         for name, one in found.items()
     }
     areas = [np.concatenate([each["lower"], each["upper"][::-1]]) for each in corners.values()]
+    inks = [colors[name] for name in found]
     end = max((float(one["trials"].max()) for one in found.values()), default=10.0)
     parts = [
-        bands(areas, [colors[name] for name in found], names),
-        lines([each["survival"] for each in corners.values()], names, [colors[name] for name in found], line_width=2.2),
-        *(legend(list(found), [colors[name] for name in found], names) if len(found) > 1 else []),
+        bands([*zip(areas, inks, strict=True)], names),
+        lines([each["survival"] for each in corners.values()], names, inks, line_width=2.2),
+        *(legend(list(found), inks, names) if len(found) > 1 else []),
     ]
     ends: dict[str, Any] = {"xlim": (FEWEST, 1.05 * max(end, 2.0)), "ylim": (0.0, 1.03)}
-    return looks(hv.Overlay(parts), height, logx=True, xlabel=names[0], ylabel=names[1], **ends)
+    return picture(parts, height, names, logx=True, **ends)
 
 
 def _steps(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -475,12 +476,12 @@ def bars(
         lines([path for n, pair in ends.items() for path in _whisker(pair, places[n])], names, QUIET, line_width=1.6),
     ]
     ticks = [(place, plain(name, 22)) for name, place in places.items()]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=(0, top),
         ylim=(-0.6, len(values) - 0.4),
-        xlabel=names[0],
         ylabel="",
         yticks=ticks,
     )
@@ -534,19 +535,18 @@ def over_problems(
     kinds = [named(by, kind) for kind in found] if by else []
     pieces = [(piece, ink) for row, ink in zip(table, colors, strict=True) for piece in broken(x, row, 0.0)]
     parts = [
-        lines([piece for piece, _ in pieces], names, [ink for _, ink in pieces], line_width=2),
+        strokes(pieces, names, line_width=2),
         scattered([(x, row, ink) for row, ink in zip(table, colors, strict=True)], names, size=5),
         marker_line(None if at is None else float(where.place(at).ravel()[0]), low, high, names),
         *legend(kinds, colors[: len(kinds)], names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logy=log,
         xlim=span(x),
         ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
         **_ticks(where),
     )
 

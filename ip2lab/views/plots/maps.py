@@ -33,12 +33,13 @@ from ip2lab.views.style import (
     image,
     legend,
     lines,
-    looks,
     marker_line,
+    picture,
     plain,
     points,
     spacing,
     span,
+    strokes,
 )
 
 
@@ -84,15 +85,14 @@ def neuron_map(
         points(a, b, names, [QUIET + "aa" if len(chosen) else PALETTE[0]] * len(a), size=6),
         points(a[chosen], b[chosen], names, [MARK] * len(chosen), size=8),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logx=log[0],
         logy=log[1],
         xlim=span(a, 0.05, log[0]),
         ylim=span(b, 0.05, log[1]),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -156,7 +156,7 @@ def matrix(
     ]
     ends = (-0.5, len(columns) - 0.5), (-0.5, len(rows) - 0.5)
     chosen = {"xlabel": words, "ylabel": words, "xticks": ticks_across(columns, most), "yticks": ticks_of(rows, most)}
-    return looks(hv.Overlay(parts), height, xlim=ends[0], ylim=ends[1], **chosen)
+    return picture(parts, height, names, xlim=ends[0], ylim=ends[1], **chosen)
 
 
 def _squared(values: xr.DataArray) -> xr.DataArray:
@@ -236,19 +236,18 @@ def over_time(
     stretch = [np.array([[t, low], [t, high]]) for t in marked]
     kinds = [(named(by, kind), ink[kind]) for kind in ink] if line else []
     parts = [
-        lines([piece for piece, _ in rows], names, [own for _, own in rows], line_width=2),
+        strokes(rows, names, line_width=2),
         epoch_lines(flat, low, high, names, early=half),
         lines(stretch, names, MARK, line_width=1.2, line_dash="dotted"),
         marker_line(at, low, high, names),
         *legend([name for name, _ in kinds], [own for _, own in kinds], names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=(float(time[0] - half), float(time[-1] + half)),
         ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 

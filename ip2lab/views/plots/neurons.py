@@ -37,8 +37,8 @@ from ip2lab.views.style import (
     legend,
     lines,
     logarithmic,
-    looks,
     marker_line,
+    picture,
     plain,
     points,
     span,
@@ -113,9 +113,10 @@ def property_trajectories(
         _one_line(x, table, picked, names),
         *legend(list(key or {}), list((key or {}).values()), names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logy=logs,
         xlim=(float(x.min()), float(max(x.max(), x.min() + 1))),
         ylim=(low, high),
@@ -229,20 +230,19 @@ def property_density(
     highest = [float(np.max(c[np.isfinite(c)], initial=0.0)) for c in curves]
     top = 1.15 * max(highest[1], min(highest[0], 2 * highest[1])) or 1.0
     parts = [
-        bands(shapes, [QUIET, colours(1)[0]], names),
+        bands([*zip(shapes, (QUIET, colours(1)[0]), strict=False)], names),
         lines([s[:-1] for s in shapes], names, [QUIET, colours(1)[0]], line_width=1.8),
         lines([np.array([[0.0, v], [0.07 * top, v]]) for v in chosen], names, [MARK] * len(chosen), line_width=1.4),
         lines([] if picked is None else [np.array([[0.0, picked], [top, picked]])], names, MARK, line_width=1.6),
         *legend(["before learning", "now"], [QUIET, colours(1)[0]], names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logy=logarithmic(xr.DataArray(value, name=name)),
         xlim=(0.0, top),
         ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
         xticks=3,
     )
 
@@ -299,23 +299,23 @@ def shifts(found: xr.Dataset, *, at: Any, height: int = 260) -> hv.Overlay:
     now = {k: _after(density, at).values for k, (_, density) in one.items()}
     # what hardly moves has a density many times as high as what spreads
     curves = [np.column_stack([one[k][0], now[k] / (now[k].max() or 1.0)]) for k in kinds]
+    areas = [np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves]
     top = 1.1
     places = np.concatenate([c[:, 0] for c in curves])
     places = places[np.isfinite(places) & (places > 0)]
     xlim = (float(min(0.5, *places)), float(max(2.0, *places))) if places.size else (0.5, 2.0)
     parts = [
-        bands([np.vstack([c, [[c[-1, 0], 0], [c[0, 0], 0]]]) for c in curves], colors, names),
+        bands([*zip(areas, colors, strict=True)], names),
         lines(curves, names, colors, line_width=2),
         *legend(kinds, colors, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logx=True,
         xlim=xlim,
         ylim=(0, top),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -370,8 +370,14 @@ def scatter(
         rings(a, b, chosen, names),
         points(a, b, names, faded(own, chosen), size=7, alpha=0.75),
     ]
-    return looks(
-        hv.Overlay(parts), height, logx=logs[0], logy=logs[1], xlim=xlim, ylim=ylim, xlabel=names[0], ylabel=names[1]
+    return picture(
+        parts,
+        height,
+        names,
+        logx=logs[0],
+        logy=logs[1],
+        xlim=xlim,
+        ylim=ylim,
     )
 
 

@@ -217,14 +217,12 @@ def along_series(data: xr.DataArray, dim: str) -> tuple[xr.DataArray, Axis]:
 # ---------------------------------------------------------------------- glyphs
 
 
-def bands(bands: Sequence[np.ndarray], colors: Sequence[str], names: Sequence[str]) -> hv.Polygons:
-    """Return areas (lists of corners) as one glyph, a colour each."""
-    corners = [band[np.isfinite(band).all(1)] for band in bands]
-    drawn = [(band, ink) for band, ink in zip(corners, colors, strict=True) if len(band) > 2]
-    bands, colors = [band for band, _ in drawn], [ink for _, ink in drawn]
-    if not bands:
-        bands, colors = [np.ones((3, 2))], [QUIET]  # no area: see style.lines
-    data = [{"x": b[:, 0], "y": b[:, 1], "colour": ink} for b, ink in zip(bands, colors, strict=True)]
+def bands(drawn: Sequence[tuple[np.ndarray, str]], names: Sequence[str]) -> hv.Polygons:
+    """Return areas as one glyph, each a list of corners with its colour."""
+    kept = [(corners[np.isfinite(corners).all(1)], ink) for corners, ink in drawn]
+    kept = [(corners, ink) for corners, ink in kept if len(corners) > 2]
+    kept = kept or [(np.ones((3, 2)), QUIET)]  # no area: see style.lines
+    data = [{"x": c[:, 0], "y": c[:, 1], "colour": ink} for c, ink in kept]
     return styled(hv.Polygons, data, names, ("colour",), {"color": "colour", "alpha": 0.2, "line_alpha": 0})
 
 

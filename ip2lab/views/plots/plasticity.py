@@ -13,7 +13,20 @@ import xarray as xr
 from ip2lab.analysis._labels import check_unique, levels, listed
 from ip2lab.properties import PROPERTIES
 from ip2lab.views.plots.parts import has, increasing, scattered
-from ip2lab.views.style import MARK, PALETTE, QUIET, axes, colours, legend, lines, looks, points, span, uprights
+from ip2lab.views.style import (
+    MARK,
+    PALETTE,
+    QUIET,
+    axes,
+    colours,
+    legend,
+    lines,
+    picture,
+    points,
+    span,
+    strokes,
+    uprights,
+)
 
 BEST, WORST = (31, 111, 176), (205, 211, 219)  # of a cell; its words are white on the one and black on the other
 GREEK = {"tau": "τ", "vartheta": "ϑ", "beta": "β"}
@@ -148,13 +161,12 @@ def configuration_table(search: xr.Dataset, table: xr.Dataset, *, picked: str | 
         hv.Labels(words, axes(names), ["text", "ink"]).opts(backend="bokeh", text_font_size="11px", text_color="ink"),
         _frame(places, picked, ends, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         70 + ROW * len(places),
+        ["", ""],
         xlim=ends,
         ylim=(-0.6, len(places) - 0.4),
-        xlabel="",
-        ylabel="",
         xticks=[(i, title) for i, (title, *_) in enumerate(COLUMNS.values())],
         yticks=ticks,
         xaxis="top",
@@ -235,12 +247,12 @@ def search_rounds(search: xr.Dataset, *, picked: str | None = None) -> hv.Overla
         _frame(places, picked, (0, top), names),
         *legend(rounds, colors, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         70 + ROW * len(places),
+        names,
         xlim=(0, top),
         ylim=(-0.6, len(places) - 0.4),
-        xlabel=names[0],
         ylabel="",
         yticks=ticks,
     )
@@ -301,13 +313,13 @@ def seed_ratios(search: xr.Dataset, table: xr.Dataset, *, picked: str | None = N
         _dots(halted, names, size=8, marker="triangle"),
         _frame(places, picked, (low, high), names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         70 + ROW * len(places),
+        names,
         logx=True,
         xlim=(low, high),
         ylim=ys,
-        xlabel=names[0],
         ylabel="",
         yticks=ticks,
     )
@@ -357,35 +369,34 @@ def property_worth(
     colors = dict(zip(worths, colours(len(worths)), strict=True))
     every = np.concatenate([np.ravel(w[n].values) for w in worths.values() for n in ("worth", "ratio")] + [[1.0]])
     low, high = span(every, 0.08, True)
-    whiskers, dots, pairs, ink = [], [], [], []
+    whiskers, dots, pairs = [], [], []
     for k, (name, worth) in enumerate(worths.items()):
-        away = 0.3 * (len(worths) - 1 - 2 * k) / max(len(worths), 1)
         pale = chosen is not None and name != chosen
-        for p in worth["property"].values:
-            one = worth.sel(property=p)
-            y = len(rows) - 1 - rows.index(str(p)) + away
-            if float(one.upper) > float(one.lower):
-                whiskers.append(np.array([[max(float(one.lower), low), y], [min(float(one.upper), high), y]]))
-                ink.append(colors[name] + ("66" if pale else ""))
-            dots.append((np.array([float(one.worth)]), np.array([y]), colors[name] + ("66" if pale else "")))
-            if singles and not pale:
-                single = one["ratio"].values[np.isfinite(one["ratio"].values)]
-                pairs.append((single, np.full(len(single), y), QUIET))
+        ink = colors[name] + ("66" if pale else "")
+        away = 0.3 * (len(worths) - 1 - 2 * k) / len(worths)
+        y = np.array([len(rows) - 1 - rows.index(str(p)) + away for p in worth["property"].values])
+        lower, upper = worth["lower"].values.clip(low, None), worth["upper"].values.clip(None, high)
+        whiskers += [(np.array([[a, h], [b, h]]), ink) for a, b, h in zip(lower, upper, y, strict=True) if b > a]
+        dots.append((worth["worth"].values, y, ink))
+        if singles and not pale:
+            ratios = worth["ratio"].transpose("property", ...).values.reshape(len(y), -1)
+            known = np.isfinite(ratios)
+            pairs.append((ratios[known], np.broadcast_to(y[:, None], ratios.shape)[known], QUIET))
     ys = (-0.6, len(rows) - 0.4)
     parts = [
         uprights((1.0,), *ys, tuple(names), line_dash="dashed", alpha=0.7),
-        lines(whiskers, names, ink, line_width=3, line_cap="round"),
+        strokes(whiskers, names, line_width=3, line_cap="round"),
         scattered(pairs, names, size=5, alpha=0.7),
         scattered(dots, names, size=11),
         *legend(list(worths), [colors[n] for n in worths], names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height or min(90 + max(46, 26 * len(worths)) * len(rows), 420),
+        names,
         logx=True,
         xlim=(low, high),
         ylim=ys,
-        xlabel=names[0],
         ylabel="",
         yticks=[(len(rows) - 1 - i, name) for i, name in enumerate(rows)],
     )

@@ -35,12 +35,13 @@ from ip2lab.views.style import (
     image,
     legend,
     lines,
-    looks,
     marker_line,
+    picture,
     plain,
     points,
     spacing,
     span,
+    strokes,
 )
 
 RING: dict[str, Any] = {"size": 9, "fill_alpha": 0, "line_color": "colour", "line_width": 1.6}
@@ -104,25 +105,22 @@ def trajectories(
     values, own = every[shown], [ink[labels[i]] for i in shown]
     time = flat["time"].values
     now = [] if at is None else [int(np.abs(time - at).argmin())]
-    inside = np.flatnonzero((time >= min(marked)) & (time <= max(marked))).tolist() if len(marked) else []
-    whole = [(row, stretches(row), colour) for row, colour in zip(values, own, strict=True)]
-    pieces = [(row[part], colour) for row, found_in, colour in whole for part in found_in]
-    starts = [(row[found_in[0].start], colour) for row, found_in, colour in whole if found_in]
+    pieces = [(row[part], ink) for row, ink in zip(values, own, strict=True) for part in stretches(row)]
+    starts = [(row[part[0].start], ink) for row, ink in zip(values, own, strict=True) if (part := stretches(row))]
     parts = [
-        lines([piece for piece, _ in pieces], names, [colour for _, colour in pieces], line_width=2),
+        strokes(pieces, names, line_width=2),
         _dots(np.array([at for at, _ in starts]).reshape(-1, 1, 2), [0], [ink for _, ink in starts], names, **RING),
         _dots(values, borders(flat), own, names, size=5),
         _dots(values, now, own, names, size=13),
-        _dots(values, inside, [MARK] * len(own), names, size=4),
+        _dots(values, _inside(time, marked), [MARK] * len(own), names, size=4),
         *(legend([named(by, kind) for kind in ink], list(ink.values()), names) if found is not None else []),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=span(every[..., 0]),
         ylim=span(every[..., 1]),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -274,7 +272,18 @@ def raster(
         marker_line(at, -0.5, len(order) - 0.5, names),
         *gap_key(values, names),
     ]
-    return looks(hv.Overlay(parts), height, xlim=ends, ylim=(-0.5, len(order) - 0.5), xlabel=names[0], ylabel=names[1])
+    return picture(
+        parts,
+        height,
+        names,
+        xlim=ends,
+        ylim=(-0.5, len(order) - 0.5),
+    )
+
+
+def _inside(time: np.ndarray, marked: Sequence[float]) -> list[int]:
+    """The steps of a stretch of time; none where none is marked."""
+    return np.flatnonzero((time >= min(marked)) & (time <= max(marked))).tolist() if len(marked) else []
 
 
 def _rows(flat: xr.DataArray, order: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from ip2lab.views.plots.parts import increasing
-from ip2lab.views.style import MARK, PALETTE, QUIET, axes, axis, lines, looks, points
+from ip2lab.views.style import MARK, PALETTE, QUIET, axes, axis, lines, picture, points
 
 SHADE = 0.10  # of every other problem
 
@@ -78,6 +78,11 @@ def series_picture(run: xr.DataTree, problems: int = 4, height: int = 320) -> hv
         ),
         hv.Labels(words[1:], axes(names), "text").opts(backend="bokeh", text_font_size="9pt", text_color=QUIET),
     ]
-    return looks(
-        hv.Overlay(parts), height, logy=True, ylim=(low, high), xlim=(0, len(loss)), xlabel=names[0], ylabel=names[1]
+    return picture(
+        parts,
+        height,
+        names,
+        logy=True,
+        ylim=(low, high),
+        xlim=(0, len(loss)),
     )

@@ -43,12 +43,13 @@ from ip2lab.views.style import (
     image,
     legend,
     lines,
-    looks,
     marker_line,
+    picture,
     plain,
     points,
     spacing,
     span,
+    strokes,
 )
 
 
@@ -113,18 +114,17 @@ def neuron_trace(
     parts = [
         epoch_lines(probe[shown[0]], low, high, names, alpha=0.6),
         lines(broken(time, level, spacing(time) / 2), names, QUIET, line_width=1.4),
-        lines([piece for piece, _ in pieces], names, [own for _, own in pieces], line_width=1.7),
+        strokes(pieces, names, line_width=1.7),
         lines([np.array([[t, top - 0.06 * (high - low)], [t, top]]) for t in fired], names, MARK, line_width=2),
         *legend(entries, colors, names)[: len(entries)],
     ]
     parts.insert(4, marker_line(at, low, high, names))
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=ends(time),
         ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -183,21 +183,20 @@ def psth(found: xr.Dataset, *, at: float | None = None, height: int = 240) -> hv
     ]
     words = [_counted(kind, of) for kind, of in zip(kinds, counts, strict=True)]
     parts = [
-        bands([area for area, _ in areas], [ink for _, ink in areas], names),
+        bands(areas, names),
         epoch_lines(rate, low, high, names, alpha=0.6),
-        lines([piece for piece, _ in pieces], names, [ink for _, ink in pieces], line_width=1.8),
+        strokes(pieces, names, line_width=1.8),
         marker_line(at, low, high, names),
         *legend(
             [word for word in words if word], [ink for ink, word in zip(colors, words, strict=True) if word], names
         ),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=ends(time),
         ylim=(low, high),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -297,12 +296,12 @@ def trial_raster(
         marker_line(at, -0.5, top, names),
         *gap_key(values, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=(left, right),
         ylim=(-0.5, top),
-        xlabel=names[0],
         ylabel="" if ticks else names[1],
         yticks=ticks or None,
     )
@@ -344,13 +343,12 @@ def fi_curves(found: xr.Dataset, *, height: int = 240) -> hv.Overlay:
         points(rheobase, np.zeros(2), names, colors, size=9),
         *legend(["before learning", "now"], colors, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=ends(current),
         ylim=(-0.03 * high, high),
-        xlabel=names[0],
-        ylabel=names[1],
     )
 
 
@@ -402,7 +400,13 @@ def partners(
         rings(to, coming, chosen, names),
         points(to, coming, names, faded(own, chosen), size=7, alpha=0.75),
     ]
-    return looks(hv.Overlay(parts), height, xlim=(left, right), ylim=(low, high), xlabel=names[0], ylabel=names[1])
+    return picture(
+        parts,
+        height,
+        names,
+        xlim=(left, right),
+        ylim=(low, high),
+    )
 
 
 def channels(
@@ -457,12 +461,12 @@ def channels(
         points(values, rows, names, colors, size=7),
         *legend(["from inputs", "to outputs"], colours(2), names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=(left, right),
         ylim=(-0.7, rows[0] + 0.7),
-        xlabel=names[0],
         ylabel="",
         yticks=[(float(rows[k]), labels[k]) for k in shown],
     )
@@ -524,14 +528,14 @@ def lesion_costs(
         rings(x, y, ringed, names),
         points(x, y, names, [faded(own, chosen)[i] for i in members], size=7, alpha=0.75),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         logy=True,
         xlim=(left, right),
         ylim=span(np.append(y, base), 0.08, True),
         xlabel=names[0] + (f", {len(members)} of {rate.size} neurons" if len(members) < rate.size else ""),
-        ylabel=names[1],
     )
 
 

@@ -10,7 +10,18 @@ import xarray as xr
 
 from ip2lab.analysis._labels import listed
 from ip2lab.views.plots.parts import borders, has, increasing
-from ip2lab.views.style import DIVERGING, QUIET, axes, axis, colours, image, looks, marker_line, spacing, uprights
+from ip2lab.views.style import (
+    DIVERGING,
+    QUIET,
+    axes,
+    axis,
+    colours,
+    image,
+    marker_line,
+    picture,
+    spacing,
+    uprights,
+)
 
 
 def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
@@ -92,12 +103,12 @@ def trial_picture(trials: xr.Dataset, height: int = 380) -> hv.Overlay:
         ),
         marker_line(None, 0, top, names),
     ]
-    return looks(
-        hv.Overlay(parts),
+    return picture(
+        parts,
         height,
+        names,
         xlim=(float(time[0] - step / 2), float(time[-1] + step / 2)),
         ylim=(-0.8, top - 0.5 + 2 * room),
-        xlabel=names[0],
         ylabel="",
         yticks=ticks,
     )
